@@ -1,0 +1,63 @@
+# `make demo` runs the whole pipeline on the demo's parameters; `make test` lints, type-checks and tests.
+# Each makes .venv first when it has to.
+
+# What pip is told to install for torch; elsewhere e.g.
+#   make demo TORCH="torch==2.13.0 --index-url <the index of CPU wheels>"
+TORCH ?= torch==2.13.0
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+DEMO := params/demo.yaml
+
+.PHONY: demo test lint format status gc use demo-models lock setup clean help
+
+help:           ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
+
+setup: $(READY) ## make .venv with everything
+
+$(READY): requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	touch $@
+
+demo: $(READY)  ## run the demo; ends with the scores and where the report lies
+	snakemake --cores all --configfile $(DEMO)
+	@$(BIN)/python -m pipeline.reporting.headline --params $(DEMO)
+
+test: $(READY) lint ## lint, type-check, test
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(READY)  ## format check, lint, types
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile pipeline/rules
+	mypy
+
+format: $(READY) ## format everything
+	ruff check --fix-only --quiet .
+	ruff format .
+	snakefmt --quiet Snakefile pipeline/rules
+
+status: $(READY) ## per stage and row: done, missing, stale, failed; P=<preset> for another parameter file
+	@$(BIN)/python -m pipeline.work.status $(if $(P),--params params/$(P).yaml)
+
+gc: $(READY)    ## list what no parameter file wants; DELETE=1 removes it
+	@$(BIN)/python -m pipeline.work.gc $(if $(DELETE),--delete) $(if $(MODELS),--models $(MODELS))
+
+use: $(READY)   ## write a preset, resolved, into params.yaml: make use P=folder
+	@$(BIN)/python -m pipeline.params.use $(P)
+
+demo-models: $(READY) ## train the demo's autoencoder, text encoder and captioner anew
+	$(BIN)/python -m pipeline.demo_models --out data/demo_models
+
+lock:           ## write requirements.lock from requirements.in
+	$(BIN)/pip install --quiet -r requirements.in
+	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools | grep -v '^-e' > requirements.lock
+
+clean:          ## remove .venv (data, reports and logs stay)
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""The library behind the ten stages. Imports without GPU, network or parameters."""

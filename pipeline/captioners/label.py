@@ -1,0 +1,51 @@
+"""Captions from the class name alone, such as "an image of a tench": what the text augmentation is compared with."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+
+from pipeline.captioners.base import Caption
+from pipeline.contract.schema import FinishReason
+from pipeline.errors import Refusal, Reject
+from pipeline.params.schema import LabelCaptioner as LabelParams
+
+PLACEHOLDER = "class_name"
+
+
+class LabelCaptioner:
+    """Writes each picture's class name into a template.
+
+    Args:
+        params: the captioner's parameters; the template holds ``{class_name}`` at least once and nothing else in braces.
+
+    Raises:
+        Refusal: the template has another placeholder, none, or a brace left open.
+    """
+
+    def __init__(self, params: LabelParams) -> None:
+        """Check the template."""
+        _check_template(params.template)
+        self._template = params.template
+
+    def caption(self, class_names: Sequence[str | None]) -> list[Caption | Reject]:
+        """One caption per row, in order; ``Reject("no_class_name")`` where a row has none."""
+        return [self._caption_one(class_name) for class_name in class_names]
+
+    def _caption_one(self, class_name: str | None) -> Caption | Reject:
+        if class_name is None or not class_name.strip():
+            return Reject("no_class_name", "the row has no class name to put into the template")
+        text = self._template.format(class_name=class_name.strip()).strip()
+        return Caption(text, self._template, FinishReason.TEMPLATE, 0)
+
+
+def _check_template(template: str) -> None:
+    try:
+        fields = [part for part in string.Formatter().parse(template) if part[1] is not None]
+    except ValueError as error:
+        raise Refusal(f"template {template!r}: {error}; write {{{{ and }}}} for braces that stay") from error
+    if not fields:
+        raise Refusal(f"template {template!r}: holds no {{{PLACEHOLDER}}}; all captions would be the same")
+    for _, name, format_spec, conversion in fields:
+        if name != PLACEHOLDER or format_spec or conversion:
+            raise Refusal(f"template {template!r}: only {{{PLACEHOLDER}}} may stand in braces, found {{{name}}}")

@@ -1,0 +1,1 @@
+"""The data contract: tables and columns, shards, manifests, pictures, randomness."""

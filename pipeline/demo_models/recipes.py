@@ -1,0 +1,106 @@
+"""How the demo models are made: every number of the three recipes. Changing one makes other weights.
+
+Steps, not minutes, so that a slow machine makes the same model; the minutes in comments are one core's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SIDE_PX = 64
+TRAIN_SEED = 1_000_001  # worlds that no run uses; what a run draws is new to all three models
+HELDOUT_SEED = 1_000_002
+NUM_HELDOUT = 400
+PAIR_WEIGHTS = {"half": 0.2, "quarter": 0.35, "ninth": 0.25, "sixteenth": 0.2}
+HELDOUT_PAIR_WEIGHTS = {"half": 1.0, "quarter": 1.0, "ninth": 1.0, "sixteenth": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class AutoencoderRecipe:
+    """AutoencoderKL, 8 times smaller sides, 4 channels (the recipe of latent diffusion, arXiv 2112.10752, in small).
+
+    Attributes:
+        widths: channels at full, half, quarter and eighth side.
+        num_groups: of the group normalisations.
+        num_scenes: rendered per style.
+        num_steps, num_noise_steps: plain training, then training with noise on the latents.
+        batch_singles, batch_pairs: pictures per step of either kind.
+        aesthetic_share: chance that a picture is of the aesthetic style.
+        peak_rate, noise_peak_rate: of AdamW; cosine down to final_rate_share of it in each phase.
+        kl_weight: of the mean divergence per latent element, beside a mean L1 distance in [-1, 1].
+        noise_sd: the largest noise on latents in their own standard deviations; each picture draws up to it.
+    """
+
+    widths: tuple[int, ...] = (16, 32, 64, 64)
+    latent_channels: int = 4
+    num_groups: int = 8
+    num_scenes: int = 4000
+    num_steps: int = 2600  # 18 minutes
+    num_noise_steps: int = 1100  # 8 minutes
+    batch_singles: int = 8
+    batch_pairs: int = 16
+    aesthetic_share: float = 0.3
+    peak_rate: float = 2e-3
+    noise_peak_rate: float = 8e-4
+    warmup_steps: int = 100
+    final_rate_share: float = 0.01
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    kl_weight: float = 1e-4
+    noise_sd: float = 0.3
+
+
+AUTOENCODER = AutoencoderRecipe()
+
+
+@dataclass(frozen=True, slots=True)
+class VlmRecipe:
+    """LLaVA (arXiv 2304.08485) in small: CLIP vision tower, a projector, a Llama; all from scratch.
+
+    Attributes:
+        vision_layers, language_layers, width, mlp_width, num_heads: of the two transformers (MLP of both).
+        patch_px: side of the vision tower's patches.
+        num_scenes, num_aesthetic_scenes: rendered per style.
+        num_vision_steps: the vision tower alone, with heads that are thrown away.
+        num_joint_steps, num_final_steps: everything, heads as an auxiliary loss; two courses of the rate.
+        batch: pictures per step.
+        pair_share, aesthetic_share: chance that a picture is a CutMix pair, of the aesthetic style.
+        instruction_shares: how often each instruction is trained; ``describe this image`` means ``full``.
+        vision_rate, joint_rate, final_rate: peak rates of Muon (matrices); AdamW has adamw_share of them.
+        head_weight: of the heads' loss beside the captions'.
+        named_weight: of colour and shape words in the captions' loss.
+    """
+
+    vision_layers: int = 6
+    language_layers: int = 2
+    width: int = 128
+    mlp_width: int = 256
+    num_heads: int = 4
+    patch_px: int = 8
+    num_scenes: int = 12000
+    num_aesthetic_scenes: int = 4000
+    num_vision_steps: int = 4000  # 11 minutes
+    num_joint_steps: int = 4500  # 20 minutes
+    num_final_steps: int = 2500  # 11 minutes
+    batch: int = 32
+    pair_share: float = 0.6
+    aesthetic_share: float = 0.2
+    instruction_shares: tuple[tuple[str, float], ...] = (
+        ("full", 0.6),
+        ("describe this image", 0.1),
+        ("brief", 0.2),
+        ("name", 0.1),
+    )
+    vision_rate: float = 4e-3
+    joint_rate: float = 3e-3
+    final_rate: float = 2e-3
+    adamw_share: float = 0.5
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    final_rate_share: float = 0.01
+    clip_norm: float = 1.0
+    head_weight: float = 0.5
+    named_weight: float = 2.0
+
+
+VLM = VlmRecipe()

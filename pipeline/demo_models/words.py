@@ -1,0 +1,102 @@
+"""The language of the demo: all its sentences, and byte-level BPE tokenizers whose merges make a token of each word.
+
+Byte-level, so that any text at all can be encoded; the words of captions and prompts are one token each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from pipeline.sources.shape_world.describe import INSTRUCTIONS, describe
+from pipeline.sources.shape_world.scene import SceneObject
+from pipeline.sources.shape_world.world import BACKGROUNDS, COLORS, SHAPES, STYLES
+
+INTRODUCTIONS = ("a photo of", "an image of", "a picture of", "a drawing of", "")
+COUNTS = ("two", "three", "four")
+RELATIONS = ("left of", "right of", "above", "below", "to the left of", "to the right of", "next to", "under", "over")
+CHAT_WORDS = "user: assistant: describe this image full brief name"
+EXTRA_WORDS = (
+    "the picture shows several large big tiny round bright dark clean simple plain beautiful pretty soft shadow light "
+    "gradient aesthetic style high quality colorful scene with and in center corner side upper lower there are is "
+    "no one many each other both against its it they lies lie sits floating placed five six seven eight nine ten "
+    "orange pink brown black white gray grey beige object objects shape shapes"
+)
+
+
+def _thing(draws: np.random.Generator, side_px: int, *, small: bool) -> SceneObject:
+    radius = float(draws.uniform(0.06, 0.17) if small else draws.uniform(0.24, 0.335))
+    x, y = (float(number) for number in draws.uniform(radius, 1 - radius, size=2))
+    shape, color = SHAPES[int(draws.integers(len(SHAPES)))], tuple(COLORS)[int(draws.integers(len(COLORS)))]
+    return SceneObject(shape, color, x * side_px, y * side_px, radius * side_px)
+
+
+def draw_caption(draws: np.random.Generator, side_px: int) -> str:
+    """A sentence of the captioner's, of any instruction."""
+    style = STYLES[int(draws.integers(len(STYLES)))]
+    background = tuple(BACKGROUNDS[style])[int(draws.integers(len(BACKGROUNDS[style])))]
+    instruction = INSTRUCTIONS[int(draws.choice(len(INSTRUCTIONS), p=(0.6, 0.25, 0.15)))]
+    things = [_thing(draws, side_px, small=draws.random() < 0.3)]
+    if draws.random() < 0.5:
+        things.append(_thing(draws, side_px, small=draws.random() < 0.6))
+    return describe(things, style=style, background=background, side_px=side_px, instruction=instruction)
+
+
+def draw_prompt(draws: np.random.Generator) -> str:
+    """A sentence as benchmarks ask for pictures: one or two objects, counts, colours, relations, a background."""
+
+    def pick(words: tuple[str, ...]) -> str:
+        return words[int(draws.integers(len(words)))]
+
+    def named(*, colored: bool) -> str:
+        return f"{pick(tuple(COLORS))} {pick(SHAPES)}" if colored else pick(SHAPES)
+
+    colored = bool(draws.random() < 0.5)
+    kind = int(draws.integers(5))
+    what = (
+        f"a {named(colored=colored)}",
+        f"{pick(COUNTS)} {named(colored=colored)}s",
+        f"a {named(colored=colored)} and a {named(colored=colored)}",
+        f"a {named(colored=colored)} {pick(RELATIONS)} a {named(colored=colored)}",
+        f"a {pick(('small', 'large', 'big', 'tiny'))} {named(colored=colored)}",
+    )[kind]
+    text = f"{pick(INTRODUCTIONS)} {what}".strip()
+    if draws.random() < 0.3:
+        backgrounds = tuple(BACKGROUNDS[pick(STYLES)])
+        text += f" on a {pick(backgrounds)} background"
+    return text
+
+
+def corpus(num_sentences: int, seed: int, side_px: int) -> Iterator[str]:
+    """Captions and prompts in turns, and every single word of the demo twice, so that none is missed."""
+    from pipeline.contract.rng import generator
+
+    for number in range(num_sentences):
+        draws = generator("demo_models", "corpus", seed, number)
+        yield draw_caption(draws, side_px) if number % 2 else draw_prompt(draws)
+    words = [*SHAPES, *(f"{shape}s" for shape in SHAPES), *COLORS, *(name for style in STYLES for name in BACKGROUNDS[style])]
+    words += [*COUNTS, *" ".join(RELATIONS).split(), *CHAT_WORDS.split(), *EXTRA_WORDS.split()]
+    yield from (f"{word} {word}" for word in words)
+
+
+def train_tokenizer(special_tokens: tuple[str, ...], *, ends_with: str | None, seed: int, side_px: int) -> Tokenizer:
+    """A lower-casing byte-level BPE tokenizer of the demo's language; ``ends_with`` is put after every text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=4000,  # above what merges within words can reach: every word becomes one token
+        min_frequency=1,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        special_tokens=list(special_tokens),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus(4000, seed, side_px), trainer)
+    if ends_with is not None:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"$A {ends_with}", special_tokens=[(ends_with, tokenizer.token_to_id(ends_with))]
+        )
+    return tokenizer

@@ -1,0 +1,185 @@
+"""Pictures to raw latents and back, through any image autoencoder of diffusers.
+
+Shapes: pictures RGB, all of one size in a call; latents (channels, height, width), float32, raw: neither scaled nor
+sampled (pipeline.encoders.scaling and the training loader do that when they are read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.encoders import scaling
+from pipeline.encoders.loading import choose_device, load_strictly, one_line, quiet, read_config, resolve_model
+from pipeline.errors import Refusal, Reject
+from pipeline.params.schema import Autoencoder, Execution
+
+if TYPE_CHECKING:
+    import torch
+
+PROBE_PX = 64  # a multiple of the factor of every autoencoder in use
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """The raw latents of one picture.
+
+    Attributes:
+        mean: float32 (channels, height, width).
+        std: the same, or None for an autoencoder that gives one value and no distribution.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray | None
+
+
+class ImageAutoencoder:
+    """An autoencoder of diffusers, loaded strictly, in float32: half precision overflows in some of them.
+
+    Args:
+        params: the model, and the scale and shift that its latents are used with.
+        execution: device and batch size.
+
+    Attributes:
+        num_channels: channels of the latents.
+        downsampling_factor: pixels per latent, along a side.
+        scale_source: who states the scale: ``config.json``, or the parameters' source where that is silent.
+
+    Raises:
+        Refusal: no such model, no image autoencoder, weights that do not match, or a scale other than the file states.
+    """
+
+    num_channels: int
+    downsampling_factor: int
+    scale_source: str
+
+    def __init__(self, params: Autoencoder, execution: Execution) -> None:
+        """Load the model, measure its latents and check the scale."""
+        import torch
+
+        self._folder = resolve_model(params.model, params.revision, params.subfolder)
+        config = read_config(self._folder)
+        self.scale_source = scaling.check_scale(params, config, str(self._folder / "config.json"))
+        self._device = choose_device(execution)
+        self._batch_size = execution.inference_batch_size
+        model = load_strictly(_class_of(config, self._folder).from_pretrained, self._folder, dtype=torch.float32)
+        self._model: Any = model.to(self._device).eval()
+        self.num_channels, self.downsampling_factor = self._probe()
+        scaling.check_channels(self.num_channels, params.scale, params.shift)
+
+    def encode(self, images: Sequence[Image.Image]) -> list[Latent | Reject]:
+        """Raw latents per picture, in order; ``Reject("not_finite")`` for a picture whose latents are not numbers.
+
+        Args:
+            images: RGB, of one size, its sides multiples of the downsampling factor.
+
+        Raises:
+            Refusal: the size does not fit the autoencoder.
+            ValueError: pictures of several sizes, or not RGB.
+        """
+        import torch
+
+        self._check_pictures(images)
+        rows: list[Latent | Reject] = []
+        for start in range(0, len(images), self._batch_size):
+            batch = np.stack([np.asarray(image) for image in images[start : start + self._batch_size]])
+            pixels = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1.0  # [-1, 1]
+            mean, std = self._raw(pixels)
+            rows.extend(_checked(*arrays) for arrays in _rows(mean, std))
+        return rows
+
+    def decode(self, latents: np.ndarray | torch.Tensor) -> list[Image.Image | Reject]:
+        """Pictures from raw latents (``scaling.invert`` first); ``Reject("not_finite")`` where a pixel is no number.
+
+        Args:
+            latents: (batch, channels, height, width), raw, in any dtype.
+
+        Raises:
+            ValueError: the latents have another number of channels or axes.
+        """
+        import torch
+
+        raw = torch.as_tensor(latents).float()
+        if raw.ndim != 4 or raw.shape[1] != self.num_channels:
+            raise ValueError(f"latents of shape {tuple(raw.shape)}, wanted (batch, {self.num_channels}, height, width)")
+        images: list[Image.Image | Reject] = []
+        with torch.inference_mode():
+            for start in range(0, len(raw), self._batch_size):
+                batch = raw[start : start + self._batch_size].to(self._device)
+                pixels = self._model.decode(batch).sample.float().permute(0, 2, 3, 1)
+                images.extend(_to_image(picture) for picture in pixels.cpu().numpy())
+        return images
+
+    def _raw(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Mean and std (None where there is none) of the latents, on the CPU."""
+        import torch
+
+        with torch.inference_mode():
+            output = self._model.encode(pixels)
+        if "latent_dist" in output:
+            return output.latent_dist.mean.float().cpu(), output.latent_dist.std.float().cpu()
+        name = next((name for name in ("latent", "latents") if name in output), None)
+        if name is None:
+            raise Refusal(f"{self._folder}: its encoder gives {sorted(output)}; an image autoencoder is needed")
+        return output[name].float().cpu(), None
+
+    def _probe(self) -> tuple[int, int]:
+        """Channels and downsampling factor, measured: the classes name them differently in their configurations."""
+        import torch
+
+        try:
+            mean, _ = self._raw(torch.zeros(1, 3, PROBE_PX, PROBE_PX, device=self._device))
+        except (ValueError, RuntimeError, AttributeError) as error:
+            raise Refusal(
+                f"{self._folder}: cannot encode a picture of {PROBE_PX} px ({one_line(error)}); an image autoencoder "
+                "is needed"
+            ) from error
+        if mean.ndim != 4 or mean.shape[2] != mean.shape[3] or PROBE_PX % mean.shape[2]:
+            raise Refusal(f"{self._folder}: latents of shape {tuple(mean.shape)}; an image autoencoder is needed")
+        return mean.shape[1], PROBE_PX // mean.shape[2]
+
+    def _check_pictures(self, images: Sequence[Image.Image]) -> None:
+        sizes, modes = {image.size for image in images}, {image.mode for image in images}
+        if len(sizes) > 1 or modes - {"RGB"}:
+            raise ValueError(f"pictures of sizes {sorted(sizes)} and modes {sorted(modes)}; one size and RGB wanted")
+        for width_px, height_px in sizes:
+            if width_px % self.downsampling_factor or height_px % self.downsampling_factor:
+                raise Refusal(
+                    f"{self._folder}: pictures of {width_px} x {height_px} px; sides must be multiples of "
+                    f"{self.downsampling_factor}, set side_px so"
+                )
+
+
+def _class_of(config: dict[str, Any], folder: Path) -> Any:
+    """The official class that the configuration names; code of the repository's own is never run."""
+    import diffusers
+
+    quiet(diffusers)
+    name = str(config.get("_class_name"))
+    if not name.startswith(("Autoencoder", "VQModel")) or not hasattr(diffusers, name):
+        raise Refusal(f"{folder}: _class_name {name} in config.json; an image autoencoder of diffusers is needed")
+    return getattr(diffusers, name)
+
+
+def _rows(mean: torch.Tensor, std: torch.Tensor | None) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    stds = [None] * len(mean) if std is None else list(std.numpy())
+    yield from zip(mean.numpy(), stds, strict=True)
+
+
+def _checked(mean: np.ndarray, std: np.ndarray | None) -> Latent | Reject:
+    for name, values in (("mean", mean), ("std", std)):
+        if values is not None and not np.isfinite(values).all():
+            return Reject("not_finite", f"{int((~np.isfinite(values)).sum())} of {values.size} values of the {name}")
+    return Latent(mean, std)
+
+
+def _to_image(pixels: np.ndarray) -> Image.Image | Reject:
+    """(height, width, 3) in [-1, 1] to 8 bits, rounded: truncation would darken every picture by half a step."""
+    if not np.isfinite(pixels).all():
+        return Reject("not_finite", f"{int((~np.isfinite(pixels)).sum())} of {pixels.size} decoded values")
+    return Image.fromarray(np.rint((np.clip(pixels, -1.0, 1.0) + 1.0) * 127.5).astype(np.uint8))

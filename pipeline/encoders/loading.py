@@ -1,0 +1,172 @@
+"""Finding and loading pretrained models: one way for captioners, autoencoders and text encoders.
+
+A model is a local folder, or a Hub id with the commit that it is pinned to. Either way it ends as a folder of JSON
+and safetensors files, and is loaded strictly: weights that are missing, left over or of another shape are refused.
+Code from a model's repository is never run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.errors import Refusal
+from pipeline.params.schema import Execution
+
+if TYPE_CHECKING:
+    import torch
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+# Names of the weights that the libraries load; other files of a repository (single-file checkpoints, weights for
+# other frameworks, half-precision variants) are left where they are.
+_WANTED = ("*.json", "*.txt", "*.model", "*.jinja", "model*.safetensors", "diffusion_pytorch_model*.safetensors")
+_UNWANTED = ("*.fp16.*", "*.fp16-*", "*.non_ema.*", "*.bf16.*")
+
+ATTENTION = {"matmul": "eager", "sdpa": "sdpa"}
+
+Model = TypeVar("Model")
+
+
+def resolve_model(model: str, revision: str | None, subfolder: str | None = None) -> Path:
+    """The folder that a model's files lie in; a model on the Hub is downloaded, or taken from its cache.
+
+    Args:
+        model: a local folder, or a Hub id such as ``stabilityai/sd-vae-ft-ema``.
+        revision: the commit (40 hexadecimal digits) of a Hub id; None for a folder.
+        subfolder: where in it the model lies; None: at the top.
+
+    Raises:
+        Refusal: no such folder, a Hub id without a commit, or a download that failed.
+    """
+    top = Path(model)
+    if revision is None:
+        if not top.is_dir():
+            raise Refusal(f"no folder {model}; a Hub id needs a pinned revision (the commit's 40 hexadecimal digits)")
+    elif top.is_dir():
+        raise Refusal(f"{model}: is a folder here and has a revision too; leave out the revision, or rename the folder")
+    else:
+        if not COMMIT.fullmatch(revision):
+            raise Refusal(f"{model}: revision {revision!r} can move; pin a commit (its 40 hexadecimal digits)")
+        top = _download(model, revision, subfolder)
+    folder = top / subfolder if subfolder else top
+    if not (folder / "config.json").is_file():
+        raise Refusal(f"{folder}: no config.json; name a folder that a model was saved to")
+    return folder
+
+
+def _download(model: str, revision: str, subfolder: str | None) -> Path:
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError, RevisionResolutionError
+
+    hub_utils: Any = huggingface_hub.utils
+    hub_utils.disable_progress_bars()
+    prefix = f"{subfolder}/" if subfolder else ""
+    try:
+        folder = huggingface_hub.snapshot_download(
+            model,
+            revision=revision,
+            allow_patterns=[prefix + pattern for pattern in _WANTED],
+            ignore_patterns=[*_UNWANTED, f"{prefix}*/*"],
+        )
+    except (OSError, HFValidationError, RevisionResolutionError) as error:
+        raise Refusal(
+            f"{model} at {revision}: cannot be had from the Hub ({one_line(error)}); download it where there is a "
+            "network, or name a folder"
+        ) from error
+    return Path(folder)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model's own ``config.json``, with nothing filled in.
+
+    Raises:
+        Refusal: it is no JSON object.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refusal(f"{path}: cannot be read ({one_line(error)}); save the model anew") from error
+    if not isinstance(config, dict):
+        raise Refusal(f"{path}: holds no JSON object; save the model anew")
+    return config
+
+
+def load_strictly(load: Callable[..., Any], folder: Path, *, not_wanted: Iterable[str] = (), **options: Any) -> Any:
+    """A pretrained model with every weight from its files and none left over.
+
+    Args:
+        load: a ``from_pretrained`` of transformers or diffusers.
+        folder: what ``resolve_model`` gave.
+        not_wanted: prefixes of weights in the files that belong to parts which the class leaves out on purpose.
+        options: handed on.
+
+    Raises:
+        Refusal: the files cannot be loaded, or their weights do not match the model.
+    """
+    # transformers 5 logs its own table of mismatches and goes on; its report is used here to stop.
+    model, report = loaded_or_refused(
+        lambda: load(folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options), folder
+    )
+    check_loading_report(report, str(folder), tuple(not_wanted))
+    return model
+
+
+def loaded_or_refused(load: Callable[[], Model], folder: Path) -> Model:
+    """What ``load`` gives; its failure as a Refusal of one line."""
+    from safetensors import SafetensorError
+
+    try:
+        return load()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise Refusal(f"{folder}: cannot be loaded ({one_line(error)}); save or download the model anew") from error
+
+
+def check_loading_report(report: Mapping[str, Sequence[Any]], where: str, not_wanted: tuple[str, ...]) -> None:
+    """Refuse a model whose weights were not all found, or not all used.
+
+    Args:
+        report: the loading information of transformers or diffusers.
+        where: the model, for the message.
+        not_wanted: prefixes of weights that may be left over.
+    """
+    unexpected = [name for name in report["unexpected_keys"] if not str(name).startswith(not_wanted)]
+    mismatched = [entry if isinstance(entry, str) else entry[0] for entry in report["mismatched_keys"]]
+    for fault, names in (("missing", report["missing_keys"]), ("unexpected", unexpected), ("misshapen", mismatched)):
+        if names:
+            first = sorted(str(name) for name in names)[0]
+            raise Refusal(f"{where}: {len(names)} {fault} weights, first {first}; config.json and weights do not match")
+    if report["error_msgs"]:
+        raise Refusal(f"{where}: {one_line(report['error_msgs'][0])}; config.json and weights do not match")
+
+
+def choose_device(execution: Execution) -> torch.device:
+    """The device to compute on.
+
+    Raises:
+        Refusal: ``cuda`` was asked for and there is none.
+    """
+    import torch
+
+    if execution.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise Refusal("execution.device: cuda asked for, but torch sees no GPU; set it to auto or cpu")
+    return torch.device(execution.device)
+
+
+def quiet(library: ModuleType) -> None:
+    """Silence the notices and progress bars of transformers or diffusers; what matters here is refused instead."""
+    library.utils.logging.set_verbosity_error()
+    library.utils.logging.disable_progress_bar()
+
+
+def one_line(error: object) -> str:
+    """The first line of a message that says something, shortened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,0 +1,124 @@
+"""From raw autoencoder latents to what a diffusion model sees and back: (z - shift) * scale, per channel.
+
+Latents are stored raw; scale and shift are parameters, checked here against what the model's own file says. The file
+is read as it is: diffusers fills a missing ``scaling_factor`` with 0.18215, which is right for one model only.
+
+Shapes: latents are (..., channels, height, width). Arithmetic is float32. Pure: NumPy and torch alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from pipeline.errors import Refusal
+from pipeline.params.schema import Autoencoder, PerChannel
+
+if TYPE_CHECKING:
+    import torch
+
+Latents = TypeVar("Latents", np.ndarray, "torch.Tensor")
+
+RELATIVE_TOLERANCE = 1e-3
+
+
+def apply(raw: Latents, scale: PerChannel, shift: PerChannel | None) -> Latents:
+    """Raw latents as the diffusion model sees them: (z - shift) * scale, float32.
+
+    Args:
+        raw: (..., channels, height, width).
+        scale: one number, or one per channel; none of them 0.
+        shift: the same, or None for no shift.
+
+    Raises:
+        Refusal: a list is not as long as there are channels, or a value cannot be used.
+    """
+    factor, offset = _operands(raw, scale, shift)
+    latents: Latents = (_float32(raw) - offset) * factor
+    return latents
+
+
+def invert(latents: Latents, scale: PerChannel, shift: PerChannel | None) -> Latents:
+    """The raw latents that ``apply`` was given: z / scale + shift, float32. Raises as ``apply`` does."""
+    factor, offset = _operands(latents, scale, shift)
+    raw: Latents = _float32(latents) / factor + offset
+    return raw
+
+
+def check_channels(num_channels: int, scale: PerChannel, shift: PerChannel | None) -> None:
+    """Refuse lists that are not as long as there are channels, scales of 0 and values that are no numbers."""
+    for name, value in (("scale", scale), ("shift", 0.0 if shift is None else shift)):
+        values = _as_list(value)
+        if isinstance(value, list) and len(values) != num_channels:
+            raise Refusal(f"{name}: {len(values)} values for latents of {num_channels} channels; give one per channel")
+        if not all(math.isfinite(number) for number in values):
+            raise Refusal(f"{name}: {value} holds a value that is not finite")
+        if name == "scale" and 0.0 in values:
+            raise Refusal(f"{name}: {value} would erase a channel; it must not be 0")
+
+
+def check_scale(params: Autoencoder, config: Mapping[str, Any], where: str) -> str:
+    """Compare the parameters' scale and shift with what the model's own file states.
+
+    Args:
+        params: scale, shift and the source of both.
+        config: the model's ``config.json`` as it is in the file. ``latents_std`` and ``latents_mean``, where given,
+            stand for 1 / scale and shift, as diffusers' pipelines use them.
+        where: the file, for the message.
+
+    Returns:
+        Who says so: ``config.json`` if it states a scale, else the parameters' ``source``.
+
+    Raises:
+        Refusal: the file states another scale or shift (relative difference above 1e-3).
+    """
+    stated = _stated_scale(config)
+    if stated is not None:
+        _compare("scale", params.scale, stated, where)
+    stated_shift = config.get("latents_mean")
+    if stated_shift is None:
+        stated_shift = config.get("shift_factor")
+    if stated_shift is not None:
+        _compare("shift", 0.0 if params.shift is None else params.shift, stated_shift, where)
+    return "config.json" if stated is not None else params.source
+
+
+def _stated_scale(config: Mapping[str, Any]) -> PerChannel | None:
+    factor, spread = config.get("scaling_factor"), config.get("latents_std")
+    if spread is None:
+        return None if factor is None else float(factor)
+    return [(1.0 if factor is None else factor) / float(value) for value in spread]
+
+
+def _compare(name: str, given: PerChannel, stated: PerChannel, where: str) -> None:
+    ours, theirs = _as_list(given), _as_list(stated)
+    num_values = max(len(ours), len(theirs))
+    ours, theirs = (values * num_values if len(values) == 1 else values for values in (ours, theirs))
+    same = len(ours) == len(theirs) and all(
+        math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE) for a, b in zip(ours, theirs, strict=True)
+    )
+    if not same:
+        raise Refusal(f"{where}: states the {name} {stated}, the parameters say {given}; make them agree")
+
+
+def _operands(latents: Latents, scale: PerChannel, shift: PerChannel | None) -> tuple[Latents, Latents]:
+    check_channels(latents.shape[-3], scale, shift)
+    return _column(latents, scale), _column(latents, 0.0 if shift is None else shift)
+
+
+def _column(like: Any, value: PerChannel) -> Any:
+    values = np.asarray(_as_list(value), np.float32).reshape(-1, 1, 1)
+    if isinstance(like, np.ndarray):
+        return values
+    return _float32(like).new_tensor(values.tolist())  # float32 first: half precision would round the scale
+
+
+def _float32(latents: Any) -> Any:
+    return latents.astype(np.float32) if isinstance(latents, np.ndarray) else latents.float()
+
+
+def _as_list(value: PerChannel) -> list[float]:
+    return [float(number) for number in value] if isinstance(value, list) else [float(value)]

@@ -1,0 +1,153 @@
+"""Captions to text embeddings through the encoder of a T5.
+
+Shapes: an embedding is (num_text_tokens, dim), float32, as long as its text: padding is never stored, and no row
+depends on which others it was encoded with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.encoders.loading import (
+    ATTENTION,
+    choose_device,
+    load_strictly,
+    loaded_or_refused,
+    quiet,
+    resolve_model,
+)
+from pipeline.errors import Refusal, Reject
+from pipeline.params.schema import Execution
+from pipeline.params.schema import TextEncoder as TextEncoderParams
+
+# A T5 is published whole; its encoder is all that is wanted here.
+_DECODER_WEIGHTS = ("decoder.", "lm_head.")
+
+
+@dataclass(frozen=True, slots=True)
+class TextEmbedding:
+    """One text as the diffusion model reads it.
+
+    Attributes:
+        embedding: float32 (num_text_tokens, dim), the end token's row included.
+        truncated: the text was longer than ``max_text_tokens`` and its end was not read.
+    """
+
+    embedding: np.ndarray
+    truncated: bool
+
+
+class TextEncoder:
+    """The encoder of a T5 with its tokenizer, loaded strictly, in float32: float16 overflows in T5.
+
+    Args:
+        params: the model and the longest text in tokens.
+        execution: device, batch size and attention.
+
+    Attributes:
+        dim: width of the embeddings.
+
+    Raises:
+        Refusal: no such model, no T5, weights that do not match, or a tokenizer of another model.
+    """
+
+    dim: int
+
+    def __init__(self, params: TextEncoderParams, execution: Execution) -> None:
+        """Load model and tokenizer."""
+        import torch
+        import transformers
+
+        quiet(transformers)
+        self._folder = resolve_model(params.model, params.revision)
+        self._max_text_tokens = params.max_text_tokens
+        self._batch_size = execution.inference_batch_size
+        self._device = choose_device(execution)
+        auto_tokenizer: Any = transformers.AutoTokenizer
+        self._tokenizer = loaded_or_refused(
+            lambda: auto_tokenizer.from_pretrained(self._folder, local_files_only=True), self._folder
+        )
+        config = loaded_or_refused(
+            lambda: transformers.AutoConfig.from_pretrained(self._folder, local_files_only=True), self._folder
+        )
+        if not isinstance(config, transformers.T5Config):
+            raise Refusal(f"{self._folder}: holds a model of type {config.model_type}; a T5 is needed")
+        if len(self._tokenizer) > config.vocab_size:
+            raise Refusal(
+                f"{self._folder}: tokenizer of {len(self._tokenizer)} tokens for a model of {config.vocab_size}; they "
+                "do not belong together"
+            )
+        model = load_strictly(
+            transformers.T5EncoderModel.from_pretrained,
+            self._folder,
+            not_wanted=_DECODER_WEIGHTS,
+            dtype=torch.float32,
+            attn_implementation=ATTENTION[execution.attention],
+        )
+        self._model: Any = model.to(self._device).eval()
+        self.dim = config.d_model
+
+    def encode(self, texts: Sequence[str]) -> list[TextEmbedding | Reject]:
+        """One embedding per text, in order.
+
+        ``Reject("no_tokens")`` for a text that the tokenizer turns into nothing, ``Reject("not_finite")`` for one
+        whose embedding holds a value that is no number.
+        """
+        rows: dict[int, TextEmbedding | Reject] = {}
+        token_ids, truncated = self._tokenize(texts)
+        # Texts of like length share a batch, so that little padding is computed.
+        order = sorted(range(len(texts)), key=lambda row: len(token_ids[row]))
+        for row in order:
+            if not token_ids[row]:
+                rows[row] = Reject("no_tokens", f"the tokenizer turns {texts[row]!r} into no tokens")
+        order = [row for row in order if row not in rows]
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            for row, embedding in zip(batch, self._embed([token_ids[row] for row in batch]), strict=True):
+                rows[row] = _checked(embedding, truncated[row])
+        return [rows[row] for row in range(len(texts))]
+
+    def unconditional(self) -> np.ndarray:
+        """The embedding that stands for no caption: the empty text's, reduced to its first token; float32 (1, dim).
+
+        As in the paper, whose dropped captions keep one token of the empty caption (arXiv 2502.21318).
+
+        Raises:
+            Refusal: the empty text has no token, or its embedding is not finite.
+        """
+        encoded = self.encode([""])[0]
+        if isinstance(encoded, Reject):
+            raise Refusal(f"{self._folder}: the empty text has no embedding ({encoded}); another encoder is needed")
+        return encoded.embedding[:1]
+
+    def _tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
+        if not texts:
+            return [], []
+        cut = self._tokenizer(list(texts), truncation=True, max_length=self._max_text_tokens)["input_ids"]
+        whole = self._tokenizer(list(texts), truncation=False)["input_ids"]
+        return cut, [len(short) < len(long) for short, long in zip(cut, whole, strict=True)]
+
+    def _embed(self, token_ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """Embeddings of one batch, without the rows of padding; the mask keeps padding out of every attention."""
+        import torch
+
+        lengths = [len(ids) for ids in token_ids]
+        padded = torch.full((len(token_ids), max(lengths)), self._model.config.pad_token_id, dtype=torch.long)
+        mask = torch.zeros_like(padded)
+        for row, ids in enumerate(token_ids):
+            padded[row, : len(ids)] = torch.tensor(ids)
+            mask[row, : len(ids)] = 1
+        with torch.inference_mode():
+            states = self._model(input_ids=padded.to(self._device), attention_mask=mask.to(self._device))
+        hidden = states.last_hidden_state.float().cpu().numpy()
+        return [hidden[row, :length].copy() for row, length in enumerate(lengths)]
+
+
+def _checked(embedding: np.ndarray, truncated: bool) -> TextEmbedding | Reject:
+    if not np.isfinite(embedding).all():
+        return Reject("not_finite", f"{int((~np.isfinite(embedding)).sum())} of {embedding.size} embedding values")
+    return TextEmbedding(embedding, truncated)

@@ -1,0 +1,26 @@
+"""The two ways in which work is turned down.
+
+``Refusal`` ends a command: bad parameters, missing inputs, weights that do not match. Its text is one line that
+names the file, key or value and what to do. ``Reject`` ends one row: the picture or caption cannot be used, the row
+keeps its place with an empty payload, and the reason is counted and shown in the report.
+"""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):
+    """Work that must not go on. The message is one line: what, where, what to do."""
+
+
+class Reject(Exception):
+    """One row that cannot be used.
+
+    Args:
+        reason: a short fixed word, the same for all rows with this fault (a column of the report's table).
+        detail: what was seen in this very row.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

@@ -1,0 +1,87 @@
+"""Every path of the project, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.stages import Place, shard_file
+
+DATA, REPORTS, LOGS, WORK = "data", "reports", "logs", ".work"
+PARAMS_YAML = "params.yaml"
+PRESETS = "params"
+DVC_FOLDER = ".dvc"
+STAGING = "staging"
+SET_ASIDE = "set_aside"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one run.
+
+    Attributes:
+        project: the checkout; all other paths are relative to it or absolute.
+        run: the run's name.
+        store: where finished results are kept.
+    """
+
+    project: Path
+    run: str
+    store: Path
+
+    @property
+    def work(self) -> Path:
+        """Small state of this checkout: run lock, frozen parameters, remembered digests."""
+        return self.project / WORK
+
+    @property
+    def run_lock(self) -> Path:
+        """Held by whoever may change what the run's folders show."""
+        return self.work / "run.lock"
+
+    @property
+    def remembered_digests(self) -> Path:
+        """sha256 of local model files by size and time."""
+        return self.work / "digests.json"
+
+    @property
+    def staging(self) -> Path:
+        """Links and copies are made here, beside the shown folders, and renamed into them."""
+        return self.project / DATA / f".{STAGING}"
+
+    @property
+    def set_aside(self) -> Path:
+        """Files found in a run's folders that are no result of ours; moved here, never deleted."""
+        return self.project / DATA / f".{SET_ASIDE}"
+
+    @property
+    def data(self) -> Path:
+        """The run's shown results."""
+        return self.project / DATA / self.run
+
+    @property
+    def reports(self) -> Path:
+        """The run's page, plots and metrics."""
+        return self.project / REPORTS / self.run
+
+    @property
+    def dvc(self) -> Path:
+        """DVC's folder."""
+        return self.project / DVC_FOLDER
+
+    def shown(self, stage: str, row: str) -> Path:
+        """The folder in which a row's results are shown. The report's one row shows in the run's own folder."""
+        return self.reports if stage == "report" else self.data / stage / row
+
+    def log(self, place: Place) -> Path:
+        """The log of one part's job."""
+        name = shard_file(place.part).removesuffix(".parquet") if place.part.isdigit() else place.part
+        return self.project / LOGS / self.run / place.stage / place.row / f"{name}.log"
+
+    def failure(self, place: Place) -> Path:
+        """What a part's last job failed with; absent when it did not fail."""
+        return self.log(place).with_suffix(".failed.json")
+
+    def frozen_params(self, digest: str) -> Path:
+        """The parameters that a run was started with."""
+        return self.work / PRESETS / f"{digest[:16]}.yaml"

@@ -1,0 +1,69 @@
+"""Feature vectors of images from a captioner's vision tower, for distances between sets of images.
+
+They stand in where no larger network is at hand: a distance in them is a metric of its own, and no FID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import Refusal
+
+
+class VisionTowerFeatures:
+    """Mean of the patch tokens that the vision tower of a LLaVA model hands to its language model.
+
+    The layer is the model's own ``vision_feature_layer`` (layers behind it are not trained with the captioner), before
+    the projection to the language model; a class token in front is left out of the mean. float32 throughout.
+
+    Args:
+        model_folder: a LLaVA model with its image processor, as ``save_pretrained`` writes it.
+        device: a torch device name, such as ``cpu`` or ``cuda``.
+
+    Raises:
+        Refusal: the folder holds no such model, or weights of it are missing.
+    """
+
+    def __init__(self, model_folder: Path, device: str) -> None:
+        """Load the tower onto the device."""
+        import torch
+        from transformers import AutoConfig, AutoImageProcessor, LlavaConfig, LlavaForConditionalGeneration
+
+        if not (model_folder / "config.json").is_file():
+            raise Refusal(f"{model_folder}: no config.json; name a folder with a LLaVA model")
+        config = AutoConfig.from_pretrained(model_folder, local_files_only=True)
+        if not isinstance(config, LlavaConfig):
+            raise Refusal(f"{model_folder}: holds a model of type {config.model_type}; a LLaVA model is needed")
+        if not isinstance(config.vision_feature_layer, int):
+            raise Refusal(f"{model_folder}: vision_feature_layer {config.vision_feature_layer} must be one layer")
+        # typed Any: the stubs know nothing of the pair that output_loading_info gives
+        loaded: Any = LlavaForConditionalGeneration.from_pretrained(
+            model_folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+        model, loading = loaded
+        absent = sorted(str(name) for name in (*loading["missing_keys"], *loading["mismatched_keys"]))
+        if absent:
+            raise Refusal(f"{model_folder}: {len(absent)} weights are missing, first {absent[0]}; save the model anew")
+        self._layer = config.vision_feature_layer
+        self._tower = model.model.vision_tower.to(device).eval()
+        image_processor: Any = AutoImageProcessor
+        self._processor = image_processor.from_pretrained(model_folder, local_files_only=True)
+        self._device = device
+
+    def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Features of the images, float32 [n, dim]. One call is one forward pass: the caller chooses n."""
+        import torch
+
+        pixels = self._processor(images=[image.convert("RGB") for image in images], return_tensors="pt").pixel_values
+        with torch.inference_mode():
+            outputs = self._tower(pixels.to(self._device), output_hidden_states=True)
+        tokens = outputs.hidden_states[self._layer]  # [n, tokens, dim]
+        config = self._tower.config
+        num_patches = (config.image_size // config.patch_size) ** 2
+        features: np.ndarray = tokens[:, -num_patches:].mean(dim=1).cpu().numpy()
+        return features

@@ -1,0 +1,1 @@
+"""Networks: diffusers models that predict what a diffusion objective asks for."""

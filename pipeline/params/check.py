@@ -1,0 +1,253 @@
+"""What parameters mean together: references that lead somewhere, values that do not conflict.
+
+Everything here is refused before work starts, with the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline import stages
+from pipeline.errors import Refusal
+from pipeline.params import schema
+from pipeline.params.load import Params
+
+IMAGE_STAGES = ("download", "augment")
+MODEL_STAGES = ("train", "finetune")
+
+
+class _Where:
+    """Names a value for a refusal."""
+
+    def __init__(self, params: Params, stage: str, row: str) -> None:
+        self.params, self.stage, self.row = params, stage, row
+
+    def refuse(self, key: str, value: Any, why: str) -> Refusal:
+        return Refusal(f"{self.params.source}: {self.stage}.rows.{self.row}.{key} = {value!r}: {why}")
+
+    def reference(self, key: str, reference: str, allowed: Iterable[str]) -> Any:
+        """The row that a reference leads to."""
+        stage, row = stages.split(reference)
+        if stage not in allowed:
+            raise self.refuse(key, reference, f"must refer to a row of {' or '.join(allowed)}")
+        rows = self.params.sections[stage].rows
+        if row not in rows:
+            raise self.refuse(key, reference, f"no such row; {stage} has {', '.join(sorted(rows)) or 'none'}")
+        return rows[row]
+
+    def table(self, key: str, name: str, table: str) -> Any:
+        entries = self.params.sections[self.stage].tables[table]
+        if name not in entries:
+            raise self.refuse(key, name, f"no such entry; {self.stage}.{table} has {', '.join(sorted(entries))}")
+        return entries[name]
+
+
+def check(params: Params) -> None:
+    """Check a whole set of parameters. Raises Refusal with the first fault found, in the order of the stages."""
+    for stage in stages.NAMES:
+        for row in params.rows(stage):
+            _CHECKS[stage](_Where(params, stage, row), params.row(stage, row))
+    _execution(params)
+
+
+def _execution(params: Params) -> None:
+    for reference in params.execution.num_processes:
+        stage, row = stages.split(reference)
+        if stage not in MODEL_STAGES or row not in params.sections[stage].rows:
+            raise Refusal(f"{params.source}: execution.num_processes.{reference}: must name a row of train or finetune")
+
+
+def _download(where: _Where, row: Any) -> None:
+    if isinstance(row.num_rows, int) and row.num_rows < row.num_shards:
+        raise where.refuse("num_shards", row.num_shards, f"must be at most num_rows ({row.num_rows})")
+    if isinstance(row, schema.ShapeWorldRow) and isinstance(row.num_rows, int) and row.num_rows > row.num_scenes:
+        raise where.refuse("num_rows", row.num_rows, f"must be at most num_scenes ({row.num_scenes})")
+    if row.heldout is None:
+        return
+    held = where.reference("heldout", row.heldout, ("download",))
+    if held.heldout is not None:
+        raise where.refuse("heldout", row.heldout, "must name a row that has no held-out rows itself")
+    for key in ("source", "path", "num_scenes", "style", "side_px"):
+        mine, theirs = (_tag(r) if key == "source" else getattr(r, key, None) for r in (row, held))
+        if mine != theirs:
+            raise where.refuse("heldout", row.heldout, f"must come from the same source: its {key} is {theirs!r}")
+
+
+def _tag(row: Any) -> str:
+    return str(row.__struct_config__.tag)
+
+
+def _augment(where: _Where, row: Any) -> None:
+    where.reference("images", row.images, ("download",))
+    if isinstance(row, schema.CutMixRow):
+        _some_weight(where, "weights", schema.msgspec.structs.asdict(row.weights))
+    elif row.min_scale > row.max_scale:
+        raise where.refuse("min_scale", row.min_scale, f"must be at most max_scale ({row.max_scale})")
+
+
+def _some_weight(where: _Where, key: str, weights: dict[str, float]) -> None:
+    if sum(weights.values()) <= 0:
+        raise where.refuse(key, weights, "one weight at least must be above 0")
+
+
+def _recaption(where: _Where, row: schema.RecaptionRow) -> None:
+    images = where.reference("images", row.images, IMAGE_STAGES)
+    captioner = where.table("captioner", row.captioner, "captioners")
+    if isinstance(captioner, schema.LabelCaptioner):
+        if "{class_name}" not in captioner.template:
+            raise where.refuse("captioner", row.captioner, "its template must hold {class_name}")
+        if isinstance(images, schema.AugmentRow):
+            raise where.refuse("captioner", row.captioner, f"{row.images} has no labels to make captions of")
+    else:
+        _some_weight(where, "captioner.instructions", captioner.instructions)
+    _known_model(where, "captioner", captioner)
+
+
+def _known_model(where: _Where, key: str, entry: Any) -> None:
+    """A folder here, or a Hub id with a pinned revision."""
+    model = getattr(entry, "model", None)
+    if model is not None and entry.revision is None and not Path(model).is_dir():
+        raise where.refuse(f"{key}.model", model, "no such folder; a Hub id needs a pinned `revision`")
+
+
+def _encode_images(where: _Where, row: schema.EncodeImagesRow) -> None:
+    images = where.reference("images", row.images, IMAGE_STAGES)
+    autoencoder = where.table("autoencoder", row.autoencoder, "autoencoders")
+    _known_model(where, "autoencoder", autoencoder)
+    if isinstance(images, schema.AugmentRow) and images.side_px < row.side_px:
+        raise where.refuse("side_px", row.side_px, f"{row.images} has pictures of {images.side_px} px only")
+
+
+def _encode_text(where: _Where, row: schema.EncodeTextRow) -> None:
+    where.reference("captions", row.captions, ("recaption",))
+    _known_model(where, "encoder", where.table("encoder", row.encoder, "encoders"))
+
+
+def _pairs(where: _Where, prefix: str, latents: str, texts: dict[str, float]) -> tuple[str, Any]:
+    """Latents and texts of the same pictures. Returns where the pictures come from, and the latent set's row."""
+    latent_row = where.reference(f"{prefix}latents", latents, ("encode_images",))
+    home = stages.origin(where.params, latents)
+    for text in texts:
+        where.reference(f"{prefix}texts", text, ("encode_text",))
+        other = stages.origin(where.params, text)
+        if other != home:
+            raise where.refuse(f"{prefix}texts", text, f"captions of {other}, but the latents are of {home}")
+    return home, latent_row
+
+
+def _training(where: _Where, row: Any, latents: str, texts: dict[str, float]) -> None:
+    home, latent_row = _pairs(where, "", latents, texts)
+    encoders = {where.params.row(*stages.split(text)).encoder for text in texts}
+    swaps = row.swap if isinstance(row.swap, list) else [row.swap] if row.swap else []
+    for swap in swaps:
+        other, other_row = _pairs(where, "swap.", swap.latents, swap.texts)
+        parent = getattr(where.params.row(*stages.split(other)), "images", None)
+        if parent != home:
+            raise where.refuse("swap.latents", swap.latents, f"must be made from {home}, row by row")
+        _same_latents(where, "swap.latents", swap.latents, other_row, latent_row)
+        encoders |= {where.params.row(*stages.split(text)).encoder for text in swap.texts}
+        if len(swaps) > 1 and swap.weight is None:
+            raise where.refuse("swap.weight", None, "each of several swaps needs a weight")
+    if row.validation:
+        other, other_row = _pairs(where, "validation.", row.validation.latents, row.validation.texts)
+        if other == home:
+            raise where.refuse("validation.latents", row.validation.latents, "are the training rows themselves")
+        _same_latents(where, "validation.latents", row.validation.latents, other_row, latent_row)
+        encoders |= {where.params.row(*stages.split(text)).encoder for text in row.validation.texts}
+    if len(encoders) > 1:
+        raise where.refuse("texts", sorted(texts), f"text sets of several encoders ({', '.join(sorted(encoders))})")
+    _schedule(where, row)
+
+
+def _same_latents(where: _Where, key: str, reference: str, other: Any, own: Any) -> None:
+    for name in ("autoencoder", "side_px", "view"):
+        if getattr(other, name) != getattr(own, name):
+            raise where.refuse(key, reference, f"its {name} is {getattr(other, name)!r}, not {getattr(own, name)!r}")
+
+
+def _schedule(where: _Where, row: Any) -> None:
+    busy = row.schedule.num_warmup_steps + getattr(row.schedule, "num_decay_steps", 0)
+    if busy > row.num_steps:
+        raise where.refuse("num_steps", row.num_steps, f"warm-up and decay alone take {busy} steps")
+    if row.validate_every_steps % row.log_every_steps:
+        raise where.refuse("validate_every_steps", row.validate_every_steps, "must be a multiple of log_every_steps")
+
+
+def _train(where: _Where, row: Any) -> None:
+    if isinstance(row, schema.ImportedModelRow):
+        _known_import(where, row)
+        return
+    network = row.network
+    if network.width % network.num_heads or (network.width // network.num_heads) % 4:
+        raise where.refuse("network.num_heads", network.num_heads, f"width {network.width} must divide into heads of 4n")
+    _training(where, row, row.latents, row.texts)
+
+
+def _known_import(where: _Where, row: Any) -> None:
+    if getattr(row, "revision", None) is None and not Path(row.import_).is_dir():
+        raise where.refuse("import", row.import_, "no such folder; a Hub id needs a pinned `revision`")
+
+
+def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
+    chain = [f"finetune/{where.row}"]
+    reference = row.model
+    while True:
+        other = where.reference("model", reference, MODEL_STAGES)
+        if reference in chain:
+            raise where.refuse("model", row.model, f"a circle: {' -> '.join([*chain, reference])}")
+        chain.append(reference)
+        if stages.split(reference)[0] == "train":
+            break
+        reference = other.model
+    if isinstance(other, schema.ImportedModelRow) and (row.latents is None or row.texts is None):
+        raise where.refuse("model", row.model, "was made elsewhere: name latents and texts to train it on")
+    _training(where, row, *stages.training_data(where.params, "finetune", where.row))
+
+
+def _generate(where: _Where, row: Any) -> None:
+    if isinstance(row, schema.ImportedPicturesRow):
+        _known_import(where, row)
+    else:
+        where.reference("model", row.model, MODEL_STAGES)
+    if len(set(row.benchmarks)) < len(row.benchmarks):
+        raise where.refuse("benchmarks", row.benchmarks, "names a benchmark twice")
+    for name in row.benchmarks:
+        entry = where.table("benchmarks", name, "benchmarks")
+        kind = _tag(entry)
+        if isinstance(entry, schema.CaptionsBenchmark):
+            where.reference(f"benchmarks.{name}.captions", entry.captions, ("recaption",))
+            if name.split("-")[0] in ("geneval", "geneval_shapes", "dpg"):
+                raise where.refuse("benchmarks", name, "is the name of another method: names carry the method")
+        elif name != kind and not name.startswith(f"{kind}-"):
+            raise where.refuse("benchmarks", name, f"is of kind {kind}: name it {kind} or {kind}-<suffix>")
+
+
+def _score(where: _Where, row: schema.ScoreRow) -> None:
+    where.reference("images", row.images, ("generate",))
+    if row.real is not None:
+        where.reference("real", row.real, ("download",))
+    _known_model(where, "features", where.table("features", row.features, "feature_extractors"))
+
+
+def _report(where: _Where, row: schema.ReportRow) -> None:
+    rows = where.params.rows("report")
+    if rows != ["main"]:
+        raise where.refuse("scores", row.scores, f"a run has one page, the row main; there are {', '.join(rows)}")
+    for reference in row.scores:
+        where.reference("scores", reference, ("score",))
+
+
+_CHECKS: dict[str, Callable[[_Where, Any], None]] = {
+    "download": _download,
+    "augment": _augment,
+    "recaption": _recaption,
+    "encode_images": _encode_images,
+    "encode_text": _encode_text,
+    "train": _train,
+    "finetune": _finetune,
+    "generate": _generate,
+    "score": _score,
+    "report": _report,
+}

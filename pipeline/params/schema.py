@@ -1,0 +1,412 @@
+"""Every parameter as a frozen, strict type: one class per kind of row, none with a default for a value.
+
+A class is a row *as resolved*: the common values of its section and its own together. Only references that may be
+absent are optional. Bounds stand in the annotations, so that a refusal can say what is allowed. ``params/demo.yaml``
+explains each value to people; the meaning is told there once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_+\-]*$"
+
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Reference = Annotated[str, Meta(pattern=r"^[a-z_]+/[A-Za-z0-9][A-Za-z0-9_+\-]*$")]
+Text = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1)]
+CountOrZero = Annotated[int, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+NotNegative = Annotated[float, Meta(ge=0.0)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Weights = Annotated[dict[Text, NotNegative], Meta(min_length=1)]
+References = Annotated[dict[Reference, Positive], Meta(min_length=1)]
+PerChannel = float | list[float]
+StorageDtype = Literal["float32", "float16"]
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A set of parameters that knows its keys: an unknown one is refused, none can be changed later."""
+
+
+class Seeds(Strict):
+    """The three seeds of a run; everything random is drawn from one of them and from coordinates."""
+
+    data: Seed
+    train: Seed
+    generate: Seed
+
+
+class Execution(Strict):
+    """Values that say where and how fast work is done. None of them is part of any fingerprint."""
+
+    store: Text
+    device: Literal["auto", "cpu", "cuda"]
+    num_threads: Count
+    num_workers: CountOrZero
+    inference_batch_size: Count
+    attention: Literal["matmul", "sdpa"]
+    num_processes: dict[Reference, Count]
+    checkpoint_every: Count
+
+
+class TableRow(Strict):
+    """What the rows of all stages have in common."""
+
+    version: Count
+
+
+class ShardedRow(TableRow):
+    """A row whose result is a set of shards."""
+
+    max_reject_fraction: Fraction
+    row_group_rows: Count
+
+
+# --- download
+
+
+class DownloadRow(ShardedRow, tag_field="source"):
+    """A dataset."""
+
+    revision: Count
+    num_rows: Count | Literal["all"]
+    num_shards: Count
+    max_image_pixels: Count
+    heldout: Reference | None = None
+
+
+class ShapeWorldRow(DownloadRow, tag="shape_world", kw_only=True):
+    """Pictures of the demo's own small world."""
+
+    num_scenes: Count
+    style: Literal["plain", "aesthetic"]
+    side_px: Count
+
+
+class FolderRow(DownloadRow, tag="folder", kw_only=True):
+    """Pictures of a folder, one sub-folder a class."""
+
+    path: Text
+
+
+# --- augment
+
+
+class AugmentRow(ShardedRow, tag_field="kind"):
+    """A dataset made from another, row by row."""
+
+    images: Reference
+    side_px: Count
+
+
+class CutMixWeights(Strict):
+    """How often each CutMix pattern is drawn, relative to the others."""
+
+    half: NotNegative
+    quarter: NotNegative
+    ninth: NotNegative
+    sixteenth: NotNegative
+
+
+class CutMixRow(AugmentRow, tag="cutmix"):
+    """A picture with a part of another class pasted in."""
+
+    weights: CutMixWeights
+
+
+class CropRow(AugmentRow, tag="crop"):
+    """A random square part of a picture."""
+
+    min_scale: Annotated[float, Meta(gt=0.0, le=1.0)]
+    max_scale: Annotated[float, Meta(gt=0.0, le=1.0)]
+
+
+# --- recaption
+
+
+class LabelCaptioner(Strict, tag_field="kind", tag="label"):
+    """A caption made from the class name alone."""
+
+    template: Text
+
+
+class LocalCaptioner(Strict, tag_field="kind", tag="local"):
+    """A vision-language model run here."""
+
+    model: Text
+    side_px: Count
+    instructions: Weights
+    max_new_tokens: Count
+    cut_at_full_stop: bool
+    loop_ngram_words: Count
+    loop_max_repeats: Count
+    dtype: Literal["float32", "float16", "bfloat16"]
+    revision: Text | None = None
+
+
+Captioner = LabelCaptioner | LocalCaptioner
+
+
+class RecaptionRow(ShardedRow):
+    """A caption set."""
+
+    images: Reference
+    captioner: Name
+
+
+# --- encode_images, encode_text
+
+
+class Autoencoder(Strict):
+    """An image autoencoder and how its raw latents are scaled when they are read."""
+
+    model: Text
+    scale: PerChannel
+    source: Text
+    shift: PerChannel | None = None
+    revision: Text | None = None
+    subfolder: Text | None = None
+
+
+class EncodeImagesRow(ShardedRow):
+    """A latent set."""
+
+    images: Reference
+    autoencoder: Name
+    side_px: Count
+    view: Literal["square"]
+    dtype: StorageDtype
+
+
+class TextEncoder(Strict):
+    """A text encoder and the longest text it is given."""
+
+    model: Text
+    max_text_tokens: Count
+    revision: Text | None = None
+
+
+class EncodeTextRow(ShardedRow):
+    """A text set."""
+
+    captions: Reference
+    encoder: Name
+    dtype: StorageDtype
+
+
+# --- train, finetune
+
+
+class DiTI(Strict, tag_field="kind", tag="dit_i"):
+    """The diffusion transformer's size."""
+
+    width: Count
+    depth: Count
+    num_heads: Count
+    patch_size: Literal[1, 2, 4]
+    mlp_ratio: Positive
+
+
+class UniformTimesteps(Strict, tag_field="kind", tag="uniform"):
+    """t uniform in (0, 1)."""
+
+
+class LogitNormalTimesteps(Strict, tag_field="kind", tag="logit_normal"):
+    """t = sigmoid(mean + std * normal)."""
+
+    mean: float
+    std: Positive
+
+
+class RectifiedFlow(Strict, tag_field="kind", tag="rectified_flow"):
+    """Velocity prediction on the straight path between picture (t = 0) and noise (t = 1)."""
+
+    timesteps: UniformTimesteps | LogitNormalTimesteps
+    shift: Positive
+
+
+class AdamW(Strict, tag_field="kind", tag="adamw"):
+    """torch's AdamW."""
+
+    learning_rate: Positive
+    weight_decay: NotNegative
+    beta_1: Fraction
+    beta_2: Fraction
+
+
+class Muon(Strict, tag_field="kind", tag="muon"):
+    """torch's Muon for the matrices of the blocks, AdamW for the rest."""
+
+    learning_rate: Positive
+    weight_decay: NotNegative
+    momentum: Fraction
+    adamw_learning_rate: Positive
+    beta_1: Fraction
+    beta_2: Fraction
+
+
+class ConstantSchedule(Strict, tag_field="kind", tag="constant"):
+    """Linear warm-up, then a constant rate. More steps may be asked for later."""
+
+    num_warmup_steps: CountOrZero
+
+
+class CosineSchedule(Strict, tag_field="kind", tag="cosine"):
+    """Linear warm-up, then a cosine down to a fraction of the rate."""
+
+    num_warmup_steps: CountOrZero
+    final_fraction: Fraction
+
+
+class WarmupStableDecay(Strict, tag_field="kind", tag="warmup_stable_decay"):
+    """Linear warm-up, constant rate, linear decay to zero at the end. More steps may be asked for later."""
+
+    num_warmup_steps: CountOrZero
+    num_decay_steps: Count
+
+
+class Swap(Strict):
+    """Augmented rows that stand in for plain ones at high noise."""
+
+    latents: Reference
+    texts: References
+    above_t: Fraction
+    probability: Fraction
+    weight: Positive | None = None
+
+
+class Validation(Strict):
+    """Rows never trained on, for the validation curve."""
+
+    latents: Reference
+    texts: References
+
+
+class TrainingRow(TableRow):
+    """What training and finetuning have in common."""
+
+    objective: RectifiedFlow
+    optimizer: AdamW | Muon
+    schedule: ConstantSchedule | CosineSchedule | WarmupStableDecay
+    num_steps: Count
+    batch_size: Count
+    ema_decay: Fraction
+    caption_dropout: Fraction
+    clip_norm: Positive
+    latent_draw: Literal["sample", "mean"]
+    precision: Literal["float32", "bfloat16"]
+    seed: Seed
+    log_every_steps: Count
+    validate_every_steps: Count
+    validation: Validation | None = None
+
+
+class TrainRow(TrainingRow, kw_only=True):
+    """A model trained from scratch."""
+
+    arm: Name
+    network: DiTI
+    latents: Reference
+    texts: References
+    swap: Swap | list[Swap] | None = None
+
+
+class ImportedModelRow(TableRow):
+    """A model made elsewhere and taken in."""
+
+    import_: Text = msgspec.field(name="import")
+    arm: Name
+    seed: Seed
+    revision: Text | None = None
+
+
+class FinetuneRow(TrainingRow, kw_only=True):
+    """A model that starts from another. Data left out are the other's own."""
+
+    model: Reference
+    latents: Reference | None = None
+    texts: References | None = None
+    swap: Swap | list[Swap] | None = None
+
+
+# --- generate, score, report
+
+
+class GenevalShapesBenchmark(Strict, tag_field="kind", tag="geneval_shapes"):
+    """GenEval's six tasks over shapes and colours."""
+
+    num_prompts_per_task: Count
+    num_images: Count
+    num_shards: Count
+
+
+class CaptionsBenchmark(Strict, tag_field="kind", tag="captions"):
+    """Pictures for captions of real pictures, for distances between the two sets."""
+
+    captions: Reference
+    num_images: Count
+    num_shards: Count
+
+
+Benchmark = GenevalShapesBenchmark | CaptionsBenchmark
+
+
+class Sampler(Strict, tag_field="kind", tag="euler"):
+    """Euler steps from t = 1 to t = 0 with classifier-free guidance."""
+
+    num_steps: Count
+    guidance_scale: NotNegative
+
+
+class GenerateRow(TableRow):
+    """A model to be judged."""
+
+    model: Reference
+    benchmarks: Annotated[list[Name], Meta(min_length=1)]
+    sampler: Sampler
+    side_px: Count
+    row_group_rows: Count
+
+
+class ImportedPicturesRow(TableRow):
+    """Pictures made elsewhere: ``<folder>/<benchmark>/<prompt id>/<image index>.png``."""
+
+    import_: Text = msgspec.field(name="import")
+    arm: Name
+    seed: Seed
+    benchmarks: Annotated[list[Name], Meta(min_length=1)]
+    row_group_rows: Count
+    max_image_pixels: Count
+
+
+class Features(Strict):
+    """An image encoder whose features distances are measured on."""
+
+    model: Text
+    side_px: Count
+    demo: bool
+    revision: Text | None = None
+
+
+class ScoreRow(TableRow):
+    """Scores of one row of generate."""
+
+    images: Reference
+    num_bootstrap: Count
+    kid_subset_size: Count
+    kid_num_subsets: Count
+    features: Name
+    real: Reference | None = None
+
+
+class ReportRow(TableRow):
+    """The page of a run."""
+
+    scores: list[Reference]
+    num_pictures: Count
+    num_captions: Count

@@ -1,0 +1,13 @@
+# Models that start from another.
+
+
+rule finetune:
+    input:
+        lambda w: RUN.inputs("finetune", w.row, "model"),
+    output:
+        f"{RUN.folder('finetune')}/{{row}}/fingerprint.json",
+    log:
+        f"{RUN.log_folder('finetune')}/{{row}}/model.log",
+    threads: RUN.threads
+    shell:
+        COMMAND + "finetune --params {PARAMS} --row {wildcards.row} --part model"

@@ -1,0 +1,13 @@
+# The page of the run.
+
+
+rule report:
+    input:
+        lambda w: RUN.inputs("report", "main", "report"),
+    output:
+        f"{RUN.reports}/fingerprint.json",
+    log:
+        f"{RUN.log_folder('report')}/main/report.log",
+    threads: RUN.threads
+    shell:
+        COMMAND + "report --params {PARAMS} --row main --part report"

@@ -1,0 +1,13 @@
+# Verdicts and metrics, one benchmark a job.
+
+
+rule score:
+    input:
+        lambda w: RUN.inputs("score", w.row, w.benchmark),
+    output:
+        f"{RUN.folder('score')}/{{row}}/{{benchmark}}/fingerprint.json",
+    log:
+        f"{RUN.log_folder('score')}/{{row}}/{{benchmark}}.log",
+    threads: RUN.threads
+    shell:
+        COMMAND + "score --params {PARAMS} --row {wildcards.row} --part {wildcards.benchmark}"

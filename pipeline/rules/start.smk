@@ -1,0 +1,17 @@
+# Parameters, run lock, reconcile: everything that happens while the Snakefile is read.
+import sys
+from snakemake_interface_executor_plugins.settings import ExecMode
+
+sys.path.insert(0, workflow.basedir)
+from pipeline.rules.run import SnakemakeRun, refused_in_one_line
+
+RUN = refused_in_one_line(
+    lambda: SnakemakeRun(
+        list(workflow.config_settings.configfiles),
+        dict(workflow.config_settings.config),
+        workflow.exec_mode == ExecMode.DEFAULT,
+    )
+)
+COMMAND = RUN.command
+PARAMS = RUN.params_path
+SHARD = r"\d{5}"

@@ -1,0 +1,13 @@
+# Models trained from scratch, or taken in.
+
+
+rule train:
+    input:
+        lambda w: RUN.inputs("train", w.row, "model"),
+    output:
+        f"{RUN.folder('train')}/{{row}}/fingerprint.json",
+    log:
+        f"{RUN.log_folder('train')}/{{row}}/model.log",
+    threads: RUN.threads
+    shell:
+        COMMAND + "train --params {PARAMS} --row {wildcards.row} --part model"

@@ -1,0 +1,234 @@
+"""A folder of pictures as a source: one sub-folder per class, pictures in the folder itself without a class.
+
+Sub-folders in sorted order are the labels 0, 1, ...; an empty one counts, so that labels do not move when pictures
+come and go. A class may hold folders of its own. A caption beside a picture (``cat.txt`` or ``cat.jpg.txt`` beside
+``cat.jpg``) becomes its text. Hidden files and files that are no pictures by their name are left out; whatever is a
+picture by its name stays, and is rejected when it is read and cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.digest import digest_json
+from pipeline.errors import Refusal, Reject
+from pipeline.sources.base import Entry
+
+# formats that we do not decode are listed too: their rows show up as rejects instead of being missing
+IMAGE_EXTENSIONS = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")
+)
+TEXT_EXTENSION = ".txt"
+CLASS_NAMES_FILE = "class_names.tsv"
+MAX_PICTURE_BYTES = 1 << 29  # more than an uncompressed picture of the most pixels that can be decoded
+MAX_CAPTION_CHARACTERS = 1 << 16
+
+REJECT_REASONS = {
+    "not_readable": "the file is gone, may not be read or is no regular file",
+    "outside_source": "the file is a link that leaves the source's folder",
+    "too_many_bytes": f"the file is larger than {MAX_PICTURE_BYTES} bytes",
+}
+
+_WORDNET_PREFIX = re.compile(r"^n\d{8}_")
+_FORBIDDEN_IN_IDS = {"#": "'#'", "\n": "a line break", "\r": "a line break", "\0": "a NUL"}
+
+
+class FolderSource:
+    """Pictures below a folder; ``source_id`` and ``place`` are both the path below it, with forward slashes."""
+
+    random_access = True
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is read yet.
+
+        Args:
+            path: the folder; it may itself be a link.
+        """
+        self.path = path
+
+    def stamp(self) -> str | None:
+        """Digest of all folders' names, times and numbers of entries, and of the class names; None: not there.
+
+        A picture that is rewritten in place changes no folder and stays unseen.
+
+        Raises:
+            Refusal: the folder is there and cannot be listed.
+        """
+        if not self.path.exists():
+            return None
+        folders: list[list[str | int]] = []
+        pending = [""]
+        while pending:
+            relative = pending.pop()
+            listed = _scan(self.path, relative)
+            # a folder's own time changes with its entries, and only with them
+            folders.append([relative, (self.path / relative).stat().st_mtime_ns, len(listed)])
+            pending.extend(_join(relative, item.name) for item in listed if item.is_dir(follow_symlinks=False))
+        names_file = self.path / CLASS_NAMES_FILE
+        names = [names_file.stat().st_mtime_ns, names_file.stat().st_size] if names_file.exists() else []
+        return digest_json({"folders": sorted(folders), "class_names": names})
+
+    def entries(self) -> Iterator[Entry]:
+        """All pictures, sorted by name within each folder; those of the folder itself come first.
+
+        Raises:
+            Refusal: the folder is missing, cannot be listed or holds no picture; a linked sub-folder (its pictures
+                could lie anywhere); a name that cannot be a key; a caption that is not UTF-8, too long or a link that
+                leaves the folder; ``class_names.tsv`` is malformed or lacks a sub-folder.
+        """
+        if not self.path.is_dir():
+            raise Refusal(f"image folder {self.path}: there is no such folder; correct the path of the source")
+        listed = _scan(self.path, "")
+        class_folders = [item.name for item in listed if _is_folder(self.path, "", item)]
+        class_names = self._class_names(class_folders)
+        num_pictures = 0
+        for name, texts in _pictures(listed):
+            num_pictures += 1
+            yield self._entry("", name, texts, None, None)
+        for label, class_folder in enumerate(class_folders):
+            for folder, name, texts in _walk(self.path, class_folder):
+                num_pictures += 1
+                yield self._entry(folder, name, texts, label, class_names[class_folder])
+        if num_pictures == 0:
+            extensions = " ".join(sorted(IMAGE_EXTENSIONS))
+            raise Refusal(f"image folder {self.path}: no picture in it ({extensions}); correct the path of the source")
+
+    def read(self, place: str) -> bytes:
+        """The bytes of one picture as found.
+
+        Raises:
+            Reject: with a reason of ``REJECT_REASONS``.
+        """
+        try:
+            root = self.path.resolve()
+            target = (root / place).resolve()
+            if not target.is_relative_to(root):
+                raise Reject("outside_source", f"{place} leads out of the folder")
+            status = target.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise Reject("not_readable", f"{place} is not a regular file")  # a pipe would block for ever
+            if status.st_size > MAX_PICTURE_BYTES:
+                raise Reject("too_many_bytes", f"{place} has {status.st_size} bytes")
+            return target.read_bytes()
+        except OSError as error:  # its text without the absolute path, which differs by machine
+            raise Reject("not_readable", f"{place}: {error.strerror or type(error).__name__}") from None
+        except (RuntimeError, ValueError) as error:  # how pathlib reports links in a circle, and a NUL in a name
+            what = "links in a circle" if isinstance(error, RuntimeError) else "not a file name"
+            raise Reject("not_readable", f"{place!r}: {what}") from None
+
+    def _entry(self, folder: str, name: str, texts: list[str], label: int | None, class_name: str | None) -> Entry:
+        source_id = _join(folder, name)
+        _check_id(self.path, source_id)
+        captions = (self._caption(_join(folder, text)) for text in texts)
+        return Entry(source_id, source_id, label, class_name, tuple(caption for caption in captions if caption))
+
+    def _caption(self, relative: str) -> str:
+        text = self._text(relative)
+        if len(text) > MAX_CAPTION_CHARACTERS:
+            raise Refusal(
+                f"{self.path / relative}: a caption of {len(text)} characters, allowed are {MAX_CAPTION_CHARACTERS}; "
+                "shorten or remove it"
+            )
+        return text.strip()
+
+    def _class_names(self, class_folders: list[str]) -> dict[str, str]:
+        """Sub-folder to class name: from the file, which must name every one, or without it from the sub-folder."""
+        path = self.path / CLASS_NAMES_FILE
+        if not path.exists():
+            return {folder: class_name_of(folder) for folder in class_folders}
+        names = _parse_class_names(self._text(CLASS_NAMES_FILE), path)
+        missing = [folder for folder in class_folders if folder not in names]
+        if missing:
+            raise Refusal(f"{path}: no name for folder {missing[0]!r} ({len(missing)} in all); add a line for each")
+        return names
+
+    def _text(self, relative: str) -> str:
+        where = self.path / relative
+        try:
+            return self.read(relative).decode("utf-8-sig")
+        except Reject as reject:
+            raise Refusal(f"{where}: {reject.detail}; repair or remove it") from None
+        except UnicodeDecodeError as error:
+            raise Refusal(f"{where}: not UTF-8 at byte {error.start}; save it as UTF-8 or remove it") from None
+
+
+def class_name_of(folder: str) -> str:
+    """A sub-folder's name in words: a leading WordNet id goes, underscores become blanks."""
+    return _WORDNET_PREFIX.sub("", folder, count=1).replace("_", " ").strip() or folder
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _scan(root: Path, relative: str) -> list[os.DirEntry[str]]:
+    """The visible entries of one folder, sorted by name."""
+    folder = root / relative
+    try:
+        with os.scandir(folder) as items:
+            return sorted((item for item in items if not item.name.startswith(".")), key=lambda item: item.name)
+    except OSError as error:
+        raise Refusal(f"image folder {folder}: {error.strerror}; make it a folder that can be listed") from None
+
+
+def _is_folder(root: Path, relative: str, item: os.DirEntry[str]) -> bool:
+    if item.is_symlink() and _leads_to_folder(item):
+        raise Refusal(
+            f"image folder {root}: {_join(relative, item.name)!r} is a link to a folder, which is not "
+            "followed; mount or copy the pictures there"
+        )
+    return item.is_dir(follow_symlinks=False)
+
+
+def _leads_to_folder(item: os.DirEntry[str]) -> bool:
+    try:
+        return item.is_dir()
+    except OSError:  # links in a circle lead nowhere; reading such a file gives its reject
+        return False
+
+
+def _pictures(listed: list[os.DirEntry[str]]) -> Iterator[tuple[str, list[str]]]:
+    """Names of the pictures among the entries of one folder, each with the names of the captions beside it."""
+    files = {item.name for item in listed if not _leads_to_folder(item)}
+    for item in listed:
+        stem, extension = os.path.splitext(item.name)
+        if item.name in files and extension.lower() in IMAGE_EXTENSIONS:
+            yield item.name, [text for text in (stem + TEXT_EXTENSION, item.name + TEXT_EXTENSION) if text in files]
+
+
+def _walk(root: Path, folder: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Folder, name and captions of all pictures below a folder, its own before those of its sub-folders."""
+    listed = _scan(root, folder)
+    for name, texts in _pictures(listed):
+        yield folder, name, texts
+    for item in listed:
+        if _is_folder(root, folder, item):
+            yield from _walk(root, _join(folder, item.name))
+
+
+def _check_id(root: Path, source_id: str) -> None:
+    for character, what in _FORBIDDEN_IN_IDS.items():
+        if character in source_id:
+            raise Refusal(f"image folder {root}: {source_id!r} holds {what}, which keys cannot; rename it")
+    try:
+        source_id.encode()
+    except UnicodeEncodeError:
+        raise Refusal(f"image folder {root}: {source_id!r} is not named in UTF-8; rename it") from None
+
+
+def _parse_class_names(text: str, path: Path) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        folder, tab, name = line.partition("\t")
+        if not tab or "\t" in name or not folder.strip() or not name.strip():
+            raise Refusal(f"{path} line {number}: need a folder, one tab and a name, got {line!r}")
+        if folder in names:
+            raise Refusal(f"{path} line {number}: folder {folder!r} is named twice; keep one line")
+        names[folder] = name.strip()
+    return names

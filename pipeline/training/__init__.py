@@ -1,0 +1,1 @@
+"""Training: data sets, batches, optimisers, schedules, checkpoints and the one trainer."""

@@ -1,0 +1,28 @@
+"""Exponential moving average of the weights: what is validated, exported and sampled from."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from pipeline.models.dit import DiTI
+
+
+class Ema:
+    """An averaged copy of a network.
+
+    Args:
+        model: the network; its weights now are the first average.
+        decay: share of the old average kept in each step.
+    """
+
+    def __init__(self, model: DiTI, decay: float) -> None:
+        self.model: DiTI = copy.deepcopy(model).requires_grad_(False)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, model: DiTI) -> None:
+        """average <- decay * average + (1 - decay) * weights."""
+        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(weight, 1 - self._decay)

@@ -1,0 +1,238 @@
+"""The one trainer, of training and of finetuning.
+
+What it does is a function of the row, the data, the seed and the first weights: order, timesteps, noise and dropout
+come from coordinates, so a training that was killed and goes on ends in the same bytes. Several processes (started by
+accelerate's launcher) split each batch and see the same samples.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from pipeline.diffusion.path import interpolate, velocity_loss
+from pipeline.errors import Refusal
+from pipeline.models.dit import DiTI
+from pipeline.params.schema import Execution, FinetuneRow, TrainRow
+from pipeline.training import checkpoint, curves
+from pipeline.training.checkpoint import Progress, TrainingState
+from pipeline.training.draws import TrainingDraws, TrainingRows
+from pipeline.training.ema import Ema
+from pipeline.training.loader import Batch, BatchReader, Loader
+from pipeline.training.optimizer import OptimizerSet
+from pipeline.training.schedule import rate_factor
+from pipeline.training.sets import TrainingData
+from pipeline.training.validation import Validator
+
+CHECKPOINTS_FOLDER = "checkpoints"
+MODEL_FOLDER = "model"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What one training holds in its hands."""
+
+    row: TrainRow | FinetuneRow
+    execution: Execution
+    accelerator: Accelerator
+    draws: TrainingDraws
+    loader: Loader
+    validator: Validator | None
+    state: TrainingState
+    network: nn.Module  # state.model, wrapped where several processes share the work
+    checkpoints: Path
+    say: Say
+
+
+def train(
+    row: TrainRow | FinetuneRow,
+    data: TrainingData,
+    *,
+    make_model: Callable[[], DiTI],
+    seed: int,
+    execution: Execution,
+    work: Path,
+    out: Path,
+    say: Say,
+) -> None:
+    """Train a network to the end, going on from the last checkpoint that fits, and export its averaged weights.
+
+    Args:
+        row: the parameters; ``data`` stands for its references.
+        data: the sets to train on.
+        make_model: builds the network with its first weights, the same in every process.
+        seed: the run's seed of training; the row's own seed joins it.
+        execution: device, threads, workers, attention, cadence of checkpoints.
+        work: folder of ``checkpoints/``, kept between attempts at the same recipe.
+        out: gets ``model/`` (diffusers, safetensors) and ``curves/*.tsv``.
+        say: told about progress, by the main process alone.
+
+    Raises:
+        Refusal: data that do not fit, a device that is not there, a batch that processes cannot share, a damaged
+            checkpoint, a loss that is not finite.
+    """
+    run = _prepare(row, data, make_model, seed, execution, work, say)
+    _resume(run)
+    batches = run.loader.batches(run.state.progress.step, row.num_steps, execution.num_workers)
+    for batch in batches:
+        _train_step(run, batch)
+        _after_step(run)
+    if run.accelerator.is_main_process:
+        _export(run, out)
+    run.accelerator.wait_for_everyone()
+
+
+def _prepare(
+    row: TrainRow | FinetuneRow,
+    data: TrainingData,
+    make_model: Callable[[], DiTI],
+    seed: int,
+    execution: Execution,
+    work: Path,
+    say: Say,
+) -> _Run:
+    torch.set_num_threads(execution.num_threads)
+    accelerator = _accelerator(execution)
+    num_processes = accelerator.num_processes
+    if row.batch_size % num_processes:
+        raise Refusal(f"batch_size {row.batch_size} cannot be split among {num_processes} processes; change one")
+    rows = TrainingRows(data)
+    draws = TrainingDraws(
+        rows,
+        seed=(seed, row.seed),
+        objective=row.objective,
+        caption_dropout=row.caption_dropout,
+        batch_size=row.batch_size,
+    )
+    loader = Loader(draws, BatchReader(rows, row.latent_draw), accelerator.process_index, num_processes)
+    model = make_model()
+    _check_model(model, rows)
+    model.set_attention(execution.attention)
+    model.to(accelerator.device)
+    state = TrainingState(model, Ema(model, row.ema_decay), OptimizerSet(model, row.optimizer), Progress())
+    return _Run(
+        row=row,
+        execution=execution,
+        accelerator=accelerator,
+        draws=draws,
+        loader=loader,
+        validator=Validator(data.validation, row) if data.validation is not None else None,
+        state=state,
+        network=accelerator.prepare_model(model) if num_processes > 1 else model,
+        checkpoints=work / CHECKPOINTS_FOLDER,
+        say=say if accelerator.is_main_process else _say_nothing,
+    )
+
+
+def _accelerator(execution: Execution) -> Accelerator:
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise Refusal("execution.device is cuda, but no CUDA device is visible; set it to auto or cpu")
+    use_cpu = execution.device == "cpu" or not torch.cuda.is_available()
+    # Autocast is this module's own: accelerate would keep one precision for the whole process.
+    return Accelerator(cpu=use_cpu, mixed_precision="no")
+
+
+def _check_model(model: DiTI, rows: TrainingRows) -> None:
+    have = (int(model.config["in_channels"]), int(model.config["text_dim"]))
+    if have != (rows.num_channels, rows.text_dim):
+        raise Refusal(
+            f"the network takes {have[0]} latent channels and text of {have[1]} dimensions, the data have "
+            f"{rows.num_channels} and {rows.text_dim}; use the autoencoder and text encoder that it was made for"
+        )
+
+
+def _resume(run: _Run) -> None:
+    usable = checkpoint.latest(run.checkpoints, run.row)
+    if usable is not None:
+        checkpoint.load(usable, run.row, run.state)
+        run.say(f"going on from step {usable.step} of {run.row.num_steps}")
+    elif others := checkpoint.found(run.checkpoints):
+        steps = ", ".join(f"{other.step} of {other.num_steps}" for other in others)
+        run.say(f"training starts anew: checkpoints at step {steps} are no states of {run.row.num_steps} steps; left")
+    run.accelerator.wait_for_everyone()  # nobody may write before all have looked
+
+
+def _train_step(run: _Run, batch: Batch) -> None:
+    row, state = run.row, run.state
+    step = state.progress.step
+    on_device = batch.to(run.accelerator.device)
+    x_t = interpolate(on_device.latents, on_device.noise, on_device.t)
+    with autocast(run.accelerator.device, row.precision):
+        velocity = run.network(x_t, on_device.t, on_device.text, on_device.text_mask)
+    loss = velocity_loss(velocity, on_device.latents, on_device.noise).mean()
+    run.accelerator.backward(loss)
+    norm = run.accelerator.clip_grad_norm_(state.model.parameters(), row.clip_norm)
+    values = _finite_values(run, loss.detach(), norm)
+    factor = rate_factor(row.schedule, step, row.num_steps)
+    state.optimizer.step(factor)
+    state.ema.update(state.model)
+    values[curves.LEARNING_RATE] = row.optimizer.learning_rate * factor
+    state.progress.step = step + 1
+    curves.add_step(state.progress, values)
+
+
+def _finite_values(run: _Run, loss: Tensor, norm: Tensor | None) -> dict[str, float]:
+    assert norm is not None  # None under DeepSpeed alone, which is not used
+    mean_loss = run.accelerator.reduce(loss, reduction="mean") if run.accelerator.num_processes > 1 else loss
+    values = {curves.LOSS: float(mean_loss), curves.GRADIENT_NORM: float(norm)}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            step = run.state.progress.step + 1
+            raise Refusal(f"training step {step}: {name} is {value}; lower the learning rate or look at the data")
+    return values
+
+
+def _after_step(run: _Run) -> None:
+    row, progress = run.row, run.state.progress
+    if progress.step % row.log_every_steps == 0:
+        means = curves.close_interval(progress)
+        run.say(f"step {progress.step} of {row.num_steps}: loss {means[curves.LOSS]:.4f}")
+    if run.validator is not None and progress.step % row.validate_every_steps == 0:
+        _validate(run, progress)
+    if checkpoint.is_due(row, progress.step, run.execution.checkpoint_every):
+        if run.accelerator.is_main_process:
+            checkpoint.save(run.checkpoints, row, run.state, run.draws.position(progress.step))
+        run.accelerator.wait_for_everyone()
+
+
+def _validate(run: _Run, progress: Progress) -> None:
+    """Add a point to the validation curve; every process computes the same one, so that none waits."""
+    assert run.validator is not None
+    with autocast(run.accelerator.device, run.row.precision):
+        loss = run.validator.loss(run.state.ema.model, run.accelerator.device)
+    curves.add_point(progress, curves.VALIDATION_LOSS, loss)
+    run.say(f"step {progress.step} of {run.row.num_steps}: validation loss {loss:.4f}")
+
+
+def _export(run: _Run, out: Path) -> None:
+    # On a copy: points off the cadence close the curves here, but are no part of a longer training's curves.
+    progress = copy.deepcopy(run.state.progress)
+    if progress.interval_steps:
+        curves.close_interval(progress)
+    if run.validator is not None and progress.step % run.row.validate_every_steps:
+        _validate(run, progress)
+    averaged = run.state.ema.model
+    # Built anew from its own arguments: a loaded network's configuration also names the folder it came from.
+    arguments = {name: value for name, value in averaged.config.items() if not name.startswith("_")}
+    model: DiTI = DiTI(**arguments)
+    model.load_state_dict(averaged.state_dict(), strict=True)
+    model.save_pretrained(out / MODEL_FOLDER, safe_serialization=True)
+    curves.write(progress.curves, out)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """bfloat16 matrix products under ``precision`` bfloat16; weights and sums stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _say_nothing(text: str) -> None:
+    del text

@@ -1,0 +1,249 @@
+"""The one entry of every stage command.
+
+``python -m stages.<stage> --params params.yaml --row <row> [--part index|manifest|<shard>] [--dry-run]``
+
+Looks each wanted unit up in the store before anything heavy is imported; makes what is not there under a lock; shows
+the result. Without ``--part`` it does all that is missing of the row and removes surplus files. One error is one line
+on the terminal (what, where, what to do); the log has the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from pipeline import stages
+from pipeline.errors import Refusal
+from pipeline.params.check import check
+from pipeline.params.load import Params, load
+from pipeline.stages import Place
+from pipeline.work.job import Job, Voice
+from pipeline.work.plan import Plan
+from pipeline.work.runlock import TOKEN_VARIABLE, RunLock
+from pipeline.work.show import remove_empty_folders, show
+from pipeline.work.store import relative_files, timed
+
+Make = Callable[[Job], None]
+EXIT_REFUSED = 1
+EXIT_ORPHAN = 3
+INTERRUPTED = 130
+
+
+class Command:
+    """One call of a stage command."""
+
+    def __init__(self, stage: str, make: Make, arguments: argparse.Namespace) -> None:
+        self.stage = stage
+        self.make = make
+        self.project = Path.cwd()
+        self.params_path = Path(arguments.params)
+        self.row: str = arguments.row
+        self.part: str | None = arguments.part
+        params = load(self.params_path, self.project)
+        check(params)
+        params.row(stage, self.row)
+        self.plan = Plan(params, self.project)
+        self.lock = RunLock(self.plan.layout.run_lock, self.plan.layout.dvc)
+
+    def places(self) -> list[Place]:
+        """The units asked for."""
+        names = stages.BY_NAME[self.stage].part_names(self.plan.params, self.row)
+        if self.part is not None:
+            part = str(int(self.part)) if self.part.isdigit() else self.part
+            if part not in names:
+                raise Refusal(f"--part {self.part}: {self.stage}/{self.row} has no such part; it has {_some(names)}")
+            names = [part]
+        return [Place(self.stage, self.row, name) for name in names]
+
+    def dry_run(self) -> None:
+        """Print the resolved parameters and the work to do; touch nothing."""
+        import msgspec
+
+        row = msgspec.to_builtins(self.plan.params.row(self.stage, self.row))
+        print(json.dumps({f"{self.stage}/{self.row}": row}, indent=2))
+        for place in self.places():
+            fingerprint = self.plan.fingerprints.of(place)
+            state = "in the store" if self.plan.is_made(place) else "to make"
+            print(f"{place}: {state}, fingerprint {fingerprint or 'not known before its index is made'}")
+
+    def run(self) -> int:
+        """Provide and show the units asked for; returns the exit status."""
+        token = os.environ.get(TOKEN_VARIABLE)
+        if token:
+            return self._provide_all(lambda: self.lock.engine_lives(token))
+        with self.lock.taken_for_command(lambda line: print(line, file=sys.stderr, flush=True)):
+            status = self._provide_all(lambda: True)
+            if self.part is None and status == 0:
+                self._remove_surplus()
+            return status
+
+    def _provide_all(self, may_show: Callable[[], bool]) -> int:
+        for place in self.places():
+            self.provide(place)
+        self._check_unchanged()
+        if self.stage == stages.NAMES[0]:
+            self._make_parent_folders()
+        for place in self.places():
+            if not may_show():
+                print(f"{place}: made and kept, but its run has ended; type the command again", file=sys.stderr)
+                return EXIT_ORPHAN
+            fingerprint = self.plan.fingerprints.of(place)
+            assert fingerprint is not None
+            show(self.plan.part(place), fingerprint, self.plan.layout, self.plan.store)
+        return 0
+
+    def provide(self, place: Place) -> None:
+        """Make one unit unless the store has it, after the units of its own stage that it is made from."""
+        if self.plan.is_made(place):
+            with contextlib.suppress(FileNotFoundError):
+                self.plan.layout.failure(place).unlink()
+            return
+        for need in self.plan.part(place).needs:
+            if not self.plan.is_made(need):
+                if need.stage != self.stage:
+                    raise Refusal(f"{place} needs {need}, which is not made: run snakemake, or the stage {need.stage}")
+                self.provide(need)
+        self.plan.fingerprints.index_made_anywhere()
+        with _logged(self.plan, place) as voice:
+            _make_locked(self.plan, place, self.make, voice)
+
+    def _check_unchanged(self) -> None:
+        """Work done for parameters that were edited meanwhile is kept, and does not count as done."""
+        now = load(self.params_path, self.project)
+        if now.result_digest() != self.plan.params.result_digest():
+            raise Refusal(f"{self.params_path} was changed while this ran: the result is kept; type the command again")
+
+    def _remove_surplus(self) -> None:
+        """Unlink what the row's folder shows beyond its parts, such as shards of a larger number."""
+        folder = self.plan.layout.shown(self.stage, self.row)
+        wanted: set[str] = set()
+        for place in self.places():
+            fingerprint = self.plan.fingerprints.of(place)
+            assert fingerprint is not None
+            wanted |= set(self.plan.store.files(fingerprint))
+        surplus = sorted(set(relative_files(folder)) - wanted)
+        if surplus:
+            from pipeline.work.reconcile import remove_from_view
+
+            remove_from_view(self.plan, folder, set(surplus))
+            remove_empty_folders(folder, self.plan.layout.project)
+
+    def _make_parent_folders(self) -> None:
+        """DVC wants a folder named as a dependency to exist, even where no row fills it."""
+        for stage in stages.NAMES[:-1]:
+            (self.plan.layout.data / stage).mkdir(parents=True, exist_ok=True)
+
+
+def _make_locked(plan: Plan, place: Place, make: Make, voice: Voice) -> None:
+    fingerprint, work_name = plan.fingerprints.of(place), plan.fingerprints.work_name(place)
+    if fingerprint is None or work_name is None:
+        raise Refusal(f"{place}: its index is not made; run the stage download first")
+    with plan.store.locked(work_name, voice.say) as partial:
+        if plan.store.has(fingerprint):
+            voice.say("found in the store, made by another process meanwhile")
+        else:
+            seconds = timed()
+            row = plan.params.row(place.stage, place.row)
+            make(Job(plan, place, row, fingerprint, partial, voice))
+            absent = [name for name in plan.part(place).files if not (partial.out / name).is_file()]
+            if absent:
+                raise AssertionError(f"{place}: the stage did not write {', '.join(absent)}")
+            plan.store.commit(fingerprint, partial, seconds())
+            voice.say(f"made in {seconds():.1f} s")
+    plan.fingerprints.index_made_anywhere()
+
+
+@contextlib.contextmanager
+def _logged(plan: Plan, place: Place) -> Iterator[Voice]:
+    """Everything that is printed goes to the part's log; an error leaves its traceback there and a mark beside it."""
+    log_path, failure = plan.layout.log(place), plan.layout.failure(place)
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("a") as log, _outputs_to(log) as terminal:
+        voice = Voice(log, terminal)
+        voice.say(f"{place}, {plan.params.source}")
+        try:
+            yield voice
+        except BaseException as error:
+            message = _one_line(error)
+            traceback.print_exc(file=log)
+            failure.write_text(json.dumps({"message": message, "fingerprint": plan.fingerprints.of(place)}))
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            shown = os.path.relpath(log_path, plan.layout.project)
+            raise Refusal(f"{place}: {message} (log: {shown})") from error
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                failure.unlink()
+
+
+@contextlib.contextmanager
+def _outputs_to(log: TextIO) -> Iterator[TextIO]:
+    """Send what libraries print, from Python or below it, to the log; yields the real terminal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept_out, kept_err = os.dup(1), os.dup(2)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    terminal = os.fdopen(os.dup(kept_err), "w", buffering=1)
+    try:
+        yield terminal
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        terminal.flush()
+        os.dup2(kept_out, 1)
+        os.dup2(kept_err, 2)
+        os.close(kept_out)
+        os.close(kept_err)
+        terminal.close()
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, Refusal) else f"{type(error).__name__}: {text}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:3])}, ... {', '.join(names[-2:])}"
+
+
+def parser(stage: str) -> argparse.ArgumentParser:
+    """The arguments of a stage command; the same for all stages."""
+    known = stages.BY_NAME[stage]
+    result = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=f"{stage}: {known.does}.")
+    result.add_argument("--params", default="params.yaml", help="parameter file (params.yaml)")
+    result.add_argument("--row", required=True, help=f"a row of the table {stage}.rows")
+    result.add_argument("--part", help="one part of the row, such as a shard's number; without it, all of the row")
+    result.add_argument("--dry-run", action="store_true", help="print resolved parameters and work to do, do nothing")
+    return result
+
+
+def main(stage: str, make: Make, arguments: list[str] | None = None) -> int:
+    """Run a stage command; returns the exit status."""
+    parsed = parser(stage).parse_args(arguments)
+    try:
+        command = Command(stage, make, parsed)
+        if parsed.dry_run:
+            command.dry_run()
+            return 0
+        return command.run()
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print(f"{stage}: stopped; the same command goes on where it was", file=sys.stderr)
+        return INTERRUPTED
+
+
+def project_params(path: Path, project: Path) -> Params:
+    """Parameters read and checked."""
+    params = load(path, project)
+    check(params)
+    return params

@@ -1,0 +1,195 @@
+"""The fingerprint of a unit of work: a digest of the recipe it is made by.
+
+A recipe holds the stage, the part, the row as resolved with the side-table entries that it names, the seed of its
+kind, the identities of its models, and the fingerprints of its inputs in the places where the row names them. An
+index counts by its content (digest), so that one made anew with the same rows voids nothing. Execution values, paths
+and names of rows (where keys do not carry them) are no part of it. No shard is read for it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import stages
+from pipeline.digest import digest_json
+from pipeline.layout import Layout
+from pipeline.params.load import Params
+from pipeline.stages import INDEX, INDEX_JSON, Place
+from pipeline.work.digests import Digests
+from pipeline.work.store import Store
+
+# Under these schedules the first steps do not depend on how many there will be, so that a training may go on.
+OPEN_ENDED_SCHEDULES = ("constant", "warmup_stable_decay")
+
+
+class Fingerprints:
+    """Fingerprints of all places of a run, each computed once, when asked for."""
+
+    def __init__(self, params: Params, layout: Layout, store: Store, digests: Digests) -> None:
+        self._params = params
+        self._layout = layout
+        self._store = store
+        self._digests = digests
+        self._seen: dict[Place, str | None] = {}
+        self._index_digests: dict[Place, str | None] = {}
+        self._sources_not_at_hand: set[Place] = set()
+
+    def of(self, place: Place) -> str | None:
+        """The fingerprint of a place; None while an index above it is not made."""
+        if place not in self._seen:
+            recipe = self.recipe(place)
+            self._seen[place] = None if recipe is None else digest_json(recipe)
+            if place in self._sources_not_at_hand:
+                self._seen[place] = self._fingerprint_of_shown_index(place)
+        return self._seen[place]
+
+    def work_name(self, place: Place) -> str | None:
+        """Under which name unfinished work is kept: the fingerprint, without the number of steps where they are open."""
+        recipe = self.recipe(place)
+        if recipe is None:
+            return None
+        schedule = recipe["row"].get("schedule")
+        if schedule and schedule["kind"] in OPEN_ENDED_SCHEDULES:
+            recipe["row"].pop("num_steps")
+            schedule.pop("num_decay_steps", None)
+        return digest_json(recipe)
+
+    def index_made_anywhere(self) -> None:
+        """Forget what was not known while an index was missing."""
+        self._index_digests = {p: d for p, d in self._index_digests.items() if d is not None}
+        self._seen = {p: f for p, f in self._seen.items() if f is not None}
+
+    def recipe(self, place: Place) -> dict[str, Any] | None:
+        """All that a place is made from, as a JSON value; None while an index above it is not made."""
+        stage = stages.BY_NAME[place.stage]
+        needs = stages.part_of(self._params, place).needs
+        marks: dict[str, list[str]] = {}
+        own: list[str] = []
+        for need in needs:
+            mark = self._index_digest(need) if need.part == INDEX else self.of(need)
+            if mark is None:
+                return None
+            if (need.stage, need.row) == (place.stage, place.row):
+                own.append(mark)
+            else:
+                marks.setdefault(need.reference, []).append(mark)
+        row = self._resolved_row(place)
+        named = _references_in(row)
+        row = _substitute(row, {reference: digest_json(found) for reference, found in marks.items()})
+        if row is None:
+            raise AssertionError(f"{place}: an empty row")
+        unnamed = sorted(mark for reference, found in marks.items() if reference not in named for mark in found)
+        if place.stage == "download" and place.part == INDEX:
+            if not self._stamp_paths(row, stage):
+                self._sources_not_at_hand.add(place)
+                return None
+        else:
+            row = {k: v for k, v in row.items() if k not in stage.paths}
+        recipe: dict[str, Any] = {"stage": place.stage, "part": place.part, "row": row, "own": own, "also": unnamed}
+        if stage.seed:
+            recipe["seed"] = getattr(self._params.seeds, stage.seed)
+        if stage.key_carries_name:
+            recipe["name"] = place.row
+        if place.stage == "report":
+            recipe["run"] = self._params.run
+        return recipe
+
+    def unstamped_recipe(self, place: Place) -> str:
+        """A digest of an index's recipe without its source's stamp: by it an index is known where the source is gone."""
+        row = self._resolved_row(place)
+        for name in stages.BY_NAME[place.stage].paths:
+            row.pop(name, None)
+        return digest_json({"row": row, "name": place.row, "seed": self._params.seeds.data})
+
+    def _resolved_row(self, place: Place) -> dict[str, Any]:
+        """The row with its side-table entries in place of their names, and identities in place of model names."""
+        stage = stages.BY_NAME[place.stage]
+        row: dict[str, Any] = _without_none(msgspec.to_builtins(self._params.row(place.stage, place.row)))
+        tables = self._params.sections[place.stage].tables
+        for field, table in stage.tables:
+            name = stages.split_benchmark(place.part)[0] if isinstance(row[field], list) else row[field]
+            row[field] = _without_none(msgspec.to_builtins(tables[table][name]))
+        for value in (row, *(v for v in row.values() if isinstance(v, dict))):
+            for field in stage.models:
+                if field in value:
+                    where = f"{place.stage}.{place.row}.{field}"
+                    value[field] = self._digests.model(value[field], value.pop("revision", None), where)
+        return row
+
+    def _stamp_paths(self, row: dict[str, Any], stage: stages.Stage) -> bool:
+        for field in stage.paths:
+            if field in row:
+                stamp = self._digests.stamp(row[field])
+                if stamp is None:
+                    return False
+                row[field] = stamp
+        return True
+
+    def _index_digest(self, place: Place) -> str | None:
+        if place not in self._index_digests:
+            self._index_digests[place] = self._find_index_digest(place)
+        return self._index_digests[place]
+
+    def _find_index_digest(self, place: Place) -> str | None:
+        fingerprint = self.of(place)
+        if fingerprint is None:
+            return None
+        for folder in (self._store.entry(fingerprint), self._layout.shown(place.stage, place.row)):
+            found = _read_json(folder / INDEX_JSON)
+            if found is not None and found.get("fingerprint") == fingerprint:
+                return str(found["digest"])
+        return None
+
+    def _fingerprint_of_shown_index(self, place: Place) -> str | None:
+        """Where the source is not at hand, the index that is there counts, if it was made by these parameters."""
+        found = _read_json(self._layout.shown(place.stage, place.row) / INDEX_JSON)
+        if found is None or found.get("recipe") != self.unstamped_recipe(place):
+            return None
+        return str(found["fingerprint"])
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return value
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return [_without_none(v) for v in value] if isinstance(value, list) else value
+
+
+def _is_reference(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    stage, slash, row = value.partition("/")
+    return bool(slash and row) and stage in stages.BY_NAME
+
+
+def _references_in(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set().union(*(_references_in(k) | _references_in(v) for k, v in value.items())) if value else set()
+    if isinstance(value, list):
+        return set().union(*(_references_in(v) for v in value)) if value else set()
+    return {value} if _is_reference(value) else set()
+
+
+def _substitute(value: Any, marks: dict[str, str]) -> Any:
+    """References replaced by what stands behind them; those that this part does not use are left out."""
+    if isinstance(value, dict):
+        kept = {
+            (marks[k] if _is_reference(k) else k): _substitute(v, marks)
+            for k, v in value.items()
+            if not _is_reference(k) or k in marks
+        }
+        return {k: v for k, v in kept.items() if v is not None}
+    if isinstance(value, list):
+        return [s for s in (_substitute(v, marks) for v in value) if s is not None]
+    return marks.get(value) if _is_reference(value) else value

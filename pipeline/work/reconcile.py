@@ -1,0 +1,158 @@
+"""Make the shown folders of a run say what its parameters want, and find out what is missing.
+
+Takes in right files that came another way (``dvc pull``), removes what the parameters do not want once the store has
+it, shows what the store has, and returns the units that must be made. Nothing is computed and nothing is lost: a
+file that is no result of ours is moved aside, never deleted. With ``act=False`` it only looks.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.layout import Layout
+from pipeline.stages import INDEX, Part, Place
+from pipeline.work.carried import results_in
+from pipeline.work.plan import Plan
+from pipeline.work.show import is_part_shown, is_shown, remove_empty_folders, show
+from pipeline.work.store import relative_files
+
+
+@dataclass
+class Reconciled:
+    """What was found and done."""
+
+    missing: set[Place] = field(default_factory=set)
+    num_shown: int = 0
+    num_taken_in: int = 0
+    num_removed: int = 0
+    set_aside: list[Path] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line for people."""
+        text = f"{len(self.missing)} to make, {self.num_shown} shown, {self.num_taken_in} taken in, "
+        return text + f"{self.num_removed} removed from view"
+
+
+class _Present:
+    """What lies in the shown folders now, by row folder."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.folders: dict[Path, set[str]] = {}
+        for stage_folder in _folders(layout.data):
+            for row_folder in _folders(stage_folder):
+                self.folders[row_folder] = set(relative_files(row_folder))
+        if layout.reports.is_dir():
+            self.folders[layout.reports] = set(relative_files(layout.reports))
+
+
+def reconcile(plan: Plan, *, act: bool) -> Reconciled:
+    """Compare, and with ``act`` mend, what is shown. The run lock must be held when ``act`` is True."""
+    done = Reconciled()
+    present = _Present(plan.layout)
+    for folder in _row_folders_in_order(plan, present):
+        _settle_folder(plan, folder, present.folders.get(folder, set()), done, act)
+    for place in plan.places():
+        if place not in done.missing and not plan.is_made(place):
+            done.missing.add(place)
+    return done
+
+
+def _row_folders_in_order(plan: Plan, present: _Present) -> list[Path]:
+    """Folders of the run's rows in DAG order, so that indexes are known first; then those that no row has."""
+    wanted = dict.fromkeys(plan.layout.shown(place.stage, place.row) for place in plan.places())
+    return [*wanted, *sorted(set(present.folders) - set(wanted))]
+
+
+def _settle_folder(plan: Plan, folder: Path, names: set[str], done: Reconciled, act: bool) -> None:
+    parts = _parts_of_folder(plan, folder)
+    first = [part for part in parts if part.place.part == INDEX]
+    if any(not _is_right(plan, part) for part in first) and names:
+        _take_in(plan, folder, names, done, act)  # an index that came with dvc pull must be known before its shards
+    wrong = set(names)
+    to_show = []
+    for part in parts:
+        fingerprint = plan.fingerprints.of(part.place)
+        if fingerprint is None or not plan.store.has(fingerprint):
+            to_show.append(part)
+        elif is_part_shown(part, fingerprint, plan.layout, plan.store):
+            wrong -= set(_extra_files(plan, part, fingerprint, names))
+        else:
+            entry = plan.store.entry(fingerprint)
+            wrong -= {name for name in part.files if is_shown(folder / name, entry / name)}
+            to_show.append(part)
+    if wrong:
+        _take_in(plan, folder, wrong, done, act)
+        if act:
+            num_removed, moved = remove_from_view(plan, folder, wrong)
+            done.num_removed += num_removed
+            done.set_aside += moved
+    for part in to_show:
+        fingerprint = plan.fingerprints.of(part.place)
+        if fingerprint is None or not plan.store.has(fingerprint):
+            done.missing.add(part.place)
+        elif act:
+            done.num_shown += bool(show(part, fingerprint, plan.layout, plan.store))
+
+
+def _parts_of_folder(plan: Plan, folder: Path) -> list[Part]:
+    return [plan.part(place) for place in plan.places_by_folder().get(folder, [])]
+
+
+def _is_right(plan: Plan, part: Part) -> bool:
+    fingerprint = plan.fingerprints.of(part.place)
+    return fingerprint is not None and plan.store.has(fingerprint)
+
+
+def _extra_files(plan: Plan, part: Part, fingerprint: str, names: set[str]) -> list[str]:
+    """The files of a shown part, with those that its entry has beyond the declared ones."""
+    return [*part.files, *(plan.store.files(fingerprint) if len(part.files) > 1 else [])]
+
+
+def _take_in(plan: Plan, folder: Path, names: set[str], done: Reconciled, act: bool) -> None:
+    """Give the store whatever of these files is a whole result that it lacks."""
+    results, _ = results_in(folder, sorted(names))
+    for found in results:
+        if found.complete and not plan.store.has(found.fingerprint):
+            if act:
+                plan.store.take_in(found.fingerprint, folder, list(found.names))
+                plan.fingerprints.index_made_anywhere()
+            done.num_taken_in += 1
+
+
+def remove_from_view(plan: Plan, folder: Path, names: set[str]) -> tuple[int, list[Path]]:
+    """Take files out of a shown folder: what the store has, or is given, goes; everything else is moved aside.
+
+    Returns:
+        the number of files removed, and where the others were moved.
+    """
+    results, _ = results_in(folder, sorted(names))
+    for found in results:
+        if found.complete and not plan.store.has(found.fingerprint):
+            plan.store.take_in(found.fingerprint, folder, list(found.names))
+    kept = {name for found in results if plan.store.has(found.fingerprint) for name in found.names}
+    moved = []
+    for name in sorted(names):
+        path = folder / name
+        if name in kept:
+            path.unlink()
+        else:
+            moved.append(_set_aside(plan.layout, path))
+        remove_empty_folders(path.parent, plan.layout.project)
+    return len(kept), moved
+
+
+def _set_aside(layout: Layout, path: Path) -> Path:
+    target = layout.set_aside / path.relative_to(layout.project)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while target.exists():
+        number += 1
+        target = target.with_name(f"{path.name}.{number}")
+    os.replace(path, target)
+    return target
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(Path(entry.path) for entry in os.scandir(path) if entry.is_dir()) if path.is_dir() else []

@@ -1,0 +1,1 @@
+"""One thin executable per stage: ``python -m stages.<stage> --help``."""

@@ -1,0 +1,113 @@
+"""Recaption: write a caption for each picture, with a vision-language model or from its class name.
+
+Reads image shards. Writes one caption shard per part and the manifest. Finished batches survive a kill.
+
+    python -m stages.recaption --params params.yaml --row cutmix-vlm [--part manifest|<shard>]
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pipeline import stages
+from pipeline.stages import MANIFEST
+from pipeline.work.command import main
+from pipeline.work.job import Job
+
+
+def make(job: Job) -> None:
+    """Make one part of a caption set."""
+    from pipeline.contract.schema import CAPTIONS
+    from pipeline.making.manifest import make_manifest
+
+    if job.place.part == MANIFEST:
+        numbers = range(stages.num_shards(job.plan.params, job.place.reference))
+        make_manifest(job, CAPTIONS, [stages.at(job.place.reference, i) for i in numbers])
+    else:
+        make_shard(job)
+
+
+def make_shard(job: Job) -> None:
+    """Caption the whole rows of one image shard."""
+    from pipeline.contract.schema import CAPTIONS, IMAGES, Column
+    from pipeline.contract.shards import ShardBuilder
+    from pipeline.errors import Reject
+    from pipeline.making.batches import resumable_batches
+    from pipeline.making.rows import finish_shard, open_input
+
+    shard = open_input(job, stages.at(job.row.images, job.place.part), IMAGES)
+    keys = [row[Column.KEY] for row in shard.rows([Column.KEY])]
+    whole = [number for number, is_whole in enumerate(shard.whole_rows()) if is_whole]
+    entry = job.table_entry("captioners", job.row.captioner)
+    caption = by_label(shard, entry, whole) if hasattr(entry, "template") else by_model(job, shard, entry, whole, keys)
+    progress = job.voice.progress(len(whole), f"recaption {job.place.row} {job.place.part}")
+    batch_size = job.plan.params.execution.inference_batch_size
+    found = resumable_batches(job.work, len(whole), batch_size, caption, progress.advance)
+    progress.close()
+    captions = dict(zip(whole, found, strict=True))
+    builder = ShardBuilder(CAPTIONS)
+    name = getattr(entry, "model", "label")
+    for number, key in enumerate(keys):
+        values = captions.get(number)
+        if values is None:
+            builder.add_null_upstream(key=key, captioner=name)
+        elif "reject" in values:
+            builder.add_rejected(Reject(*values["reject"]), key=key, captioner=name)
+        else:
+            builder.add(key=key, captioner=name, scores=[], **values)
+    finish_shard(job, builder)
+    job.say(f"{len(keys)} rows, {len(builder.rejects)} rejected")
+
+
+def by_label(shard: Any, entry: Any, whole: list[int]) -> Any:
+    """(start, stop) -> captions of those whole rows, from their class names."""
+    from pipeline.captioners.label import LabelCaptioner
+    from pipeline.contract.schema import Column
+
+    captioner = LabelCaptioner(entry)
+    names = [row[Column.CLASS_NAME] for row in shard.rows([Column.CLASS_NAME])]
+    return lambda start, stop: as_json(captioner.caption([names[i] for i in whole[start:stop]]))
+
+
+def by_model(job: Job, shard: Any, entry: Any, whole: list[int], keys: list[str]) -> Any:
+    """(start, stop) -> captions of those whole rows, by a vision-language model; loaded when first needed."""
+    from pipeline.captioners.base import draw_instruction
+    from pipeline.contract.schema import Column
+    from pipeline.making.rows import row_view
+
+    sizes = shard.rows([Column.WIDTH_PX, Column.HEIGHT_PX])
+    loaded: list[Any] = []
+
+    def caption(start: int, stop: int) -> list[dict[str, Any]]:
+        if not loaded:
+            from pipeline.captioners.local import LocalVlm
+
+            loaded.append(LocalVlm(entry, job.plan.params.execution))
+        rows = whole[start:stop]
+        views = [row_view(shard, i, sizes[i], entry.side_px) for i in rows]
+        told = [draw_instruction(entry.instructions, job.plan.params.seeds.data, keys[i]) for i in rows]
+        return as_json(loaded[0].caption(views, told))
+
+    return caption
+
+
+def as_json(captions: list[Any]) -> list[dict[str, Any]]:
+    """Captions and rejects as JSON values, which finished batches are kept as."""
+    from pipeline.errors import Reject
+
+    return [
+        {"reject": [c.reason, c.detail]}
+        if isinstance(c, Reject)
+        else {
+            "caption": c.text,
+            "instruction": c.instruction,
+            "finish_reason": str(c.finish_reason),
+            "num_generated_tokens": c.num_generated_tokens,
+        }
+        for c in captions
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main("recaption", make))

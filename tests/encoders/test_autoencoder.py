@@ -1,0 +1,222 @@
+"""Pictures to latents and back through a tiny random AutoencoderKL."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tiny_models import SCALING_FACTOR, SIDE_PX, make_tiny_autoencoder
+
+from pipeline.contract.rng import generator
+from pipeline.encoders.autoencoder import ImageAutoencoder, Latent
+from pipeline.errors import Refusal, Reject
+from pipeline.params.schema import Autoencoder, Execution
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_autoencoder(tmp_path_factory.mktemp("autoencoder"))
+
+
+@pytest.fixture
+def own_folder(folder: Path, tmp_path: Path) -> Path:
+    """A copy to be changed."""
+    return Path(shutil.copytree(folder, tmp_path / "autoencoder"))
+
+
+def load(folder: Path, *, batch_size: int = 2, **changes: Any) -> ImageAutoencoder:
+    values = {"model": str(folder), "scale": SCALING_FACTOR, "source": "its card", **changes}
+    execution = Execution(
+        store="store",
+        device="cpu",
+        num_threads=1,
+        num_workers=0,
+        inference_batch_size=batch_size,
+        attention="matmul",
+        num_processes={},
+        checkpoint_every=1,
+    )
+    return ImageAutoencoder(Autoencoder(**values), execution)
+
+
+def pictures(num_images: int) -> list[Image.Image]:
+    pixels = generator(0, "pictures").integers(0, 256, (num_images, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+    return [Image.fromarray(array) for array in pixels]
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({name: value for name, value in config.items() if value is not ...}))
+
+
+def whole(rows: list[Latent | Reject]) -> list[Latent]:
+    assert all(isinstance(row, Latent) for row in rows)
+    return [row for row in rows if isinstance(row, Latent)]
+
+
+def test_latents_are_the_models_own_raw_mean_and_std(folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from diffusers import AutoencoderKL
+
+    images = pictures(3)
+    autoencoder = load(folder)
+    rows = whole(autoencoder.encode(images))
+    pixels = np.stack([np.asarray(image) for image in images]).astype(np.float32) / 127.5 - 1  # 0 -> -1, 255 -> 1
+    with torch.no_grad():
+        dist = AutoencoderKL.from_pretrained(folder).encode(torch.from_numpy(pixels.transpose(0, 3, 1, 2))).latent_dist
+    np.testing.assert_allclose(np.stack([row.mean for row in rows]), dist.mean.numpy(), atol=1e-5)
+    np.testing.assert_allclose(np.stack([row.std for row in rows if row.std is not None]), dist.std.numpy(), atol=1e-5)
+    assert (autoencoder.num_channels, autoencoder.downsampling_factor) == (4, 8)
+    assert rows[0].mean.shape == (4, SIDE_PX // 8, SIDE_PX // 8)
+    assert rows[0].mean.dtype == np.float32
+
+
+def test_latents_do_not_depend_on_the_batch(folder: Path) -> None:
+    images = pictures(5)
+    together = whole(load(folder, batch_size=4).encode(images))
+    alone = whole(load(folder, batch_size=1).encode(images))
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.mean, other.mean, atol=1e-5)
+    assert load(folder).encode([]) == []
+
+
+def test_decoding_rounds_and_clips(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    autoencoder = load(folder)
+    levels = np.arange(256, dtype=np.float32)
+    # a decoder that gives back grey levels half a step off, and values outside [-1, 1]
+    pixels = np.concatenate([(levels + 0.4) / 127.5 - 1, (levels - 0.4) / 127.5 - 1, [-7.0, 7.0]]).astype(np.float32)
+    sample = torch.from_numpy(pixels).expand(1, 3, 1, -1)
+    monkeypatch.setattr(autoencoder._model, "decode", lambda _: type("Output", (), {"sample": sample}))
+    (image,) = autoencoder.decode(np.zeros((1, 4, 1, 1), np.float32))
+    assert isinstance(image, Image.Image)
+    expected = np.concatenate([levels, levels, [0, 255]]).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(image)[0, :, 0], expected)
+
+
+def test_decoding_takes_batches_of_raw_latents(folder: Path) -> None:
+    autoencoder = load(folder)
+    latents = np.stack([row.mean for row in whole(autoencoder.encode(pictures(3)))])
+    images = [image for image in autoencoder.decode(latents) if isinstance(image, Image.Image)]
+    assert [(image.size, image.mode) for image in images] == [((SIDE_PX, SIDE_PX), "RGB")] * 3
+    broken = latents.copy()
+    broken[1, 0, 0, 0] = np.nan
+    reasons = [row.reason if isinstance(row, Reject) else "" for row in autoencoder.decode(broken)]
+    assert reasons == ["", "not_finite", ""]
+    with pytest.raises(ValueError, match="latents of shape"):
+        autoencoder.decode(latents[:, :3])
+
+
+def test_latents_that_are_no_numbers_are_one_rows_reject(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    autoencoder = load(folder)
+    encode = autoencoder._model.encode
+
+    def overflowing(pixels: Any) -> Any:
+        bright = pixels.mean(dim=(1, 2, 3), keepdim=True) > 0.9
+        return encode(torch.where(bright, torch.inf, pixels))
+
+    monkeypatch.setattr(autoencoder._model, "encode", overflowing)
+    dark, white = pictures(1)[0], Image.new("RGB", (SIDE_PX, SIDE_PX), "white")
+    rows = autoencoder.encode([dark, white, dark])
+    assert [row.reason if isinstance(row, Reject) else "" for row in rows] == ["", "not_finite", ""]
+
+
+def test_the_scale_is_the_files_or_the_parameters_never_the_librarys(folder: Path, own_folder: Path) -> None:
+    assert load(folder).scale_source == "config.json"
+    with pytest.raises(Refusal, match=r"states the scale 0\.18, the parameters say 0\.18215"):
+        load(folder, scale=0.18215)
+    change_config(own_folder, scaling_factor=...)  # diffusers would fill in 0.18215 now
+    assert load(own_folder, scale=0.5).scale_source == "its card"
+    with pytest.raises(Refusal, match="3 values for latents of 4 channels"):
+        load(own_folder, scale=[0.5, 0.5, 0.5])
+
+
+def test_wrong_pictures_are_refused(folder: Path) -> None:
+    autoencoder = load(folder)
+    with pytest.raises(Refusal, match="60 x 60 px; sides must be multiples of 8"):
+        autoencoder.encode([Image.new("RGB", (60, 60))])
+    with pytest.raises(ValueError, match="one size and RGB"):
+        autoencoder.encode([Image.new("RGB", (64, 64)), Image.new("RGB", (32, 32))])
+    with pytest.raises(ValueError, match="one size and RGB"):
+        autoencoder.encode([Image.new("L", (64, 64))])
+
+
+def test_weights_that_do_not_match_are_refused(own_folder: Path) -> None:
+    weights = load_file(own_folder / WEIGHTS)
+    save_file({n: v for n, v in weights.items() if n != "encoder.conv_in.bias"}, own_folder / WEIGHTS)
+    with pytest.raises(Refusal, match=r"1 missing weights, first encoder\.conv_in\.bias"):
+        load(own_folder)
+    save_file({**weights, "extra": weights["encoder.conv_in.bias"].clone()}, own_folder / WEIGHTS)
+    with pytest.raises(Refusal, match="1 unexpected weights, first extra"):
+        load(own_folder)
+
+
+def test_other_models_are_refused(own_folder: Path) -> None:
+    for name in ("UNet2DModel", "AutoencoderOfMine", None):
+        change_config(own_folder, _class_name=name)
+        with pytest.raises(Refusal, match="an image autoencoder of diffusers is needed"):
+            load(own_folder)
+
+
+def test_an_autoencoder_without_a_distribution_has_no_std(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(0)
+    AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8),
+        num_encoder_blocks=(1, 1, 1),
+        num_decoder_blocks=(1, 1, 1),
+        scaling_factor=1.0,
+    ).save_pretrained(tmp_path)
+    autoencoder = load(tmp_path, scale=1.0)
+    assert (autoencoder.num_channels, autoencoder.downsampling_factor) == (4, 4)
+    (row,) = whole(autoencoder.encode(pictures(1)))
+    assert row.std is None
+    assert row.mean.shape == (4, 16, 16)
+
+
+def test_an_autoencoder_for_videos_is_refused(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from diffusers import AutoencoderKLWan
+
+    torch.manual_seed(0)
+    AutoencoderKLWan(
+        base_dim=4, z_dim=4, num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4
+    ).save_pretrained(tmp_path)
+    with pytest.raises(Refusal, match="an image autoencoder is needed"):
+        load(tmp_path, scale=1.0)
+
+
+def test_weights_under_the_old_names_of_attention_load(tmp_path: Path) -> None:
+    """The paper's autoencoder was published before diffusers renamed its attention."""
+    torch = pytest.importorskip("torch")
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    model = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, scaling_factor=SCALING_FACTOR)
+    model.save_pretrained(tmp_path)
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    weights = {}
+    for name, value in load_file(tmp_path / WEIGHTS).items():
+        part = next((part for part in old if f"attentions.0.{part}." in name), None)
+        weights[name.replace(part, old[part]) if part else name] = value
+    assert any("proj_attn" in name for name in weights)
+    save_file(weights, tmp_path / WEIGHTS)
+    image = pictures(1)[0]
+    pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        expected = model.eval().encode(pixels).latent_dist.mean[0].numpy()
+    (row,) = whole(load(tmp_path).encode([image]))
+    np.testing.assert_allclose(row.mean, expected, atol=1e-5)
