@@ -98,6 +98,12 @@ def shard_file(part: str | int) -> str:
     return f"{int(part):05d}.parquet"
 
 
+def part_name(text: str) -> str:
+    """A part as people and file names write it (``00003``, ``geneval_shapes.00003``) -> its name."""
+    head, dot, last = text.rpartition(".")
+    return f"{head}{dot}{int(last)}" if last.isdigit() else text
+
+
 def _shard_names(num_shards: int) -> list[str]:
     return [str(i) for i in range(num_shards)]
 

@@ -27,7 +27,7 @@ from pipeline.sources.shape_world.world import COLORS, OUTLINES, SHAPES, Ring
 
 # Lengths are shares of the picture's side, so that pictures of another side are judged alike.
 SMOOTHING = 0.008  # Gaussian on colours before pixels are named: half a pixel at 64 px
-MIN_AREA = 0.005  # of the picture's area: 20 px at 64 px; the smallest object of 7 px radius has 75
+MIN_AREA = 0.005  # of the picture's area: 20 px at 64 px; the smallest object of 7 px radius has 80
 REGION_MARGIN = 0.03  # how far a soft edge reaches beyond its region
 
 MIN_SATURATION = 0.4  # in units of the world's own colour; backgrounds reach 0.17, shading takes 0.22 away
@@ -38,7 +38,7 @@ TEMPLATE_SOFTNESS = (0.04, 0.12, 0.2, 0.3)  # standard deviations of edge blur, 
 SCALE_STEP = 0.07  # first step of the search around the radius read off the bounding box, known to half a pixel
 SHIFT_STEP = 0.06  # the same around its centre, in radii
 # A ramp is (places, scores). Overlap to score: on rendered scenes at 64 px, whole objects of 7 px radius and more keep
-# an overlap of 0.81 up to a blur of 1.5 px, those of a scene's own size one of 0.86 up to 2 px; halves stay below 0.73.
+# an overlap of 0.81 up to a blur of 1.5 px, those of a scene's own size one of 0.86 up to 2 px; most halves miss 0.72.
 SCORE_OF_OVERLAP = ((0.0, 0.72, 0.84, 1.0), (0.0, 0.3, 0.9, 1.0))
 # Lead over the second best outline to the highest score it allows: a silhouette between two outlines is neither.
 SCORE_OF_LEAD = ((0.0, 0.08), (0.3, 1.0))

@@ -17,7 +17,7 @@ class LabelCaptioner:
     """Writes each picture's class name into a template.
 
     Args:
-        params: the captioner's parameters; the template holds ``{class_name}`` at least once and nothing else in braces.
+        params: the captioner's parameters; ``{class_name}`` stands in the template, and nothing else in braces.
 
     Raises:
         Refusal: the template has another placeholder, none, or a brace left open.

@@ -76,6 +76,7 @@ class Meta(StrEnum):
     ROW_GROUP_ROWS = "t2i.row_group_rows"
     REJECTS = "t2i.rejects"
     NUM_NULL_UPSTREAM = "t2i.num_null_upstream"
+    NUM_TRUNCATED = "t2i.num_truncated"
     CHANNELS = "t2i.channels"
     DIM = "t2i.dim"
     DTYPE = "t2i.dtype"

@@ -30,7 +30,7 @@ def make_manifest(job: Job, table: Table, shards: list[Place], folder: str = "")
         Refusal: more rows were rejected than ``max_reject_fraction`` allows, or shards do not fit together.
     """
     facts, rejects, common = [], [], None
-    num_null_upstream = 0
+    num_null_upstream = num_truncated = 0
     for place in shards:
         path = job.input(place)
         shard = Shard(path, table)
@@ -41,6 +41,7 @@ def make_manifest(job: Job, table: Table, shards: list[Place], folder: str = "")
         common = own
         rejects += shard.rejects
         num_null_upstream += shard.num_null_upstream
+        num_truncated += int(shard.metadata.get(Meta.NUM_TRUNCATED, "0"))
         facts.append(_shard_facts(job, place, shard))
     num_rows = sum(fact["num_rows"] for fact in facts)
     limit = getattr(job.row, "max_reject_fraction", 1.0)
@@ -57,6 +58,7 @@ def make_manifest(job: Job, table: Table, shards: list[Place], folder: str = "")
         FINGERPRINT: job.fingerprint,
         "num_rows": num_rows,
         "num_null_upstream": num_null_upstream,
+        "num_truncated": num_truncated,
         "num_rejected": len(rejects),
         "rejected": count_reasons(rejects),
         "metadata": common or {},

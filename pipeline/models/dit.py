@@ -196,7 +196,7 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares
         patch_size: int,
         mlp_ratio: float,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         if width % (4 * num_heads):
             raise Refusal(f"network: width {width} must be a multiple of 4 * num_heads ({4 * num_heads}); change one")
         self.patch_in = Linear(in_channels * patch_size**2, width)

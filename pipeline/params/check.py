@@ -181,7 +181,9 @@ def _train(where: _Where, row: Any) -> None:
         return
     network = row.network
     if network.width % network.num_heads or (network.width // network.num_heads) % 4:
-        raise where.refuse("network.num_heads", network.num_heads, f"width {network.width} must divide into heads of 4n")
+        raise where.refuse(
+            "network.num_heads", network.num_heads, f"width {network.width} must divide into heads of 4n"
+        )
     _training(where, row, row.latents, row.texts)
 
 

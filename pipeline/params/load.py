@@ -6,8 +6,7 @@ weights, lists) replaces whole. A resolved file has all sections and is taken as
 
 from __future__ import annotations
 
-import difflib
-import re
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import yaml
 from pipeline.digest import digest_json
 from pipeline.errors import Refusal
 from pipeline.params import schema
+from pipeline.params.explain import allowed_values, field_names, find_fault, unknown_key
 from pipeline.stages import NAMES
 
 BASE_PRESET = Path("params/demo.yaml")
@@ -25,6 +25,7 @@ PLAIN_SECTIONS = {"seeds": schema.Seeds, "execution": schema.Execution}
 TOP_LEVEL_KEYS = (*SCALAR_KEYS, *PLAIN_SECTIONS, *NAMES)
 ROWS = "rows"
 IMPORT = "import"
+MERGE_TAG = "tag:yaml.org,2002:merge"
 
 ROW_TYPES: dict[str, Any] = {
     "download": schema.ShapeWorldRow | schema.FolderRow,
@@ -92,7 +93,11 @@ class _Loader(yaml.CSafeLoader):
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == MERGE_TAG:
+            continue
         key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if not isinstance(key, Hashable):
+            raise Refusal(f"line {key_node.start_mark.line + 1}: {key!r} is no key; put text with braces in quotes")
         if key in seen:
             raise Refusal(f"line {key_node.start_mark.line + 1}: the key {key!r} is given twice")
         seen.add(key)
@@ -166,123 +171,58 @@ def _section(raw: Any, stage: str, source: str) -> Section:
         raise Refusal(f"{source}: {stage} must be a mapping with a table {ROWS!r} in it")
     kinds = SIDE_TABLES.get(stage, {})
     common = {k: v for k, v in raw.items() if k != ROWS and k not in kinds}
-    tables = {}
-    for table, kind in kinds.items():
-        entries = raw.get(table)
-        if not isinstance(entries, dict):
-            raise Refusal(f"{source}: {stage}.{table} must be a table of named entries")
-        tables[table] = {
-            _convert(name, schema.Name, source, f"{stage}.{table}"): _convert(
-                entry, kind, source, f"{stage}.{table}.{name}"
-            )
-            for name, entry in entries.items()
-        }
+    tables = {table: _table(raw.get(table), kind, source, f"{stage}.{table}") for table, kind in kinds.items()}
     _known_common(common, stage, source)
-    rows = {}
-    for name, own in raw[ROWS].items():
-        _convert(name, schema.Name, source, f"{stage}.{ROWS}")
-        rows[name] = _row(own, common, stage, name, source)
+    rows = {
+        _name(name, source, f"{stage}.{ROWS}"): _row(own, common, stage, name, source)
+        for name, own in raw[ROWS].items()
+    }
     return Section(tables=tables, rows=rows)
+
+
+def _table(entries: Any, kind: Any, source: str, where: str) -> dict[str, Any]:
+    if not isinstance(entries, dict):
+        raise Refusal(f"{source}: {where} must be a table of named entries")
+    return {
+        _name(name, source, where): _convert(entry, kind, source, f"{where}.{name}") for name, entry in entries.items()
+    }
 
 
 def _row(own: Any, common: dict[str, Any], stage: str, name: str, source: str) -> Any:
     where = f"{stage}.{ROWS}.{name}"
     if not isinstance(own, dict):
         raise Refusal(f"{source}: {where} must be a mapping, got {own!r}")
+    kind = ROW_TYPES[stage]
     if IMPORT in own and stage in IMPORT_TYPES:
         kind = IMPORT_TYPES[stage]
-        fields = _field_names(kind)
-        return _convert({**{k: v for k, v in common.items() if k in fields}, **own}, kind, source, where)
-    return _convert({**common, **own}, ROW_TYPES[stage], source, where, common=common, stage=stage)
+        common = {k: v for k, v in common.items() if k in field_names(kind)}
+    # A common value that is no good is named where it stands.
+    homes = {key: stage for key in common if key not in own}
+    return _convert({**common, **own}, kind, source, where, homes)
 
 
 def _known_common(common: dict[str, Any], stage: str, source: str) -> None:
     """A misspelt common value is refused even where the table has no rows."""
-    allowed = _field_names(ROW_TYPES[stage]) | _field_names(IMPORT_TYPES.get(stage))
+    allowed = field_names(ROW_TYPES[stage] | IMPORT_TYPES[stage] if stage in IMPORT_TYPES else ROW_TYPES[stage])
     for key in common:
         _known(key, sorted(allowed | {ROWS, *SIDE_TABLES.get(stage, {})}), source, f"{stage}.")
 
 
-def _field_names(kind: Any) -> set[str]:
-    members = getattr(kind, "__args__", (kind,)) if kind is not None else ()
-    names: set[str] = set()
-    for member in members:
-        config = member.__struct_config__
-        names |= set(member.__struct_encode_fields__) | ({config.tag_field} if config.tag_field else set())
-    return names
-
-
-def _known(key: Any, allowed: Any, source: str, prefix: str) -> None:
+def _known(key: Any, allowed: Iterable[str], source: str, prefix: str) -> None:
     if key not in allowed:
-        near = difflib.get_close_matches(str(key), allowed, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(allowed)}"
-        raise Refusal(f"{source}: {prefix}{key} is not a parameter; {hint}")
+        raise Refusal(f"{source}: {prefix}{key}{unknown_key(key, allowed)}")
 
 
-def _convert(value: Any, kind: Any, source: str, where: str, common: Any = None, stage: str = "") -> Any:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise Refusal(f"{source}: {_explain(str(error), value, kind, where, common, stage)}") from None
+def _name(name: Any, source: str, where: str) -> str:
+    if find_fault(name, schema.Name):
+        raise Refusal(f"{source}: {where}: the key {name!r} must be {allowed_values(schema.Name)}")
+    return str(name)
 
 
-def _explain(message: str, value: Any, kind: Any, where: str, common: Any, stage: str) -> str:
-    """One line from msgspec's message: the full key, the value, what is allowed."""
-    said, _, path = message.partition(" - at `")
-    keys = _follow(path.rstrip("`"), value)
-    found: Any = value
-    for key in keys:
-        found = found[key]
-    if common is not None and keys and keys[0] in common and common[keys[0]] == value.get(keys[0]):
-        where = stage  # the value is a common one of the section: name it where it stands
-    key = ".".join([where, *map(str, keys)])
-    unknown = re.match(r"Object contains unknown field `(.*)`", said)
-    absent = re.match(r"Object missing required field `(.*)`", said)
-    if unknown:
-        near = difflib.get_close_matches(unknown[1], sorted(_all_field_names(kind)), n=1)
-        return f"{key}.{unknown[1]} is not a parameter" + (f"; did you mean {near[0]!r}?" if near else "")
-    if absent:
-        return f"{key}.{absent[1]} is missing"
-    hint = ""
-    if isinstance(found, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", found):
-        hint = f" (YAML reads {found} as text: write a dot and a sign, such as 1.0e-3)"
-    return f"{key} = {found!r}: {said[0].lower()}{said[1:]}{hint}"
-
-
-def _follow(path: str, value: Any) -> list[Any]:
-    """The keys that msgspec's path names; it writes mapping keys as ``[...]``, found here by looking for a fault."""
-    keys: list[Any] = []
-    for dotted, index in re.findall(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+|\.\.\.)\]", path):
-        if dotted:
-            keys.append(dotted)
-        elif index.isdigit():
-            keys.append(int(index))
-        else:
-            break
-    for length in range(len(keys), -1, -1):
-        found, reachable = value, True
-        for key in keys[:length]:
-            try:
-                found = found[key]
-            except (KeyError, IndexError, TypeError):
-                reachable = False
-                break
-        if reachable:
-            return keys[:length]
-    return []
-
-
-def _all_field_names(kind: Any) -> set[str]:
-    """Field names of a type and of all types inside it, for 'did you mean'."""
-    seen: set[str] = set()
-    todo, done = [kind], set()
-    while todo:
-        current = todo.pop()
-        if id(current) in done:
-            continue
-        done.add(id(current))
-        if hasattr(current, "__struct_fields__"):
-            seen |= set(current.__struct_encode_fields__)
-            todo += list(msgspec.structs.fields(current)[i].type for i in range(len(current.__struct_fields__)))
-        todo += list(getattr(current, "__args__", ()))
-    return seen
+def _convert(value: Any, kind: Any, source: str, where: str, homes: dict[str, str] | None = None) -> Any:
+    fault = find_fault(value, kind)
+    if fault:
+        if homes and fault.of_value and fault.keys[0] in homes:
+            where = homes[str(fault.keys[0])]
+        raise Refusal(f"{source}: {'.'.join([where, *map(str, fault.keys)])}{fault.says}")
+    return msgspec.convert(value, kind)

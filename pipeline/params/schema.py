@@ -13,9 +13,10 @@ import msgspec
 from msgspec import Meta
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_+\-]*$"
+REFERENCE_PATTERN = r"^[a-z_]+/[A-Za-z0-9][A-Za-z0-9_+\-]*$"
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
-Reference = Annotated[str, Meta(pattern=r"^[a-z_]+/[A-Za-z0-9][A-Za-z0-9_+\-]*$")]
+Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]

@@ -3,7 +3,7 @@
 
 rule generate:
     input:
-        lambda w: RUN.inputs("generate", w.row, f"{w.benchmark}.{int(w.part)}"),
+        lambda w: RUN.inputs("generate", w.row, f"{w.benchmark}.{w.part}"),
     output:
         f"{RUN.folder('generate')}/{{row}}/{{benchmark}}/{{part}}.parquet",
     log:

@@ -17,8 +17,8 @@ import yaml
 from pipeline import layout as paths
 from pipeline.errors import Refusal
 from pipeline.params.check import check
-from pipeline.params.load import Params, load
-from pipeline.stages import REPORT, Place
+from pipeline.params.load import load
+from pipeline.stages import REPORT, Place, part_name
 from pipeline.work.plan import Plan
 from pipeline.work.reconcile import reconcile
 from pipeline.work.runlock import TOKEN_VARIABLE, RunLock
@@ -98,8 +98,11 @@ class SnakemakeRun:
 
     def ended(self) -> None:
         """Called after a successful run: were the parameters edited meanwhile?"""
-        now: Params = load(self.source, self.project)
-        if now.result_digest() != self.params.result_digest():
+        try:
+            changed = load(self.source, self.project).result_digest() != self.params.result_digest()
+        except Refusal as refusal:
+            end_with(refusal)
+        if changed:
             print(f"{self.source} was changed while this ran: type the command again", file=sys.stderr)
 
     def wanted(self) -> list[str]:
@@ -119,7 +122,7 @@ class SnakemakeRun:
         """The missing units among those that a unit is made from."""
         if row not in self.params.sections[stage].rows:
             return []
-        place = Place(stage, row, str(int(part)) if part.isdigit() else part)
+        place = Place(stage, row, part_name(part))
         return [self.file(need) for need in self.plan.part(place).needs if self._is_missing(need)]
 
     def _is_missing(self, place: Place) -> bool:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dvclive.plots import Metric
+from dvclive.plots.metric import Metric
 
 from pipeline.training.checkpoint import Curves, Progress
 
 LOSS, GRADIENT_NORM, LEARNING_RATE, VALIDATION_LOSS = "loss", "gradient_norm", "learning_rate", "validation_loss"
 
 
-class _Curve(Metric):
+class _Curve(Metric):  # type: ignore[misc]  # DVCLive's modules are partly untyped
     subfolder = "curves"
 
 

@@ -63,6 +63,8 @@ class PairedRows:
         self.texts = tuple(rows for rows, _ in opened)
         self.weights = tuple(weight for _, weight in opened)
         check_aligned(self.latents, self.texts, what)
+        for rows in self.texts:
+            rows.keys = self.latents.keys  # equal; kept and sent to workers once
         self.usable: np.ndarray = np.logical_and.reduce([self.latents.whole, *(rows.whole for rows in self.texts)])
 
     def sets(self) -> tuple[SetRows, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -145,9 +145,10 @@ class Loader(Dataset[Batch]):
         """Batches of the steps from ``first_step`` to ``num_steps`` - 1, read ahead by ``num_workers`` processes."""
         steps = range(first_step, num_steps)
         if num_workers == 0 or not steps:
-            return (self[step] for step in steps)
+            yield from (self[step] for step in steps)
+            return
         loader = DataLoader(
-            self,
+            _Served(self),
             batch_size=None,
             sampler=steps,
             num_workers=num_workers,
@@ -155,10 +156,26 @@ class Loader(Dataset[Batch]):
             multiprocessing_context="spawn",  # a forked process would inherit Arrow's and OpenMP's threads
             generator=torch.Generator(),  # or the global random state would be read
         )
-        return iter(loader)
+        for served in loader:
+            if isinstance(served, Refusal):
+                raise served
+            yield served
 
 
-def _as_is(batch: Batch) -> Batch:
+class _Served(Dataset[Batch | Refusal]):
+    """A loader in a worker: a refusal is handed over, since PyTorch would wrap its one line in a traceback."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __getitem__(self, step: int) -> Batch | Refusal:
+        try:
+            return self._loader[step]
+        except Refusal as refusal:
+            return refusal
+
+
+def _as_is(batch: Any) -> Any:
     return batch
 
 

@@ -27,7 +27,7 @@ class OptimizerSet:
     """
 
     def __init__(self, model: DiTI, params: schema.AdamW | schema.Muon) -> None:
-        self._names = {parameter: name for name, parameter in model.named_parameters()}
+        self._names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
         matrices = _linear_matrices(model)
         self._optimizers: list[torch.optim.Optimizer] = []
         rest = set(self._names.values())
@@ -53,7 +53,7 @@ class OptimizerSet:
         self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
 
     def step(self, rate_factor: float) -> None:
-        """Change the weights by their gradients, at ``rate_factor`` times the learning rates, and drop the gradients."""
+        """Change the weights at ``rate_factor`` times the learning rates, and drop the gradients."""
         for optimizer, rates in zip(self._optimizers, self._rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * rate_factor

@@ -50,13 +50,14 @@ class Command:
         check(params)
         params.row(stage, self.row)
         self.plan = Plan(params, self.project)
+        _set_threads(params.execution.num_threads)
         self.lock = RunLock(self.plan.layout.run_lock, self.plan.layout.dvc)
 
     def places(self) -> list[Place]:
         """The units asked for."""
         names = stages.BY_NAME[self.stage].part_names(self.plan.params, self.row)
         if self.part is not None:
-            part = str(int(self.part)) if self.part.isdigit() else self.part
+            part = stages.part_name(self.part)
             if part not in names:
                 raise Refusal(f"--part {self.part}: {self.stage}/{self.row} has no such part; it has {_some(names)}")
             names = [part]
@@ -139,6 +140,12 @@ class Command:
         """DVC wants a folder named as a dependency to exist, even where no row fills it."""
         for stage in stages.NAMES[:-1]:
             (self.plan.layout.data / stage).mkdir(parents=True, exist_ok=True)
+
+
+def _set_threads(number: int) -> None:
+    """Before anything heavy is imported: waiting threads must not burn the cores that other jobs compute on."""
+    os.environ["OMP_NUM_THREADS"] = str(number)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _make_locked(plan: Plan, place: Place, make: Make, voice: Voice) -> None:

@@ -37,6 +37,8 @@ class Fingerprints:
         self._seen: dict[Place, str | None] = {}
         self._index_digests: dict[Place, str | None] = {}
         self._sources_not_at_hand: set[Place] = set()
+        self._resolved: dict[tuple[str, str, str], tuple[dict[str, Any], set[str]]] = {}
+        self._references = {f"{stage}/{row}" for stage, section in params.sections.items() for row in section.rows}
 
     def of(self, place: Place) -> str | None:
         """The fingerprint of a place; None while an index above it is not made."""
@@ -48,7 +50,7 @@ class Fingerprints:
         return self._seen[place]
 
     def work_name(self, place: Place) -> str | None:
-        """Under which name unfinished work is kept: the fingerprint, without the number of steps where they are open."""
+        """The name that unfinished work is kept under: the fingerprint, without the number of steps where that is open."""
         recipe = self.recipe(place)
         if recipe is None:
             return None
@@ -77,18 +79,17 @@ class Fingerprints:
                 own.append(mark)
             else:
                 marks.setdefault(need.reference, []).append(mark)
-        row = self._resolved_row(place)
-        named = _references_in(row)
-        row = _substitute(row, {reference: digest_json(found) for reference, found in marks.items()})
-        if row is None:
-            raise AssertionError(f"{place}: an empty row")
+        resolved, named = self._resolved_row(place)
         unnamed = sorted(mark for reference, found in marks.items() if reference not in named for mark in found)
-        if place.stage == "download" and place.part == INDEX:
-            if not self._stamp_paths(row, stage):
+        # A path is no reference, even where it reads like one.
+        row = {k: v for k, v in resolved.items() if k not in stage.paths}
+        row = _substitute(row, {reference: digest_json(found) for reference, found in marks.items()}, named)
+        if place.part == INDEX:
+            stamps = self._stamps(resolved, stage)
+            if stamps is None:
                 self._sources_not_at_hand.add(place)
                 return None
-        else:
-            row = {k: v for k, v in row.items() if k not in stage.paths}
+            row.update(stamps)
         recipe: dict[str, Any] = {"stage": place.stage, "part": place.part, "row": row, "own": own, "also": unnamed}
         if stage.seed:
             recipe["seed"] = getattr(self._params.seeds, stage.seed)
@@ -99,13 +100,20 @@ class Fingerprints:
         return recipe
 
     def unstamped_recipe(self, place: Place) -> str:
-        """A digest of an index's recipe without its source's stamp: by it an index is known where the source is gone."""
-        row = self._resolved_row(place)
-        for name in stages.BY_NAME[place.stage].paths:
-            row.pop(name, None)
+        """A digest of an index's recipe without its source's stamp, by which it is known where the source is gone."""
+        row, _ = self._resolved_row(place)
+        row = {k: v for k, v in row.items() if k not in stages.BY_NAME[place.stage].paths}
         return digest_json({"row": row, "name": place.row, "seed": self._params.seeds.data})
 
-    def _resolved_row(self, place: Place) -> dict[str, Any]:
+    def _resolved_row(self, place: Place) -> tuple[dict[str, Any], set[str]]:
+        """A row as its parts are made from it, and the references in it; one object for all parts, never changed."""
+        key = (place.stage, place.row, stages.split_benchmark(place.part)[0])
+        if key not in self._resolved:
+            row = self._resolve(place)
+            self._resolved[key] = (row, _texts_in(row) & self._references)
+        return self._resolved[key]
+
+    def _resolve(self, place: Place) -> dict[str, Any]:
         """The row with its side-table entries in place of their names, and identities in place of model names."""
         stage = stages.BY_NAME[place.stage]
         row: dict[str, Any] = _without_none(msgspec.to_builtins(self._params.row(place.stage, place.row)))
@@ -120,14 +128,10 @@ class Fingerprints:
                     value[field] = self._digests.model(value[field], value.pop("revision", None), where)
         return row
 
-    def _stamp_paths(self, row: dict[str, Any], stage: stages.Stage) -> bool:
-        for field in stage.paths:
-            if field in row:
-                stamp = self._digests.stamp(row[field])
-                if stamp is None:
-                    return False
-                row[field] = stamp
-        return True
+    def _stamps(self, row: dict[str, Any], stage: stages.Stage) -> dict[str, str] | None:
+        """What stands for the paths of a row; None where one of them is not at hand."""
+        stamps = {field: self._digests.stamp(row[field]) for field in stage.paths if field in row}
+        return {field: stamp for field, stamp in stamps.items() if stamp} if all(stamps.values()) else None
 
     def _index_digest(self, place: Place) -> str | None:
         if place not in self._index_digests:
@@ -166,30 +170,25 @@ def _without_none(value: Any) -> Any:
     return [_without_none(v) for v in value] if isinstance(value, list) else value
 
 
-def _is_reference(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    stage, slash, row = value.partition("/")
-    return bool(slash and row) and stage in stages.BY_NAME
-
-
-def _references_in(value: Any) -> set[str]:
+def _texts_in(value: Any) -> set[str]:
+    """All texts in a JSON value, keys of mappings included."""
     if isinstance(value, dict):
-        return set().union(*(_references_in(k) | _references_in(v) for k, v in value.items())) if value else set()
+        return set().union(*(_texts_in(k) | _texts_in(v) for k, v in value.items()))
     if isinstance(value, list):
-        return set().union(*(_references_in(v) for v in value)) if value else set()
-    return {value} if _is_reference(value) else set()
+        return set().union(*(_texts_in(v) for v in value))
+    return {value} if isinstance(value, str) else set()
 
 
-def _substitute(value: Any, marks: dict[str, str]) -> Any:
-    """References replaced by what stands behind them; those that this part does not use are left out."""
+def _substitute(value: Any, marks: dict[str, str], references: set[str]) -> Any:
+    """References replaced by what stands behind them; those that this part does not use are left out.
+
+    A mapping from references becomes a sorted list of pairs: two of them may lead to the same content.
+    """
     if isinstance(value, dict):
-        kept = {
-            (marks[k] if _is_reference(k) else k): _substitute(v, marks)
-            for k, v in value.items()
-            if not _is_reference(k) or k in marks
-        }
+        if not references.isdisjoint(value):
+            return sorted([marks[k], v] for k, v in value.items() if k in marks)
+        kept = {k: _substitute(v, marks, references) for k, v in value.items()}
         return {k: v for k, v in kept.items() if v is not None}
     if isinstance(value, list):
-        return [s for s in (_substitute(v, marks) for v in value) if s is not None]
-    return marks.get(value) if _is_reference(value) else value
+        return [s for s in (_substitute(v, marks, references) for v in value) if s is not None]
+    return marks.get(value) if isinstance(value, str) and value in references else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 from pipeline import stages
@@ -39,11 +40,11 @@ class Plan:
                     yield Place(stage.name, row, part)
 
     def places_by_folder(self) -> dict[Path, list[Place]]:
-        """All places, by the folder in which they are shown; computed once."""
+        """All places, by the folder in which they are shown, in DAG order; computed once."""
         if self._by_folder is None:
             self._by_folder = {}
-            for place in self.places():
-                self._by_folder.setdefault(self.layout.shown(place.stage, place.row), []).append(place)
+            for (stage, row), places in groupby(self.places(), key=lambda place: (place.stage, place.row)):
+                self._by_folder[self.layout.shown(stage, row)] = list(places)
         return self._by_folder
 
     def rows_in_order(self, stage: str) -> list[str]:

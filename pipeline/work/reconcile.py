@@ -61,7 +61,7 @@ def reconcile(plan: Plan, *, act: bool) -> Reconciled:
 
 def _row_folders_in_order(plan: Plan, present: _Present) -> list[Path]:
     """Folders of the run's rows in DAG order, so that indexes are known first; then those that no row has."""
-    wanted = dict.fromkeys(plan.layout.shown(place.stage, place.row) for place in plan.places())
+    wanted = plan.places_by_folder()
     return [*wanted, *sorted(set(present.folders) - set(wanted))]
 
 

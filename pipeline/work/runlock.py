@@ -63,11 +63,12 @@ class RunLock:
             Refusal: an engine runs here.
         """
         said = False
+        deadline = time.monotonic() + PROBE_SECONDS  # an orphan may be looking at a dead engine's lock this very moment
         while (handle := self._try_lock(self._path)) is None:
             owner = self._owner()
-            if owner["kind"] == ENGINE:
+            if owner["kind"] == ENGINE and time.monotonic() > deadline:
                 raise Refusal(f"snakemake runs here (pid {owner['pid']}): wait for it to end")
-            if not said:
+            if owner["kind"] != ENGINE and not said:
                 say(f"waits for another stage command (pid {owner['pid']})")
                 said = True
             time.sleep(0.1)

@@ -15,7 +15,7 @@ from pipeline.stages import Part
 from pipeline.work.store import Store, link_or_copy
 
 
-def is_shown(target: Path, stored: Path) -> bool:
+def is_shown(target: str | Path, stored: str | Path) -> bool:
     """Does ``target`` show the store's file?"""
     try:
         found, kept = os.stat(target, follow_symlinks=False), os.stat(stored)
@@ -28,8 +28,8 @@ def is_shown(target: Path, stored: Path) -> bool:
 
 def is_part_shown(part: Part, fingerprint: str, layout: Layout, store: Store) -> bool:
     """Are all declared files of a part shown, and right?"""
-    folder, entry = layout.shown(part.place.stage, part.place.row), store.entry(fingerprint)
-    return all(is_shown(folder / name, entry / name) for name in part.files)
+    folder, entry = str(layout.shown(part.place.stage, part.place.row)), str(store.entry(fingerprint))
+    return all(is_shown(f"{folder}/{name}", f"{entry}/{name}") for name in part.files)
 
 
 def show(part: Part, fingerprint: str, layout: Layout, store: Store) -> list[Path]:

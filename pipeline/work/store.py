@@ -52,7 +52,7 @@ class Store:
 
     def has(self, fingerprint: str) -> bool:
         """Is the result there? Entries appear whole, so that the folder is enough."""
-        return os.path.isdir(self.entry(fingerprint))
+        return os.path.isdir(f"{self.root}/{fingerprint[:2]}/{fingerprint}")  # asked of every unit: no Path for it
 
     def files(self, fingerprint: str) -> list[str]:
         """Relative names of an entry's files, the job record left out."""
@@ -113,6 +113,7 @@ class Store:
     def _move_in(self, folder: Path, fingerprint: str) -> None:
         _flush_tree(folder)
         entry = self.entry(fingerprint)
+        entry.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.rename(folder, entry)
         except OSError as error:

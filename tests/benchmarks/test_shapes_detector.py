@@ -108,10 +108,11 @@ def test_a_background_alone_holds_no_object(style: str) -> None:
         assert detect(noisy(empty, 20, background)) == []
 
 
-def test_half_an_object_is_none() -> None:
-    """A horizontal cut leaves half of it; the upper half of a triangle is left out, being a triangle."""
+def test_half_an_object_is_a_doubtful_one_at_most() -> None:
+    """The upper half of a triangle is left out, being a triangle."""
     y, x = np.mgrid[0:SIDE_PX, 0:SIDE_PX] + 0.5
     background, color = np.array((150, 150, 150)), np.array(COLORS["red"])
+    scores = []
     for shape, radius_px in itertools.product(SHAPES, (8, 14, 20)):
         whole = outline_mask(SceneObject(shape, "red", 32, 32, radius_px), SIDE_PX)
         for kept in (y < 32, y > 32, x < 32, x > 32):
@@ -119,7 +120,10 @@ def test_half_an_object_is_none() -> None:
                 continue
             pixels = background + (whole * kept)[:, :, None] * (color - background)
             seen = detect(Image.fromarray(pixels.round().astype(np.uint8)))
-            assert all(one.score <= 0.6 for one in seen), (shape, radius_px, seen[0].class_name, seen[0].score)
+            scores.append(max((one.score for one in seen), default=0.0))
+    assert len(scores) == 69
+    assert max(scores) < 0.5
+    assert sum(score > PRESENT for score in scores) <= 6
 
 
 def test_other_outlines_are_no_objects() -> None:

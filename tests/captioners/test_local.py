@@ -140,6 +140,7 @@ def test_empty_captions_and_loops_keep_their_places(vlm_folder: Path) -> None:
     assert (empty.reason, loop.reason) == ("empty_caption", "loop")
     kept = vlm._read([*letters[:3], end, vlm._tokenizer.pad_token_id], "full")
     assert kept == Caption("a b", "full", FinishReason.STOP, 3)
+    assert vlm._read([*letters[:3], end, end, end], "full") == kept  # padded with the end token itself
 
 
 def test_wrong_numbers_and_sizes_are_errors(vlm_folder: Path) -> None:

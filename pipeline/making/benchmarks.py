@@ -1,0 +1,37 @@
+"""The prompts of a benchmark, and which of its pictures a shard holds. Generate and score agree on them here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline import stages
+from pipeline.contract.schema import CAPTIONS, Column
+from pipeline.contract.shards import Shard
+from pipeline.work.job import Job
+
+PROMPT_ID, PROMPT = "prompt_id", "prompt"
+
+
+def prompts_of(job: Job, benchmark: str) -> list[dict[str, Any]]:
+    """All prompts of a benchmark, each with its id, its text and what its judge needs."""
+    entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
+    if hasattr(entry, "captions"):
+        from pipeline.benchmarks.captions import prompts as caption_prompts
+
+        job.input(stages.at(entry.captions, stages.MANIFEST))
+        rows = [
+            (row[Column.KEY], row[Column.CAPTION])
+            for path in job.shard_paths(entry.captions)
+            for row in Shard(path, CAPTIONS).rows([Column.KEY, Column.CAPTION])
+        ]
+        found: list[dict[str, Any]] = list(caption_prompts(rows))
+        return found
+    from pipeline.benchmarks.geneval_shapes import prompts
+
+    return prompts(entry.num_prompts_per_task, job.plan.params.seeds.generate)
+
+
+def run_of_shard(items: Sequence[Any], shard: int, num_shards: int) -> Sequence[Any]:
+    """The consecutive run of items that a shard holds."""
+    return items[shard * len(items) // num_shards : (shard + 1) * len(items) // num_shards]

@@ -1,0 +1,158 @@
+"""Caption sets on the page: what each says of the same pictures, how captions ended, how long they are."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import stages
+from pipeline.contract.schema import CAPTIONS, Column
+from pipeline.contract.shards import Shard
+from pipeline.reporting.real import RealPictures
+from pipeline.stages import MANIFEST
+from pipeline.work.job import Job
+
+
+@dataclass(frozen=True)
+class CaptionSet:
+    """One caption set, counted.
+
+    Attributes:
+        finish_reasons: why captions ended, to the number of captions.
+        instructions: what the captioner was told, to the number of captions.
+        median_tokens: generated tokens of the median caption; None where none were generated.
+        longest_tokens: of the longest one.
+    """
+
+    name: str
+    captioner: str
+    num_captions: int
+    finish_reasons: dict[str, int]
+    instructions: dict[str, int]
+    median_tokens: float | None
+    longest_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one caption set says of one picture; ``rejected``: why it says nothing."""
+
+    name: str
+    caption: str | None
+    instruction: str | None
+    rejected: str
+
+
+@dataclass(frozen=True)
+class CaptionedPicture:
+    """A picture and its captions, one per set."""
+
+    key: str
+    class_name: str | None
+    picture: str | None
+    said: tuple[Said, ...]
+
+
+@dataclass(frozen=True)
+class CaptionedDataset:
+    """A dataset's caption sets, with its first pictures."""
+
+    images: str
+    sets: tuple[CaptionSet, ...]
+    pictures: tuple[CaptionedPicture, ...]
+
+
+class CaptionShards:
+    """A caption set's shards, one by one."""
+
+    def __init__(self, job: Job, row: str) -> None:
+        self.name = row
+        self._job = job
+        self._shards: dict[int, list[Said]] = {}
+
+    def said(self, shard: int, number: int) -> Said:
+        """What the set says of row ``number`` of shard ``shard``."""
+        if shard not in self._shards:
+            self._shards[shard] = self._read(shard)
+        return self._shards[shard][number]
+
+    def _read(self, number: int) -> list[Said]:
+        shard = Shard(self._job.input(stages.at(f"recaption/{self.name}", number)), CAPTIONS)
+        reasons = {reject.key: f"{reject.reason}: {reject.detail}" for reject in shard.rejects}
+        return [
+            Said(self.name, row[Column.CAPTION], row[Column.INSTRUCTION], reasons.get(row[Column.KEY], ""))
+            for row in shard.rows([Column.KEY, Column.CAPTION, Column.INSTRUCTION])
+        ]
+
+
+def captioned_datasets(job: Job, real: RealPictures) -> list[CaptionedDataset]:
+    """The downloaded datasets that have captions, each with its sets and its first pictures."""
+    by_images: dict[str, list[str]] = {}
+    for row in job.plan.params.rows("recaption"):
+        by_images.setdefault(job.plan.params.row("recaption", row).images, []).append(row)
+    # The set with held-out rows is the one that models are trained on: it comes first.
+    order = sorted(
+        (images for images in by_images if stages.split(images)[0] == "download"),
+        key=lambda images: (job.plan.params.row(*stages.split(images)).heldout is None, images),
+    )
+    return [_dataset(job, images, by_images[images], real) for images in order]
+
+
+def caption_rows_of(job: Job, images: str) -> list[str]:
+    """The caption sets of a dataset."""
+    rows = job.plan.params.rows("recaption")
+    return [row for row in rows if job.plan.params.row("recaption", row).images == images]
+
+
+def _dataset(job: Job, images: str, rows: list[str], real: RealPictures) -> CaptionedDataset:
+    captions = [CaptionShards(job, row) for row in rows]
+    pictures: list[CaptionedPicture] = []
+    for number in range(stages.num_shards(job.plan.params, images)):
+        shard = real.shard(stages.at(images, number))
+        for row, values in enumerate(shard.rows([Column.KEY, Column.CLASS_NAME])):
+            if len(pictures) == job.row.num_captions:
+                break
+            said = tuple(one.said(number, row) for one in captions)
+            picture = real.in_row(shard, row, _view_px(job, rows))
+            pictures.append(CaptionedPicture(values[Column.KEY], values[Column.CLASS_NAME], picture, said))
+        if len(pictures) == job.row.num_captions:
+            break
+    return CaptionedDataset(images, tuple(count_captions(job, row) for row in rows), tuple(pictures))
+
+
+def _view_px(job: Job, rows: list[str]) -> int | None:
+    """The largest square view that any of the captioners sees; None where none of them looks."""
+    params = job.plan.params
+    entries = [
+        params.sections["recaption"].tables["captioners"][params.row("recaption", row).captioner] for row in rows
+    ]
+    return max((entry.side_px for entry in entries if hasattr(entry, "side_px")), default=None)
+
+
+def count_captions(job: Job, row: str) -> CaptionSet:
+    """Count a whole caption set; of its shards only the short columns are read."""
+    job.input(stages.at(f"recaption/{row}", MANIFEST))
+    reasons: Counter[str] = Counter()
+    instructions: Counter[str] = Counter()
+    tokens: list[int] = []
+    for path in job.shard_paths(f"recaption/{row}"):
+        table = Shard(path, CAPTIONS).read([Column.FINISH_REASON, Column.INSTRUCTION, Column.NUM_GENERATED_TOKENS])
+        columns: dict[str, list[Any]] = table.to_pydict()
+        reasons.update(reason for reason in columns[Column.FINISH_REASON] if reason is not None)
+        instructions.update(
+            told
+            for told, reason in zip(columns[Column.INSTRUCTION], columns[Column.FINISH_REASON], strict=True)
+            if told and reason is not None
+        )
+        tokens += [number for number in columns[Column.NUM_GENERATED_TOKENS] if number]
+    return CaptionSet(
+        name=row,
+        captioner=job.plan.params.row("recaption", row).captioner,
+        num_captions=sum(reasons.values()),
+        finish_reasons=dict(sorted(reasons.items())),
+        instructions=dict(sorted(instructions.items(), key=lambda item: (-item[1], item[0]))),
+        median_tokens=statistics.median(tokens) if tokens else None,
+        longest_tokens=max(tokens, default=None),
+    )

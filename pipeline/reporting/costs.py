@@ -1,0 +1,62 @@
+"""What the results of a run cost: seconds of the jobs that made them, from the store's job records.
+
+Times differ from run to run, so they stand on the page alone, never in the metrics.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pipeline import stages
+from pipeline.work.job import Job
+from pipeline.work.store import JOB_JSON
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """The jobs of one stage.
+
+    Attributes:
+        num_jobs: results whose job is on record.
+        num_without_record: results that came another way, such as ``dvc pull``.
+        seconds: of all jobs together, one after the other.
+        longest_seconds: of the longest job.
+        longest: its place.
+    """
+
+    stage: str
+    num_jobs: int
+    num_without_record: int
+    seconds: float
+    longest_seconds: float
+    longest: str
+
+
+def stage_costs(job: Job) -> list[StageCost]:
+    """One entry per stage of which the store has results."""
+    found: dict[str, list[tuple[float, str]]] = {}
+    without: dict[str, int] = {}
+    for place in job.plan.places():
+        fingerprint = job.plan.fingerprints.of(place)
+        if fingerprint is None or not job.plan.store.has(fingerprint):
+            continue
+        try:
+            # Read here and not through the store, which would hash the files of a result that came another way.
+            seconds = json.loads((job.plan.store.entry(fingerprint) / JOB_JSON).read_text()).get("seconds")
+        except FileNotFoundError:
+            seconds = None
+        if seconds is None:
+            without[place.stage] = without.get(place.stage, 0) + 1
+        else:
+            found.setdefault(place.stage, []).append((float(seconds), str(place)))
+    return [
+        _cost(stage, found.get(stage, []), without.get(stage, 0))
+        for stage in stages.NAMES
+        if stage in found or stage in without
+    ]
+
+
+def _cost(stage: str, jobs: list[tuple[float, str]], num_without: int) -> StageCost:
+    longest_seconds, longest = max(jobs, default=(0.0, ""))
+    return StageCost(stage, len(jobs), num_without, sum(seconds for seconds, _ in jobs), longest_seconds, longest)

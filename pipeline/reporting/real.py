@@ -1,0 +1,74 @@
+"""Real pictures of the run, found by their keys in the image shards of the store."""
+
+from __future__ import annotations
+
+from pipeline import stages
+from pipeline.contract.schema import IMAGES, Column
+from pipeline.contract.shards import Shard
+from pipeline.reporting.pictures import PictureBook
+from pipeline.stages import Place
+from pipeline.work.job import Job
+
+
+class RealPictures:
+    """Pictures by key, as square views; shards are opened and their keys read once.
+
+    Args:
+        job: the report's job.
+        book: takes in the pictures that are asked for.
+    """
+
+    def __init__(self, job: Job, book: PictureBook) -> None:
+        self._job = job
+        self._book = book
+        self._shards: dict[Place, tuple[Shard, dict[str, int]]] = {}
+
+    def shard(self, place: Place) -> Shard:
+        """An image shard of the store."""
+        return self._open(place)[0]
+
+    def of_key(self, reference: str, key: str) -> str | None:
+        """The picture behind a key of a data or caption set, as its stages see it; None where there is none."""
+        origin = stages.origin(self._job.plan.params, reference)
+        number = stages.num_shards(self._job.plan.params, origin)
+        return self.in_shards([stages.at(origin, i) for i in range(number)], key, self._side_px(reference))
+
+    def in_shards(self, places: list[Place], key: str, side_px: int | None) -> str | None:
+        """The picture behind a key in some shards."""
+        for place in places:
+            shard, numbers = self._open(place)
+            if key in numbers:
+                return self.in_row(shard, numbers[key], side_px)
+        return None
+
+    def class_name(self, places: list[Place], key: str) -> str | None:
+        """The class name of a key in some shards."""
+        for place in places:
+            shard, numbers = self._open(place)
+            if key in numbers:
+                name: str | None = shard.row(numbers[key], [Column.CLASS_NAME])[Column.CLASS_NAME]
+                return name
+        return None
+
+    def in_row(self, shard: Shard, number: int, side_px: int | None) -> str | None:
+        """The picture of one row: its square view where a side is given, else as it is; None where it was rejected."""
+        data = shard.row(number, [Column.IMAGE])[Column.IMAGE]
+        if data is None:
+            return None
+        return self._book.add(data) if side_px is None else self._book.add_view(data, side_px)
+
+    def _open(self, place: Place) -> tuple[Shard, dict[str, int]]:
+        if place not in self._shards:
+            shard = Shard(self._job.input(place), IMAGES)
+            keys = shard.read([Column.KEY]).column(0).to_pylist()
+            self._shards[place] = (shard, {key: number for number, key in enumerate(keys)})
+        return self._shards[place]
+
+    def _side_px(self, reference: str) -> int | None:
+        """The side at which the captioner of a caption set sees its pictures, where it is one that looks."""
+        stage, row = stages.split(reference)
+        if stage != "recaption":
+            return None
+        captioner = self._job.plan.params.row(stage, row).captioner
+        entry = self._job.plan.params.sections[stage].tables["captioners"][captioner]
+        return getattr(entry, "side_px", None)

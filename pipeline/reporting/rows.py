@@ -1,0 +1,107 @@
+"""Rows and rejects of a run, from its manifests: rows are conserved at every stage, and what was lost has a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.contract.schema import REJECTS, Column
+from pipeline.contract.shards import Shard
+from pipeline.making.manifest import read_manifest
+from pipeline.stages import MANIFEST, MANIFEST_JSON, REJECTS_PARQUET, Place, split_benchmark
+from pipeline.work.job import Job
+
+DATA_STAGES = ("download", "augment", "recaption", "encode_images", "encode_text")
+NUM_EXAMPLES = 3
+# What the words mean that are not said with the pictures' own reasons (pipeline.contract.images).
+REASONS = {
+    "held_out": "the same bytes as a picture of the held-out set",
+    "missing": "the source has no such picture",
+    "not_readable": "the file cannot be read",
+    "outside_source": "the place leads out of the source's folder",
+    "too_many_bytes": "the file is larger than any picture should be",
+    "no_other_class": "no row of another class to mix with",
+    "no_other_row": "no other picture to mix with",
+    "no_class_name": "the row has no class name to make a caption of",
+    "empty_caption": "the captioner wrote nothing",
+    "loop": "the caption repeats itself",
+    "no_tokens": "the tokenizer turns the caption into nothing",
+    "not_finite": "the model gave values that are not numbers",
+}
+
+
+@dataclass(frozen=True)
+class RowCount:
+    """One row of a stage's table, counted.
+
+    Attributes:
+        num_rows: rows, whole or not; equal to whole + rejected + null upstream.
+        num_null_upstream: rows that were lost before this stage.
+        rejected: reason to count.
+        examples: reason to (key, detail) of the first rows rejected for it.
+    """
+
+    stage: str
+    row: str
+    num_shards: int
+    num_bytes: int
+    num_rows: int
+    num_null_upstream: int
+    rejected: dict[str, int]
+    examples: dict[str, list[tuple[str, str]]]
+    fingerprint: str
+    parameters: dict[str, Any]
+
+    @property
+    def num_rejected(self) -> int:
+        """Rows that this stage rejected."""
+        return sum(self.rejected.values())
+
+    @property
+    def num_whole(self) -> int:
+        """Rows that can be used."""
+        return self.num_rows - self.num_null_upstream - self.num_rejected
+
+
+def count_rows(job: Job) -> list[RowCount]:
+    """All data rows of the run, and the pictures of the benchmarks that the page shows, in the stages' order."""
+    params = job.plan.params
+    places = [Place(stage, row, MANIFEST) for stage in DATA_STAGES for row in params.rows(stage)]
+    needs = job.plan.part(job.place).needs
+    places += [need for need in needs if need.stage == "generate"]
+    return [_count(job, place) for place in places]
+
+
+def _count(job: Job, place: Place) -> RowCount:
+    benchmark = split_benchmark(place.part)[0]
+    folder = f"{benchmark}/" if benchmark else ""
+    manifest = read_manifest(job.input(place, f"{folder}{MANIFEST_JSON}"))
+    shards = manifest["shards"]
+    return RowCount(
+        stage=place.stage,
+        row=f"{place.row}, {benchmark}" if benchmark else place.row,
+        num_shards=len(shards),
+        num_bytes=sum(shard["bytes"] for shard in shards),
+        num_rows=manifest["num_rows"],
+        num_null_upstream=manifest["num_null_upstream"],
+        rejected=manifest["rejected"],
+        examples=_examples(job, place, f"{folder}{REJECTS_PARQUET}") if manifest["rejected"] else {},
+        fingerprint=manifest["fingerprint"],
+        parameters=manifest["parameters"],
+    )
+
+
+def _examples(job: Job, place: Place, name: str) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in Shard(job.input(place, name), REJECTS).rows([Column.KEY, Column.REASON, Column.DETAIL]):
+        examples = found.setdefault(row[Column.REASON], [])
+        if len(examples) < NUM_EXAMPLES:
+            examples.append((row[Column.KEY], row[Column.DETAIL]))
+    return found
+
+
+def meaning(reason: str) -> str:
+    """What a reason means; empty for a word that this page does not know."""
+    from pipeline.contract.images import REJECT_REASONS
+
+    return REJECT_REASONS.get(reason) or REASONS.get(reason, "")

@@ -1,0 +1,142 @@
+"""The scores of a run: read from the score stage's files, and written as ``metrics.json`` and ``plots/tasks.csv``.
+
+Nothing that is written here differs from run to run.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import stages
+from pipeline.errors import Refusal
+from pipeline.reporting.lineage import Lineage, lineage_of
+from pipeline.stages import METRICS_JSON, Place
+from pipeline.work.job import Job
+
+SCHEMA = 1
+SHAPES, CAPTIONS = "geneval_shapes", "captions"
+OVERALL = "overall"
+TASKS_COLUMNS = ("model", "task", "score", "low", "high")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A row of generate with its scores.
+
+    Attributes:
+        lineage: the model behind it.
+        score_rows: benchmark to the row of score that judged it.
+        benchmarks: benchmark to the content of its metrics file.
+    """
+
+    lineage: Lineage
+    score_rows: dict[str, str]
+    benchmarks: dict[str, dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """The row of generate."""
+        return self.lineage.name
+
+    def of_kind(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The benchmarks of one kind."""
+        return {name: metrics for name, metrics in self.benchmarks.items() if metrics["kind"] == kind}
+
+
+def read_scores(job: Job) -> list[Scored]:
+    """All models that the report's row lists, in its order; a model that is listed twice has the scores of both rows.
+
+    Raises:
+        Refusal: two rows of score judged the same pictures by the same benchmark and disagree.
+    """
+    params = job.plan.params
+    found: dict[str, Scored] = {}
+    for reference in job.row.scores:
+        row = stages.split(reference)[1]
+        name = stages.split(params.row("score", row).images)[1]
+        scored = found.setdefault(name, Scored(lineage_of(params, name), {}, {}))
+        for benchmark in params.row("generate", name).benchmarks:
+            path = job.input(Place("score", row, benchmark), f"{benchmark}/{METRICS_JSON}")
+            metrics = json.loads(path.read_text())
+            if metrics.get("kind") not in (SHAPES, CAPTIONS):
+                raise Refusal(f"{path}: of kind {metrics.get('kind')!r}, which this page does not know")
+            _merge(scored, benchmark, row, metrics)
+    return list(found.values())
+
+
+def _merge(scored: Scored, benchmark: str, row: str, metrics: dict[str, Any]) -> None:
+    """Distances on several features stand beside each other; two scores of one name must be equal."""
+    known = scored.benchmarks.get(benchmark)
+    if known is None:
+        scored.benchmarks[benchmark] = metrics
+        scored.score_rows[benchmark] = row
+    elif metrics["kind"] == CAPTIONS and not set(known["distances"]) & set(metrics["distances"]):
+        known["distances"] = {**known["distances"], **metrics["distances"]}
+        known["num_real"] = known["num_real"] if known["num_real"] is not None else metrics["num_real"]
+    elif known != metrics:
+        raise Refusal(
+            f"score/{scored.score_rows[benchmark]} and score/{row} give {scored.name} two different scores of "
+            f"{benchmark}; list one of them in report.rows.main.scores"
+        )
+
+
+def metrics_content(run: str, scores: list[Scored]) -> dict[str, Any]:
+    """The content of ``metrics.json``."""
+    return {
+        "schema": SCHEMA,
+        "run": run,
+        "models": {
+            scored.name: {
+                "arm": scored.lineage.arm,
+                "finetuned_on": scored.lineage.finetuned_name,
+                "seed": scored.lineage.seed,
+                "benchmarks": {name: _benchmark_content(metrics) for name, metrics in scored.benchmarks.items()},
+            }
+            for scored in scores
+        },
+    }
+
+
+def _benchmark_content(metrics: dict[str, Any]) -> dict[str, Any]:
+    if metrics["kind"] == CAPTIONS:
+        distances: dict[str, Any] = metrics["distances"]
+        return distances
+    return {
+        OVERALL: metrics["overall"],
+        "interval": metrics["interval"],
+        "tasks": {task: values["score"] for task, values in metrics["tasks"].items()},
+    }
+
+
+def metrics_text(run: str, scores: list[Scored]) -> str:
+    """``metrics.json``: the same bytes for the same scores."""
+    content = metrics_content(run, scores)
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def tasks_csv(scores: list[Scored]) -> str:
+    """``plots/tasks.csv``: one line per model and task, the overall score last. Only benchmarks that have tasks."""
+    several = len({name for scored in scores for name in scored.of_kind(SHAPES)}) > 1
+    lines: list[list[Any]] = []
+    for scored in scores:
+        for name, metrics in scored.of_kind(SHAPES).items():
+            prefix = f"{name}: " if several else ""
+            tasks = {**metrics["tasks"], OVERALL: {"score": metrics["overall"], "interval": metrics["interval"]}}
+            lines += [
+                [scored.name, f"{prefix}{task}", values["score"], *values["interval"]]
+                for task, values in tasks.items()
+            ]
+    return csv_text(TASKS_COLUMNS, lines)
+
+
+def csv_text(columns: tuple[str, ...], lines: list[list[Any]]) -> str:
+    """Comma-separated lines under a header; floats in their shortest exact form."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(lines)
+    return out.getvalue()

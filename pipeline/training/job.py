@@ -1,0 +1,115 @@
+"""From a row of train or finetune to what the trainer takes: sets in the store, the references, the first weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import stages
+from pipeline.errors import Refusal
+from pipeline.models.references import VERSION, References
+from pipeline.stages import UNCONDITIONAL
+from pipeline.training.sets import LatentSet, SwapSet, TextSet, TrainingData, ValidationData
+from pipeline.work.job import Job
+
+
+def training_data(job: Job) -> TrainingData:
+    """All sets that a row is trained on, as paths in the store."""
+    latents, texts = stages.training_data(job.plan.params, job.place.stage, job.place.row)
+    swaps = job.row.swap if isinstance(job.row.swap, list) else [job.row.swap] if job.row.swap else []
+    validation = job.row.validation
+    return TrainingData(
+        latents=_latents(job, latents),
+        texts=_texts(job, texts),
+        swaps=tuple(
+            SwapSet(
+                latents=_latents(job, swap.latents),
+                texts=_texts(job, swap.texts),
+                above_t=swap.above_t,
+                probability=swap.probability,
+                weight=1.0 if swap.weight is None else swap.weight,
+            )
+            for swap in swaps
+        ),
+        validation=None
+        if validation is None
+        else ValidationData(_latents(job, validation.latents), _texts(job, validation.texts)),
+    )
+
+
+def references_of(job: Job, arm: str) -> References:
+    """Which autoencoder and text encoder the row's sets were made with."""
+    latents, texts = stages.training_data(job.plan.params, job.place.stage, job.place.row)
+    autoencoder = _autoencoder(job, latents)
+    encoder = _encoder(job, next(iter(sorted(texts))))
+    identify = job.plan.digests.model
+    return References(
+        schema=VERSION,
+        arm=arm,
+        seed=job.row.seed,
+        autoencoder=autoencoder,
+        autoencoder_identity=identify(autoencoder.model, autoencoder.revision, "autoencoder"),
+        text_encoder=encoder,
+        text_encoder_identity=identify(encoder.model, encoder.revision, "text_encoder"),
+        shift=job.row.objective.shift,
+    )
+
+
+def check_same_encoders(own: References, other: References, where: str) -> None:
+    """A finetuned model must go on with the encoders of the model it starts from. Raises Refusal."""
+    for what in ("autoencoder", "text_encoder"):
+        mine, theirs = getattr(own, f"{what}_identity"), getattr(other, f"{what}_identity")
+        if mine != theirs:
+            raise Refusal(f"{where}: its sets were made with the {what} {mine}, the model was trained with {theirs}")
+    for name in ("scale", "shift"):
+        mine, theirs = getattr(own.autoencoder, name), getattr(other.autoencoder, name)
+        if mine != theirs:
+            raise Refusal(f"{where}: latents are read with {name} {mine}, the model was trained with {theirs}")
+
+
+def latent_channels(job: Job) -> int:
+    """Channels of the row's latents, from their first shard."""
+    from pipeline.contract.schema import LATENTS, Meta
+    from pipeline.contract.shards import Shard
+
+    latents, _ = stages.training_data(job.plan.params, job.place.stage, job.place.row)
+    return int(Shard(job.input(stages.at(latents, 0)), LATENTS).metadata[Meta.CHANNELS])
+
+
+def text_dim(job: Job) -> int:
+    """Width of the row's text embeddings, from the unconditional one."""
+    from pipeline.contract.schema import TEXT, Meta
+    from pipeline.contract.shards import Shard
+
+    _, texts = stages.training_data(job.plan.params, job.place.stage, job.place.row)
+    return int(Shard(job.input(stages.at(sorted(texts)[0], UNCONDITIONAL)), TEXT).metadata[Meta.DIM])
+
+
+def _latents(job: Job, reference: str) -> LatentSet:
+    entry = _autoencoder(job, reference)
+    return LatentSet(tuple(_shards(job, reference)), entry.scale, entry.shift)
+
+
+def _texts(job: Job, weights: dict[str, float]) -> tuple[tuple[TextSet, float], ...]:
+    return tuple(
+        (TextSet(tuple(_shards(job, reference)), job.input(stages.at(reference, UNCONDITIONAL))), weights[reference])
+        for reference in sorted(weights)
+    )
+
+
+def _shards(job: Job, reference: str) -> list[Path]:
+    """Paths of a set's shards, after its manifest: a chain with a missing link is refused here."""
+    job.input(stages.at(reference, stages.MANIFEST))
+    return job.shard_paths(reference)
+
+
+def _autoencoder(job: Job, latents: str) -> Any:
+    params = job.plan.params
+    row = params.row(*stages.split(latents))
+    return params.sections["encode_images"].tables["autoencoders"][row.autoencoder]
+
+
+def _encoder(job: Job, texts: str) -> Any:
+    params = job.plan.params
+    row = params.row(*stages.split(texts))
+    return params.sections["encode_text"].tables["encoders"][row.encoder]

@@ -1,0 +1,345 @@
+"""What the store holds that no parameter file of the project wants, with size and age; removes it only when told to.
+
+    python -m pipeline.work.gc [--delete] [--models <beginning of a name> ...]
+
+Wanted is what ``params.yaml`` or any file in ``params/`` leads to. The frozen copies in ``.work/params`` do not count:
+they remember how every past run was started, so that with them nothing would ever be surplus. Nothing is removed while
+a run is at work, while a file's wants are not known (it does not load; or a source is not at hand, or changed, and its
+index must be made before what hangs on it can be told), or in a shared store (outside the project): the wants of other
+folders are unknown. Models cost most: they and their checkpoints go only when ``--models`` names them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import Refusal
+from pipeline.layout import PARAMS_YAML, PRESETS
+from pipeline.stages import INDEX, Place
+from pipeline.work.command import project_params
+from pipeline.work.entries import MODEL_KINDS, Kind, kind_of_entry, kind_of_partial, read_index
+from pipeline.work.plan import Plan
+from pipeline.work.runlock import RunLock
+from pipeline.work.status import format_bytes
+from pipeline.work.store import PARTIAL_SUFFIX, relative_files
+
+LOCK_FILE = "lock"
+_TEMPORARY = re.compile(r"\.(?:taken|removed)\.(\d+)$")
+NAME_DIGITS = 12
+SECONDS_OF = (("d", 86400), ("h", 3600), ("min", 60))
+
+
+@dataclass
+class Wants:
+    """What all parameter files together want.
+
+    Attributes:
+        plans: one per file that loads.
+        results: fingerprints.
+        works: names of unfinished work that may go on.
+        unknown: why a file's wants are not known, one line each.
+    """
+
+    plans: list[Plan] = field(default_factory=list)
+    results: set[str] = field(default_factory=set)
+    works: set[str] = field(default_factory=set)
+    unknown: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """Something in the store that nobody wants.
+
+    Attributes:
+        num_bytes: of all its files.
+        num_bytes_freed: of those that nothing else shows; the others stay on the disk until that goes too.
+        is_locked: a live process works in it.
+    """
+
+    path: Path
+    kind: Kind
+    num_bytes: int
+    num_bytes_freed: int
+    age_seconds: float
+    is_locked: bool = False
+
+    @property
+    def name(self) -> str:
+        """The folder's name, as ``--models`` may name it."""
+        return self.path.name
+
+
+def parameter_files(project: Path) -> list[Path]:
+    """The parameter files whose wants count."""
+    files = [project / PARAMS_YAML, *sorted((project / PRESETS).glob("*.yaml"))]
+    return [Path(os.path.relpath(path)) for path in files if path.is_file()]
+
+
+def wants_of(files: list[Path], project: Path) -> Wants:
+    """Everything that these files lead to."""
+    wants = Wants()
+    for path in files:
+        try:
+            plan = Plan(project_params(path, project), project)
+            _add_wants(plan, wants)
+        except Refusal as refusal:
+            wants.unknown.append(str(refusal))
+    for plan in wants.plans:
+        wants.unknown += _not_known_below_indexes(plan)
+    return wants
+
+
+def _add_wants(plan: Plan, wants: Wants) -> None:
+    for place in plan.places():
+        fingerprint = plan.fingerprints.of(place)
+        if fingerprint is None:
+            continue
+        wants.results.add(fingerprint)
+        # More steps may be asked of a made model; of all else, unfinished work is of use only until it is done.
+        if not plan.store.has(fingerprint) or place.stage in MODEL_KINDS:
+            wants.works.add(str(plan.fingerprints.work_name(place)))
+    wants.plans.append(plan)
+
+
+def _not_known_below_indexes(plan: Plan) -> list[str]:
+    """Indexes that are not made as the source is now, while the store has one made by the same parameters."""
+    unknown = []
+    for row in plan.params.rows("download"):
+        place = Place("download", row, INDEX)
+        if plan.is_made(place) or plan.fingerprints.of(place) in _shown_index(plan, place):
+            continue
+        recipe = plan.fingerprints.unstamped_recipe(place)
+        if any(index.get("recipe") == recipe for index in _indexes(plan.store.root)):
+            unknown.append(
+                f"{plan.params.source}: the source of {place.reference} is not at hand, or changed, since its index was "
+                "made, so that what hangs on it cannot be told: bring it back or run its download"
+            )
+    return unknown
+
+
+def _shown_index(plan: Plan, place: Place) -> set[object]:
+    return {read_index(plan.layout.shown(place.stage, place.row)).get("fingerprint", "")}
+
+
+def _indexes(root: Path) -> Iterator[dict[str, object]]:
+    for path in _store_folders(root):
+        if index := read_index(path):
+            yield index
+
+
+def _store_folders(root: Path) -> list[Path]:
+    """Entries, partial and temporary folders."""
+    if not root.is_dir():
+        return []
+    return sorted(path for first in root.iterdir() if first.is_dir() for path in first.iterdir() if path.is_dir())
+
+
+def surplus_of(root: Path, wants: Wants) -> list[Surplus]:
+    """What of a store nobody wants; largest first."""
+    found = []
+    for path in _store_folders(root):
+        name = path.name
+        if name.endswith(PARTIAL_SUFFIX):
+            if name.removesuffix(PARTIAL_SUFFIX) not in wants.works:
+                found.append(_surplus(path, kind_of_partial(path), _is_locked(path)))
+        elif temporary := _TEMPORARY.search(name):
+            found.append(_surplus(path, Kind("left by a killed process", ""), _lives(int(temporary[1]))))
+        elif name not in wants.results:
+            found.append(_surplus(path, kind_of_entry(path), is_locked=False))
+    return sorted(found, key=lambda item: (-item.num_bytes, item.name))
+
+
+def _surplus(path: Path, kind: Kind, is_locked: bool) -> Surplus:
+    stats = [os.lstat(path / name) for name in relative_files(path)]
+    newest = max([path.stat().st_mtime, *(stat.st_mtime for stat in stats)])
+    return Surplus(
+        path=path,
+        kind=kind,
+        num_bytes=sum(stat.st_size for stat in stats),
+        num_bytes_freed=sum(stat.st_size for stat in stats if stat.st_nlink == 1),
+        age_seconds=max(time.time() - newest, 0.0),
+        is_locked=is_locked,
+    )
+
+
+def _is_locked(partial: Path) -> bool:
+    """Does a live process hold the lock of this unfinished work?"""
+    with _lock_of(partial) as is_ours:
+        return not is_ours
+
+
+@contextlib.contextmanager
+def _lock_of(partial: Path) -> Iterator[bool]:
+    """Try to hold the lock of unfinished work; yields whether nobody else has it."""
+    try:
+        handle = os.open(partial / LOCK_FILE, os.O_RDWR)
+    except FileNotFoundError:
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # held, or locks are not known here: then nobody can tell, and it stays
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+# --- removing
+
+
+def chosen(surplus: list[Surplus], models: list[str]) -> list[Surplus]:
+    """What ``--delete`` removes: all but locked work and models, and the models named by ``models``.
+
+    Raises:
+        Refusal: a name fits no surplus model, or several.
+    """
+    named: set[Path] = set()
+    for beginning in models:
+        fits = [item for item in surplus if item.kind.is_model and item.name.startswith(beginning)]
+        if not fits:
+            raise Refusal(f"--models {beginning}: no model that nobody wants has a name that begins so")
+        if len(fits) > 1:
+            names = ", ".join(item.name[:NAME_DIGITS] for item in fits)
+            raise Refusal(f"--models {beginning}: fits several ({names}); give more digits")
+        named.add(fits[0].path)
+    return [item for item in surplus if not item.is_locked and (not item.kind.is_model or item.path in named)]
+
+
+def remove(items: list[Surplus]) -> int:
+    """Remove folders of the store, each out of its name first, so that no half of an entry is ever taken for it.
+
+    Returns:
+        how many were removed; work that a process took up meanwhile stays.
+    """
+    num_removed = 0
+    for item in items:
+        with _lock_of(item.path) as is_ours:
+            if not is_ours:
+                continue
+            gone = item.path.with_name(f"{item.name}.removed.{os.getpid()}")
+            os.rename(item.path, gone)
+            shutil.rmtree(gone)
+            num_removed += 1
+        with contextlib.suppress(OSError):
+            item.path.parent.rmdir()
+    return num_removed
+
+
+def why_kept(root: Path, project: Path, wants: Wants) -> str | None:
+    """Why nothing of this store may be removed; None where it may."""
+    if not root.resolve().is_relative_to(project.resolve()):
+        return f"{root} is shared (it lies outside the project): what other folders want of it is unknown"
+    if wants.unknown:
+        return f"not all wants are known: {wants.unknown[0]}"
+    return None
+
+
+# --- for people
+
+
+def render(root: Path, surplus: list[Surplus]) -> str:
+    """The table of one store."""
+    if not surplus:
+        return f"{root}: all that it holds is wanted"
+    cells = [("name", "what", "row", "size", "age", "")]
+    for item in surplus:
+        notes = ["at work now"] if item.is_locked else []
+        notes += ["removed only by name (--models)"] if item.kind.is_model else []
+        notes += ["also shown or linked elsewhere"] if item.num_bytes_freed < item.num_bytes else []
+        size = format_bytes(item.num_bytes)
+        cells.append(
+            (item.name[:NAME_DIGITS], item.kind.what, item.kind.row, size, format_age(item.age_seconds), "; ".join(notes))
+        )
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    lines = [
+        "  ".join(text.rjust(w) if i in (3, 4) else text.ljust(w) for i, (text, w) in enumerate(zip(line, widths))).rstrip()
+        for line in cells
+    ]
+    total, freed = (sum(getattr(item, key) for item in surplus) for key in ("num_bytes", "num_bytes_freed"))
+    return "\n".join(
+        [
+            f"{root}: no parameter file wants these",
+            *lines,
+            f"{len(surplus)} in all, {format_bytes(total)}; {format_bytes(freed)} is held by nothing else",
+        ]
+    )
+
+
+def format_age(seconds: float) -> str:
+    """An age in its largest whole unit."""
+    for unit, size in SECONDS_OF:
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """List, and with ``--delete`` remove; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.work.gc", description="what nobody wants of the store")
+    parser.add_argument("--delete", action="store_true", help="remove it (models only by name)")
+    parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="beginnings of names of models to remove")
+    parsed = parser.parse_args(arguments)
+    try:
+        _collect(Path.cwd(), delete=parsed.delete, models=parsed.models)
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _collect(project: Path, *, delete: bool, models: list[str]) -> None:
+    files = parameter_files(project)
+    first = wants_of(files, project)
+    if not first.plans:
+        raise Refusal(f"no parameter file could be read, so where the store is is unknown: {'; '.join(first.unknown)}")
+    lock = RunLock(first.plans[0].layout.run_lock, first.plans[0].layout.dvc)
+    held = lock.taken_for_command(lambda line: print(line, file=sys.stderr)) if delete else contextlib.nullcontext()
+    with held:
+        wants = wants_of(files, project) if delete else first  # a run that ended while we waited made more known
+        refused = []
+        for root in dict.fromkeys(plan.store.root for plan in wants.plans):
+            surplus = surplus_of(root, wants)
+            print(render(Path(os.path.relpath(root, project)) if root.is_relative_to(project) else root, surplus))
+            reason = why_kept(root, project, wants)
+            if reason and (delete or surplus):
+                refused.append(f"nothing is removed: {reason}")
+            elif delete:
+                _remove_and_say(surplus, models)
+            elif surplus:
+                print("make gc DELETE=1 removes them; models only with MODELS=<beginnings of names>")
+        if refused and delete:
+            raise Refusal("; ".join(refused))
+        print("\n".join(refused), end="\n" if refused else "")
+
+
+def _remove_and_say(surplus: list[Surplus], models: list[str]) -> None:
+    items = chosen(surplus, models)
+    freed = sum(item.num_bytes_freed for item in items)
+    print(f"removed {remove(items)}, {format_bytes(freed)}; kept {len(surplus) - len(items)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Encode text: the text encoder's embedding of each caption, with its real length, and of the empty caption.
+
+Reads caption shards. Writes one text shard per part, ``unconditional.parquet``, and the manifest.
+
+    python -m stages.encode_text --params params.yaml --row imagenet-vlm [--part unconditional|manifest|<shard>]
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pipeline import stages
+from pipeline.stages import MANIFEST, UNCONDITIONAL
+from pipeline.work.command import main
+from pipeline.work.job import Job
+
+BYTES_PER_VALUE = {"float32": 4, "float16": 2}
+EMPTY_CAPTION_KEY = ""
+
+
+def make(job: Job) -> None:
+    """Make one part of a text set."""
+    from pipeline.contract.schema import TEXT
+    from pipeline.making.manifest import make_manifest
+
+    if job.place.part == MANIFEST:
+        numbers = range(stages.num_shards(job.plan.params, job.place.reference))
+        make_manifest(job, TEXT, [stages.at(job.place.reference, i) for i in numbers])
+    elif job.place.part == UNCONDITIONAL:
+        make_unconditional(job)
+    else:
+        make_shard(job)
+
+
+def load_encoder(job: Job) -> Any:
+    """The row's text encoder."""
+    import torch
+
+    from pipeline.encoders.text import TextEncoder
+
+    execution = job.plan.params.execution
+    torch.set_num_threads(execution.num_threads)
+    return TextEncoder(job.table_entry("encoders", job.row.encoder), execution)
+
+
+def make_unconditional(job: Job) -> None:
+    """Encode the empty caption, which stands in for dropped captions and in guidance."""
+    from pipeline.contract.schema import TEXT, Meta
+    from pipeline.contract.shards import ShardBuilder
+    from pipeline.encoders.precision import to_storage
+
+    encoder = load_encoder(job)
+    embedding = encoder.unconditional()
+    builder = ShardBuilder(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row.dtype})
+    builder.add(
+        key=EMPTY_CAPTION_KEY, embedding=to_storage(embedding, job.row.dtype), num_text_tokens=len(embedding)
+    )
+    path = job.out / job.plan.part(job.place).files[0]
+    builder.write(path, fingerprint=job.fingerprint, row_group_rows=1)
+
+
+def make_shard(job: Job) -> None:
+    """Encode one caption shard; captions cut at the token limit are counted and said."""
+    from pipeline.contract.schema import CAPTIONS, TEXT, Column, Meta
+    from pipeline.contract.shards import ShardBuilder
+    from pipeline.encoders.precision import to_storage
+    from pipeline.errors import Reject
+    from pipeline.making.rows import finish_shard, open_input
+
+    shard = open_input(job, stages.at(job.row.captions, job.place.part), CAPTIONS)
+    rows = shard.rows([Column.KEY, Column.CAPTION])
+    encoder = load_encoder(job)
+    limit = job.table_entry("encoders", job.row.encoder).max_text_tokens
+    job.require_disk(len(rows) * limit * encoder.dim * BYTES_PER_VALUE[job.row.dtype], "text embeddings, at most")
+    captions = [row[Column.CAPTION] for row in rows if row[Column.CAPTION] is not None]
+    embeddings = iter(encoder.encode(captions))
+    builder = ShardBuilder(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row.dtype})
+    num_truncated = 0
+    for row in rows:
+        key = row[Column.KEY]
+        if row[Column.CAPTION] is None:
+            builder.add_null_upstream(key=key)
+            continue
+        try:
+            text = next(embeddings)
+            if isinstance(text, Reject):
+                raise text
+            num_truncated += text.truncated
+            stored = to_storage(text.embedding, job.row.dtype)
+            builder.add(key=key, embedding=stored, num_text_tokens=len(text.embedding))
+        except Reject as reject:
+            builder.add_rejected(reject, key=key)
+    builder.extra[Meta.NUM_TRUNCATED] = str(num_truncated)
+    finish_shard(job, builder)
+    job.say(f"{len(rows)} rows, {len(builder.rejects)} rejected, {num_truncated} cut at {limit} tokens")
+
+
+if __name__ == "__main__":
+    sys.exit(main("encode_text", make))

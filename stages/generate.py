@@ -1,0 +1,121 @@
+"""Generate: draw the pictures of a model's benchmarks, or take in pictures made elsewhere.
+
+Reads a model, which names its autoencoder and text encoder, and the captions of a benchmark of captions. Writes one
+shard of pictures per part, and a manifest per benchmark. A picture's noise comes from benchmark, prompt and image
+index, never from the model, so that models are compared on the same noise.
+
+    python -m stages.generate --params params.yaml --row ta_ia [--part geneval_shapes.0|geneval_shapes.manifest]
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pipeline import stages
+from pipeline.stages import MANIFEST, MODEL, MODEL_FOLDER, REFERENCES_JSON
+from pipeline.work.command import main
+from pipeline.work.job import Job
+
+
+def make(job: Job) -> None:
+    """Make one part of a model's pictures."""
+    from pipeline.contract.schema import GENERATED
+    from pipeline.making.manifest import make_manifest
+
+    benchmark, part = stages.split_benchmark(job.place.part)
+    if part == MANIFEST:
+        shards = [need for need in job.plan.part(job.place).needs if need.stage == "generate"]
+        make_manifest(job, GENERATED, shards, folder=benchmark)
+    else:
+        make_shard(job, benchmark, int(part))
+
+
+def make_shard(job: Job, benchmark: str, shard: int) -> None:
+    """Draw one run of a benchmark's prompts, all images of each."""
+    from pipeline.contract.schema import GENERATED
+    from pipeline.contract.shards import ShardBuilder
+    from pipeline.digest import digest_coordinates
+    from pipeline.errors import Reject
+    from pipeline.making.benchmarks import PROMPT, PROMPT_ID, prompts_of, run_of_shard
+
+    entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
+    prompts = run_of_shard(prompts_of(job, benchmark), shard, entry.num_shards)
+    seed = job.plan.params.seeds.generate
+    wanted = [
+        {
+            "prompt_id": prompt[PROMPT_ID],
+            "image_index": index,
+            "seed": digest_coordinates(seed, "generate", benchmark, prompt[PROMPT_ID], index),
+            "prompt": prompt[PROMPT],
+        }
+        for prompt in prompts
+        for index in range(entry.num_images)
+    ]
+    progress = job.voice.progress(len(wanted), f"generate {job.place.row} {job.place.part}")
+    draw = pictures_made_elsewhere(job, benchmark) if hasattr(job.row, "import_") else drawn_by_model(job)
+    builder = ShardBuilder(GENERATED)
+    batch_size = job.plan.params.execution.inference_batch_size
+    for start in range(0, len(wanted), batch_size):
+        rows = wanted[start : start + batch_size]
+        for row, data in zip(rows, draw(rows), strict=True):
+            if isinstance(data, Reject):
+                raise data
+            builder.add(**row, image=data)
+        progress.advance(len(rows))
+    progress.close()
+    name = job.plan.part(job.place).files[0]
+    (job.out / name).parent.mkdir(parents=True)
+    builder.write(job.out / name, fingerprint=job.fingerprint, row_group_rows=job.row.row_group_rows)
+    job.say(f"{len(prompts)} prompts, {len(wanted)} pictures")
+
+
+def drawn_by_model(job: Job) -> Any:
+    """Rows -> PNG bytes, or a reject, of each."""
+    import numpy as np
+
+    from pipeline.contract.images import encode_png
+    from pipeline.diffusion.path import draw_noise
+    from pipeline.errors import Reject
+    from pipeline.models.text_to_image import TextToImage
+
+    folder = job.input(stages.at(job.row.model, MODEL), f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent
+    model = TextToImage(folder, job.plan.params.execution, job.plan.digests.model)
+    shape = model.latent_shape(job.row.side_px)
+
+    def draw(rows: list[dict[str, Any]]) -> list[Any]:
+        noise = np.stack([draw_noise(shape, row["seed"]) for row in rows])
+        pictures = model([row["prompt"] for row in rows], noise, job.row.sampler)
+        return [picture if isinstance(picture, Reject) else encode_png(picture) for picture in pictures]
+
+    return draw
+
+
+def pictures_made_elsewhere(job: Job, benchmark: str) -> Any:
+    """Rows -> bytes of ``<folder>/<benchmark>/<prompt id>/<image index>.png``; a missing one is refused."""
+    from pathlib import Path
+
+    from pipeline.contract.images import decode
+    from pipeline.errors import Refusal, Reject
+
+    folder = Path(job.row.import_) / benchmark
+
+    def read(rows: list[dict[str, Any]]) -> list[bytes]:
+        found = []
+        for row in rows:
+            path = folder / row["prompt_id"] / f"{row['image_index']}.png"
+            try:
+                data = path.read_bytes()
+                decode(data, max_pixels=job.row.max_image_pixels)
+            except OSError as error:
+                raise Refusal(f"{path}: cannot be read ({error.strerror}); a benchmark needs all of its pictures") from error
+            except Reject as reject:
+                raise Refusal(f"{path}: {reject}; a benchmark needs all of its pictures") from reject
+            found.append(data)
+        return found
+
+    return read
+
+
+if __name__ == "__main__":
+    sys.exit(main("generate", make))

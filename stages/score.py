@@ -1,0 +1,206 @@
+"""Score: judge the pictures of one benchmark of a row.
+
+Reads generated pictures, and real ones for distances. Writes ``verdicts.parquet`` (one row a picture) and
+``metrics.json`` per benchmark. The judge sees the generated pixels and the prompt's metadata, nothing else.
+
+    python -m stages.score --params params.yaml --row ta_ia [--part geneval_shapes]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from pipeline import stages
+from pipeline.stages import FINGERPRINT_JSON, METRICS_JSON, VERDICTS_PARQUET
+from pipeline.work.command import main
+from pipeline.work.job import Job
+
+INTERVAL_LEVEL = 0.95
+
+
+def make(job: Job) -> None:
+    """Judge one benchmark."""
+    from pipeline.work.carried import write_fingerprint_json
+
+    benchmark = job.place.part
+    folder = job.out / benchmark
+    folder.mkdir()
+    entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
+    metrics = score_captions(job, benchmark) if hasattr(entry, "captions") else score_shapes(job, benchmark)
+    text = json.dumps(metrics, indent=1, sort_keys=True) + "\n"
+    (folder / METRICS_JSON).write_text(text)
+    write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, VERDICTS_PARQUET])
+    assert (folder / FINGERPRINT_JSON).is_file()
+
+
+def generated_rows(job: Job, benchmark: str) -> list[dict[str, Any]]:
+    """All rows of the benchmark's pictures, in order."""
+    from pipeline.contract.schema import GENERATED, Column
+    from pipeline.contract.shards import Shard
+
+    entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
+    columns = [Column.PROMPT_ID, Column.IMAGE_INDEX, Column.PROMPT, Column.IMAGE]
+    return [
+        row
+        for shard in range(entry.num_shards)
+        for row in Shard(
+            job.input(stages.at(job.row.images, stages.benchmark_part(benchmark, shard))), GENERATED
+        ).rows(columns)
+    ]
+
+
+def picture_of(data: bytes) -> Any:
+    """A generated picture; it was made or checked by this pipeline."""
+    from pipeline.contract.images import MAX_PIXELS_CEILING, decode
+
+    return decode(data, max_pixels=MAX_PIXELS_CEILING)
+
+
+def score_shapes(job: Job, benchmark: str) -> dict[str, Any]:
+    """GenEval's rules over the exact detector of shapes and colours."""
+    from pipeline.benchmarks import geneval, geneval_scores, shapes_detector
+    from pipeline.contract.schema import VERDICTS, Column
+    from pipeline.contract.shards import ShardBuilder
+    from pipeline.making.benchmarks import PROMPT_ID, prompts_of
+
+    entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
+    metadata = {prompt[PROMPT_ID]: prompt for prompt in prompts_of(job, benchmark)}
+    builder, judged = ShardBuilder(VERDICTS), []
+    for row in generated_rows(job, benchmark):
+        prompt_id, index = row[Column.PROMPT_ID], row[Column.IMAGE_INDEX]
+        if prompt_id not in metadata or metadata[prompt_id]["prompt"] != row[Column.PROMPT]:
+            raise AssertionError(f"{benchmark}: the picture {prompt_id} was not drawn for this benchmark's prompt")
+        detections = shapes_detector.detect(picture_of(row[Column.IMAGE]))
+        verdict = geneval.judge_image(
+            metadata[prompt_id], detections, shapes_detector.classify_color, geneval.PUBLISHED_RULES
+        )
+        judged.append(geneval_scores.JudgedImage(prompt_id, index, verdict.correct))
+        seen = [
+            {"class": d.class_name, "color": d.color, "score": round(d.score, 4), "box": [round(v, 1) for v in d.box]}
+            for d in detections
+        ]
+        builder.add(
+            prompt_id=prompt_id,
+            image_index=index,
+            task=metadata[prompt_id]["tag"],
+            correct=verdict.correct,
+            reason=verdict.reason,
+            detail=json.dumps(seen),
+        )
+    builder.write(job.out / benchmark / VERDICTS_PARQUET, fingerprint=job.fingerprint, row_group_rows=1024)
+    scores = geneval_scores.aggregate(
+        judged,
+        {prompt_id: prompt["tag"] for prompt_id, prompt in metadata.items()},
+        entry.num_images,
+        geneval_scores.Bootstrap(job.row.num_bootstrap, INTERVAL_LEVEL, job.plan.params.seeds.generate),
+    )
+    return shapes_metrics(scores, judged, metadata)
+
+
+def shapes_metrics(scores: Any, judged: list[Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metrics file of ``geneval_shapes``."""
+    counts: dict[str, int] = {}
+    for image in judged:
+        task = metadata[image.prompt_id]["tag"]
+        counts[task] = counts.get(task, 0) + 1
+    return {
+        "kind": "geneval_shapes",
+        "overall": scores.overall,
+        "interval": [scores.overall_interval.low, scores.overall_interval.high],
+        "tasks": {
+            task: {
+                "score": score,
+                "interval": [scores.task_intervals[task].low, scores.task_intervals[task].high],
+                "num_images": counts[task],
+            }
+            for task, score in scores.tasks.items()
+        },
+        "per_image": scores.images_correct,
+        "any_of_prompt": scores.prompts_correct,
+        "num_prompts": scores.num_prompts,
+        "num_images": len(judged),
+    }
+
+
+def score_captions(job: Job, benchmark: str) -> dict[str, Any]:
+    """Distances between generated and real pictures, on the features that the parameters name."""
+    from pipeline.contract.schema import VERDICTS, Column
+    from pipeline.contract.shards import ShardBuilder
+    from pipeline.encoders.loading import choose_device, resolve_model
+    from pipeline.metrics.features import VisionTowerFeatures
+
+    entry = job.table_entry("feature_extractors", job.row.features)
+    rows = generated_rows(job, benchmark)
+    builder = ShardBuilder(VERDICTS)
+    for row in rows:
+        builder.add(prompt_id=row[Column.PROMPT_ID], image_index=row[Column.IMAGE_INDEX], task=benchmark)
+    builder.write(job.out / benchmark / VERDICTS_PARQUET, fingerprint=job.fingerprint, row_group_rows=1024)
+    metrics: dict[str, Any] = {"kind": "captions", "num_generated": len(rows), "num_real": None, "distances": {}}
+    if job.row.real is None:
+        return metrics
+    execution = job.plan.params.execution
+    device = str(choose_device(execution))
+    extract = VisionTowerFeatures(resolve_model(entry.model, entry.revision), device)
+    generated = features_of(extract, (picture_of(row[Column.IMAGE]) for row in rows), entry, execution)
+    real = features_of(extract, real_pictures(job, entry.side_px), entry, execution)
+    metrics["num_real"] = len(real)
+    metrics["features"] = {"name": job.row.features, "demo": entry.demo, "dim": int(generated.shape[1])}
+    metrics["distances"] = distances(job, generated, real)
+    return metrics
+
+
+def real_pictures(job: Job, side_px: int) -> Any:
+    """Square views of all whole pictures of the real set."""
+    from pipeline.contract.schema import IMAGES
+    from pipeline.contract.shards import Shard
+    from pipeline.making.rows import image_rows
+
+    job.input(stages.at(job.row.real, stages.MANIFEST))
+    for path in job.shard_paths(job.row.real):
+        for row in image_rows(Shard(path, IMAGES), side_px):
+            if row.view is not None:
+                yield row.view
+
+
+def features_of(extract: Any, pictures: Any, entry: Any, execution: Any) -> Any:
+    """Features [n, dim] of pictures, in batches, each seen as a square view."""
+    import numpy as np
+    import torch
+
+    from pipeline.contract.images import square_view
+
+    torch.set_num_threads(execution.num_threads)
+    views = [square_view(picture, entry.side_px) for picture in pictures]
+    size = execution.inference_batch_size
+    return np.concatenate([extract(views[i : i + size]) for i in range(0, len(views), size)])
+
+
+def distances(job: Job, generated: Any, real: Any) -> dict[str, Any]:
+    """KID and, where there are enough pictures, the Frechet distance, each under a name with its features."""
+    from pipeline.errors import Refusal
+    from pipeline.metrics.distance import frechet_distance, kid
+
+    found: dict[str, Any] = {}
+    name = job.row.features
+    try:
+        value, std = kid(
+            generated,
+            real,
+            subset_size=job.row.kid_subset_size,
+            num_subsets=job.row.kid_num_subsets,
+            seed=job.plan.params.seeds.generate,
+        )
+        found[f"kid_{name}"] = {"value": value, "std": std}
+    except Refusal as refusal:
+        found[f"kid_{name}"] = {"refused": str(refusal)}
+    try:
+        found[f"fid_{name}"] = {"value": frechet_distance(generated, real)}
+    except Refusal as refusal:
+        found[f"fid_{name}"] = {"refused": str(refusal)}
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main("score", make))

@@ -1,0 +1,243 @@
+"""A throw-away checkout of this project, with both engines as a person types them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+CARRIED = ("pipeline", "stages", "profiles", "params", "Snakefile", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore")
+LIGHT = Path(__file__).parent / "light.yaml"
+MADE = re.compile(r"made in [0-9.]+ s$")
+LONG_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    status: int
+    text: str
+
+    def lines_with(self, words: str) -> list[str]:
+        return [line for line in self.text.splitlines() if words in line]
+
+
+@dataclass
+class Running:
+    """A command that was started, in a process group of its own."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def ended(self) -> Ended:
+        status = self.process.wait(timeout=LONG_SECONDS)
+        return Ended(status, self.output.read_text(errors="replace"))
+
+    def kill(self, pid: int | None = None) -> None:
+        """kill -9 the command itself, or one process below it; everything else lives on."""
+        try:
+            os.kill(pid or self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def below(self, words: str = "stages.") -> list[int]:
+        """Python processes of this group that run a stage command (not the shells around them)."""
+        return [pid for pid, command in processes_of_group(self.process.pid) if is_stage_command(command, words)]
+
+
+def is_stage_command(command: list[str], words: str = "stages.") -> bool:
+    return "-m" in command[:3] and any(part.startswith(words) for part in command)
+
+
+def processes_of_group(group: int) -> list[tuple[int, list[str]]]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except (OSError, IndexError):
+                continue
+            if int(fields[2]) == group and fields[0] != "Z":
+                found.append((int(entry.name), command))
+    return found
+
+
+class Checkout:
+    """A folder with this project's code and light parameters, under git and DVC."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._number = 0
+        self._groups: list[int] = []
+
+    @classmethod
+    def new(cls, folder: Path) -> Checkout:
+        """Copy what git tracks, and what it does not know yet, into a new repository."""
+        listed = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z", "--", *CARRIED],
+            cwd=PROJECT,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (PROJECT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(PROJECT / name, folder / name)
+        (folder / "data/demo_models").mkdir(parents=True)
+        (folder / "data/demo_models/README.md").write_text("No stage of these runs reads a model.\n")
+        shutil.copyfile(LIGHT, folder / "params.yaml")
+        checkout = cls(folder)
+        checkout.git("init", "-q")
+        return checkout
+
+    def twin(self, folder: Path) -> Checkout:
+        """A copy of everything, hard links between the store and the shown files included."""
+        subprocess.run(["cp", "-a", self.folder, folder], check=True)
+        return Checkout(folder)
+
+    # --- commands
+
+    def git(self, *arguments: str) -> None:
+        name = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        subprocess.run(["git", *name, *arguments], cwd=self.folder, check=True, capture_output=True)
+
+    def start(self, *command: str) -> Running:
+        self._number += 1
+        outputs = self.folder / ".work" / "typed"
+        outputs.mkdir(parents=True, exist_ok=True)
+        output = outputs / f"{self._number}.txt"
+        with output.open("wb") as stream:
+            process = subprocess.Popen(
+                command, cwd=self.folder, stdout=stream, stderr=stream, env=environment(), start_new_session=True
+            )
+        self._groups.append(process.pid)
+        return Running(process, output)
+
+    def type(self, *command: str) -> Ended:
+        return self.start(*command).ended()
+
+    def start_snakemake(self, *arguments: str) -> Running:
+        return self.start(sys.executable, "-m", "snakemake", "--cores", "2", *arguments)
+
+    def start_dvc(self, *arguments: str) -> Running:
+        return self.start(sys.executable, "-m", "dvc", *(arguments or ("repro",)))
+
+    def snakemake(self, *arguments: str) -> Ended:
+        return self.start_snakemake(*arguments).ended()
+
+    def dvc(self, *arguments: str) -> Ended:
+        return self.start_dvc(*arguments).ended()
+
+    def stage(self, stage: str, row: str, *arguments: str) -> Ended:
+        return self.start_stage(stage, row, *arguments).ended()
+
+    def start_stage(self, stage: str, row: str, *arguments: str) -> Running:
+        return self.start(sys.executable, "-m", f"stages.{stage}", "--row", row, *arguments)
+
+    def wait_for_orphans(self) -> None:
+        """Until nothing that was started here is alive any more."""
+        deadline = time.monotonic() + LONG_SECONDS
+        while any(processes_of_group(group) for group in self._groups):
+            assert time.monotonic() < deadline, "orphans do not end"
+            time.sleep(0.05)
+
+    def end_everything(self) -> None:
+        for group in self._groups:
+            try:
+                os.killpg(group, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+    # --- parameters
+
+    @property
+    def params(self) -> dict[str, Any]:
+        value: dict[str, Any] = yaml.safe_load((self.folder / "params.yaml").read_text())
+        return value
+
+    def change(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Edit params.yaml in one step, as editors do."""
+        value = self.params
+        change(value)
+        fresh = self.folder / ".params.yaml.fresh"
+        fresh.write_text(yaml.safe_dump(value, sort_keys=False))
+        os.replace(fresh, self.folder / "params.yaml")
+
+    def set(self, key: str, value: Any) -> Any:
+        """Set one dotted key; returns what it was."""
+        *path, last = key.split(".")
+        before: list[Any] = []
+
+        def change(params: dict[str, Any]) -> None:
+            for name in path:
+                params = params[name]
+            before.append(params.get(last))
+            params[last] = value
+
+        self.change(change)
+        return before[0]
+
+    # --- what there is
+
+    def results(self) -> dict[str, str]:
+        """sha256 of all shown results. The page itself, which may tell times, and what hashes it, are left out."""
+        found = {}
+        for top in ("data/light", "reports/light"):
+            for path in sorted((self.folder / top).rglob("*")):
+                name = path.relative_to(self.folder).as_posix()
+                if path.is_file() and name not in MAY_DIFFER:
+                    found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+    def store_entries(self) -> dict[str, int]:
+        """Fingerprints of finished results, each with the time at which it was made."""
+        entries = (self.folder / "data/store").glob("??/*/job.json")
+        return {path.parent.name: path.stat().st_mtime_ns for path in entries}
+
+    def times_made(self) -> Counter[str]:
+        """How often each part's log says that it was made."""
+        found: Counter[str] = Counter()
+        for log in sorted((self.folder / "logs").rglob("*.log")):
+            number = sum(bool(MADE.search(line)) for line in log.read_text().splitlines())
+            found[log.relative_to(self.folder / "logs").as_posix()] += number
+        return found
+
+    @property
+    def num_made(self) -> int:
+        return sum(self.times_made().values())
+
+    def failures(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in sorted((self.folder / "logs").rglob("*.failed.json"))]
+
+    def forget_everything(self) -> None:
+        """Back to a checkout in which nothing ran."""
+        for name in (".snakemake", ".work", "data/light", "data/store", "reports", "logs", ".dvc/tmp", ".dvc/cache"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        (self.folder / "dvc.lock").unlink(missing_ok=True)
+
+
+MAY_DIFFER = ("reports/light/report.html", "reports/light/report.md", "reports/light/fingerprint.json")
+
+
+def environment() -> dict[str, str]:
+    """What a person's shell has: the tools of this environment first, no project on the path but the folder's own."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "T2I_RUN_TOKEN")}
+    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+    return {**kept, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}

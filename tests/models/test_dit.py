@@ -1,0 +1,152 @@
+"""The diffusion transformer: both attentions agree, masks hide, rotations know distance only, no global randomness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.errors import Refusal
+from pipeline.models import dit
+from pipeline.params import schema
+
+SIZE = schema.DiTI(width=32, depth=2, num_heads=2, patch_size=2, mlp_ratio=2.0)
+
+
+def random_network(seed: int = 1, size: schema.DiTI = SIZE) -> dit.DiTI:
+    """A network whose zero-initialised parts are random too, so that everything takes part."""
+    generator = torch.Generator().manual_seed(seed)
+    model = dit.new_dit(size, in_channels=3, text_dim=6, generator=generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def inputs(height: int = 4, width: int = 6) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    mask = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    latents = torch.randn(2, 3, height, width, generator=generator)
+    return latents, torch.tensor([0.2, 0.9]), torch.randn(2, 4, 6, generator=generator), mask
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 6), (2, 2), (8, 4)])
+def test_both_attentions_agree(height: int, width: int) -> None:
+    model = random_network()
+    model.set_attention("matmul")
+    by_matmul = model(*inputs(height, width))
+    model.set_attention("sdpa")
+    by_sdpa = model(*inputs(height, width))
+    assert by_matmul.shape == (2, 3, height, width)
+    assert by_matmul.abs().max() > 0.1
+    torch.testing.assert_close(by_matmul, by_sdpa, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["matmul", "sdpa"])
+def test_masked_tokens_cannot_be_seen_and_others_can(kind: dit.AttentionKind) -> None:
+    model = random_network()
+    model.set_attention(kind)
+    latents, t, text, mask = inputs()
+    before = model(latents, t, text, mask)
+    torch.testing.assert_close(model(latents, t, torch.where(mask[..., None], text, 7.0), mask), before)
+    assert (model(latents, t, text + 1.0, mask) - before).abs().amax(dim=(1, 2, 3)).min() > 1e-3
+
+
+def test_samples_of_a_batch_do_not_meet() -> None:
+    model = random_network()
+    latents, t, text, mask = inputs()
+    alone = model(latents[1:], t[1:], text[1:, :1], mask[1:, :1])  # also without the padding
+    torch.testing.assert_close(model(latents, t, text, mask)[1:], alone, rtol=0, atol=1e-5)
+
+
+def test_time_changes_the_output() -> None:
+    model = random_network()
+    latents, t, text, mask = inputs()
+    assert (model(latents, t, text, mask) - model(latents, 1 - t, text, mask)).abs().max() > 1e-3
+
+
+def test_patches_are_cut_in_the_order_stated_and_put_back() -> None:
+    latents = torch.arange(2 * 3 * 4 * 6, dtype=torch.float32).reshape(2, 3, 4, 6)
+    patches = dit.patchify(latents, 2)
+    # The second row's first patch: rows 2 and 3, columns 0 and 1; inside one row, column, channel.
+    expected = [latents[0, c, r, k] for r in (2, 3) for k in (0, 1) for c in range(3)]
+    assert patches[0, 3].tolist() == [float(value) for value in expected]
+    assert torch.equal(dit.unpatchify(patches, 2, 2, 3), latents)
+
+
+def test_rotary_scores_depend_on_the_offset_in_the_grid_alone() -> None:
+    generator = torch.Generator().manual_seed(3)
+    query, key = torch.randn(2, 1, 1, 16, generator=generator, dtype=torch.float64).unbind(0)
+    cosine, sine = dit.rotation_of_grid(5, 7, 16, torch.device("cpu"))
+    rotation = (cosine.double(), sine.double())
+    queries = dit.rotate(query.expand(1, 35, 16)[None], rotation)[0, 0]
+    keys = dit.rotate(key.expand(1, 35, 16)[None], rotation)[0, 0]
+    scores = (queries @ keys.T).reshape(5, 7, 5, 7)
+    torch.testing.assert_close(scores[0, 1, 2, 3], scores[2, 4, 4, 6], rtol=0, atol=1e-5)
+    assert (scores[0, 1, 2, 3] - scores[0, 1, 3, 2]).abs() > 1e-3  # rows and columns are told apart
+    torch.testing.assert_close(scores[1, 1, 1, 1], (query * key).sum(), rtol=0, atol=1e-5)
+
+
+def test_a_new_network_is_zero_and_every_weight_learns() -> None:
+    model = dit.new_dit(SIZE, in_channels=3, text_dim=6, generator=torch.Generator().manual_seed(1))
+    assert model(*inputs()).abs().max() == 0
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for _ in range(4):  # zero parts pass gradients on only once they have moved
+        optimizer.zero_grad()
+        (model(*inputs()) - 1).square().mean().backward()
+        optimizer.step()
+    still = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert still == []
+
+
+def test_weights_come_from_the_generator_and_not_from_global_state() -> None:
+    state = torch.get_rng_state()
+    first, second, other = (
+        dit.new_dit(SIZE, in_channels=3, text_dim=6, generator=torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.patch_in.weight, other.patch_in.weight)
+
+
+def test_saved_and_loaded_by_diffusers(tmp_path: Path) -> None:
+    model = random_network()
+    model.save_pretrained(tmp_path / "a")
+    loaded = dit.DiTI.from_pretrained(tmp_path / "a")
+    assert dict(loaded.config)["mlp_ratio"] == 2.0
+    torch.testing.assert_close(loaded(*inputs()), model(*inputs()), rtol=0, atol=0)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+    ]
+
+
+def test_bfloat16_is_autocast_over_float32_weights() -> None:
+    model = random_network()
+    exact = model(*inputs())
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(*inputs())
+    assert rough.dtype == torch.float32
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    error = ((rough - exact).square().mean() / exact.square().mean()).sqrt()
+    assert 0 < error < 0.05
+
+
+def test_block_matrices_are_unfused_and_hold_most_weights() -> None:
+    model = random_network()
+    names = model.block_matrices()
+    parameters = dict(model.named_parameters())
+    assert len(names) == 2 * 10  # q, k, v, out twice and two of the perceptron, in two blocks
+    assert {parameters[name].ndim for name in names} == {2}
+    assert not any("offsets" in name or "norm" in name for name in names)
+
+
+def test_refusals() -> None:
+    with pytest.raises(Refusal, match=r"width 36 must be a multiple of 4 \* num_heads \(8\)"):
+        dit.DiTI(in_channels=3, text_dim=6, width=36, depth=1, num_heads=2, patch_size=2, mlp_ratio=2.0)
+    latents, t, text, mask = inputs()
+    with pytest.raises(Refusal, match="latents of 3 x 6 cannot be cut into patches of 2"):
+        random_network()(latents[:, :, :3], t, text, mask)

@@ -1,0 +1,100 @@
+"""Checkpoints: which are kept, which count, what is refused; half-written ones do not count."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_training as tiny
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import Refusal
+from pipeline.params import schema
+from pipeline.training import checkpoint
+from pipeline.training.sets import TrainingData
+
+DECAYING = schema.WarmupStableDecay(num_warmup_steps=0, num_decay_steps=6)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "work" / "checkpoints").iterdir())
+
+
+def name(step: int, num_steps: int) -> str:
+    return f"step_{step:08d}_of_{num_steps:08d}"
+
+
+def test_the_last_two_are_kept_and_one_before_the_decay(tmp_path: Path, data: TrainingData) -> None:
+    tiny.run(tiny.make_row(num_steps=11), data, tmp_path / "constant")
+    assert names(tmp_path / "constant") == [name(10, 11), name(11, 11)]
+    tiny.run(tiny.make_row(num_steps=11, schedule=DECAYING), data, tmp_path / "decaying")
+    assert names(tmp_path / "decaying") == [name(5, 11), name(10, 11), name(11, 11)]
+
+
+def test_what_a_kill_left_half_written_does_not_count_and_is_removed(tmp_path: Path, data: TrainingData) -> None:
+    row = tiny.make_row(num_steps=2)
+    tiny.run(row, data, tmp_path)
+    folder = tmp_path / "work" / "checkpoints"
+    shutil.copytree(folder / name(2, 2), folder / f"{checkpoint.PARTIAL_PREFIX}abc")
+    latest = checkpoint.latest(folder, row)
+    assert latest is not None
+    assert latest.folder == folder / name(2, 2)
+    tiny.run(tiny.make_row(num_steps=4), data, tmp_path)
+    assert names(tmp_path) == [name(2, 2), name(4, 4)]
+
+
+def test_none_is_found_where_there_is_none(tmp_path: Path) -> None:
+    assert checkpoint.found(tmp_path / "absent") == []
+    assert checkpoint.latest(tmp_path / "absent", tiny.make_row()) is None
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize("harm", ["cut", "gone"])
+def test_a_damaged_checkpoint_is_refused_with_its_place(
+    tmp_path: Path, data: TrainingData, file: str, harm: str
+) -> None:
+    tiny.run(tiny.make_row(num_steps=2), data, tmp_path)
+    path = tmp_path / "work" / "checkpoints" / name(2, 2) / file
+    content = path.read_bytes()
+    path.unlink()
+    if harm == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(Refusal, match=f"{name(2, 2)}: damaged checkpoint .*; delete it and run again") as caught:
+        tiny.run(tiny.make_row(num_steps=4), data, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("model.safetensors", "weights do not match the network"),
+        ("ema.safetensors", "weights do not match the network"),
+        ("optimizer.safetensors", "optimiser state does not match the network"),
+    ],
+)
+@pytest.mark.parametrize("harm", ["missing", "added"])
+def test_loading_is_strict(tmp_path: Path, data: TrainingData, file: str, message: str, harm: str) -> None:
+    tiny.run(tiny.make_row(num_steps=2), data, tmp_path)
+    path = tmp_path / "work" / "checkpoints" / name(2, 2) / file
+    tensors = load_file(path)
+    some = next(iter(tensors))
+    if harm == "missing":
+        weight = some.partition("|")[0]
+        tensors = {key: value for key, value in tensors.items() if key.partition("|")[0] != weight}
+    else:
+        tensors["extra|step"] = tensors[some].clone()
+    save_file(tensors, path)
+    with pytest.raises(Refusal, match=message) as caught:
+        tiny.run(tiny.make_row(num_steps=4), data, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_optimiser_or_schedule_is_refused(tmp_path: Path, data: TrainingData) -> None:
+    tiny.run(tiny.make_row(num_steps=2), data, tmp_path)
+    muon: dict[str, Any] = {"learning_rate": 0.01, "weight_decay": 0.0, "momentum": 0.9, "adamw_learning_rate": 0.01}
+    with pytest.raises(Refusal, match="is of another kind or shape"):
+        tiny.run(tiny.make_row(num_steps=4, optimizer=schema.Muon(**muon, beta_1=0.9, beta_2=0.99)), data, tmp_path)
+    with pytest.raises(Refusal, match=r"made under the schedule .*num_warmup_steps"):
+        tiny.run(tiny.make_row(num_steps=4, schedule=schema.ConstantSchedule(num_warmup_steps=9)), data, tmp_path)

@@ -1,0 +1,142 @@
+"""Draws: every usable row once an epoch, arms alike, shares as asked, nothing shifted by null rows."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_training as tiny
+
+from pipeline.errors import Refusal
+from pipeline.params.schema import LogitNormalTimesteps, RectifiedFlow, UniformTimesteps
+from pipeline.training.draws import Draw, TrainingDraws, TrainingRows, validation_draws
+from pipeline.training.sets import SwapSet, TrainingData
+
+UNIFORM = RectifiedFlow(timesteps=UniformTimesteps(), shift=1.0)
+USABLE = sorted(set(range(14)) - {3, 9})
+
+
+def draws_of(data: TrainingData, **changes: Any) -> TrainingDraws:
+    values: dict[str, Any] = {"seed": (0, 0), "objective": UNIFORM, "caption_dropout": 0.2, "batch_size": 5}
+    return TrainingDraws(TrainingRows(data), **{**values, **changes})
+
+
+def sequence(draws: TrainingDraws, num_steps: int) -> list[Draw]:
+    return [draw for step in range(num_steps) for draw in draws.of_step(step)]
+
+
+def test_each_epoch_has_every_usable_row_once_in_another_order(data: TrainingData) -> None:
+    drawn = sequence(draws_of(data), 12)  # 60 samples, 5 epochs of 12
+    epochs = [[draw.row for draw in drawn[i : i + 12]] for i in range(0, 60, 12)]
+    assert [sorted(epoch) for epoch in epochs] == [USABLE] * 5
+    assert len({tuple(epoch) for epoch in epochs}) == 5
+
+
+def test_position_is_arithmetic_and_steps_are_random_access(data: TrainingData) -> None:
+    draws = draws_of(data)
+    assert [draws.position(step) for step in (0, 2, 3, 12)] == [(0, 0), (0, 10), (1, 3), (5, 0)]
+    in_order = sequence(draws, 12)
+    assert [draw for step in reversed(range(12)) for draw in reversed(draws.of_step(step))] == in_order[::-1]
+    assert draws_of(data).of_step(1_000_000) == draws.of_step(1_000_000)
+    assert pickle.loads(pickle.dumps(draws)).of_step(7) == draws.of_step(7)
+
+
+def test_a_batch_larger_than_the_data_repeats_them(data: TrainingData) -> None:
+    assert Counter(draw.row for draw in draws_of(data, batch_size=36).of_step(0)) == dict.fromkeys(USABLE, 3)
+
+
+def test_arms_see_one_order_and_the_same_numbers(data: TrainingData) -> None:
+    label_only = replace(data, texts=(data.texts[1],), swaps=())  # row 9 is whole here, null in the other arm
+    one, other = sequence(draws_of(data), 12), sequence(draws_of(label_only), 13)
+    other_rows = [(draw.coordinates, draw.t, draw.caption_dropped) for draw in other if draw.row != 9]
+    assert [(draw.coordinates, draw.t, draw.caption_dropped) for draw in one] == other_rows[: len(one)]
+    assert {draw.row for draw in other} == {*USABLE, 9}
+
+
+def test_the_order_of_sets_in_the_parameters_does_not_matter(data: TrainingData) -> None:
+    turned = replace(data, texts=data.texts[::-1])
+    assert sequence(draws_of(data), 12) == sequence(draws_of(turned), 12)
+
+
+def test_seeds_differ(data: TrainingData) -> None:
+    first, second = (sequence(draws_of(data, seed=seed), 3) for seed in ((0, 0), (0, 1)))
+    assert [draw.row for draw in first] != [draw.row for draw in second]
+    assert {draw.t for draw in first}.isdisjoint(draw.t for draw in second)
+
+
+def test_shares_of_texts_dropout_and_swaps(data: TrainingData) -> None:
+    draws = draws_of(data)
+    rows = TrainingRows(data)
+    drawn = sequence(draws, 2000)
+    assert {draw.swap for draw in drawn if draw.t <= 0.4} == {None}
+    assert {draw.swap for draw in drawn if draw.row == 4} == {None}  # null in the swap set: the plain row
+    high = [draw for draw in drawn if draw.t > 0.4 and draw.row != 4]
+    assert abs(np.mean([draw.swap == 0 for draw in high]) - 0.5) < 0.03
+    assert abs(np.mean([draw.caption_dropped for draw in drawn]) - 0.2) < 0.02
+    vlm = next(i for i, text in enumerate(rows.main.texts) if text.fingerprints[0].startswith("vlm"))
+    assert abs(np.mean([draw.text == vlm for draw in drawn if draw.swap is None]) - 0.7) < 0.03
+    assert abs(np.mean([draw.t for draw in drawn]) - 0.5) < 0.01
+    assert len({draw.t for draw in drawn}) == len(drawn)
+
+
+def test_several_swaps_are_drawn_by_weight_among_those_that_t_allows(data: TrainingData, tmp_path: Path) -> None:
+    crop = SwapSet(
+        latents=tiny.latent_set(tiny.write_latents(tmp_path / "crop", tiny.swap_key)),
+        texts=((tiny.write_text(tmp_path / "crop-vlm", tiny.swap_key), 1.0),),
+        above_t=0.8,
+        probability=1.0,
+        weight=3.0,
+    )
+    both = replace(data, swaps=(replace(data.swaps[0], probability=1.0), crop))
+    drawn = [draw for draw in sequence(draws_of(both), 2000) if draw.row != 4]
+    names = [rows.latents.fingerprints[0] for rows in TrainingRows(both).swaps]
+    between = Counter(names[draw.swap] for draw in drawn if draw.swap is not None and 0.4 < draw.t <= 0.8)
+    above = Counter(names[draw.swap] for draw in drawn if draw.swap is not None and draw.t > 0.8)
+    assert set(between) == {"cutmix-0"}
+    assert abs(above["crop-0"] / above.total() - 0.75) < 0.03
+
+
+def test_timesteps_follow_the_objective(data: TrainingData) -> None:
+    objective = RectifiedFlow(timesteps=LogitNormalTimesteps(mean=0.0, std=1.0), shift=1.0)
+    logits = [math.log(draw.t / (1 - draw.t)) for draw in sequence(draws_of(data, objective=objective), 2000)]
+    assert abs(np.mean(logits)) < 0.04
+    assert abs(np.std(logits) - 1) < 0.03
+
+
+def test_validation_draws_are_fixed_and_spread_evenly(data: TrainingData) -> None:
+    assert data.validation is not None
+    drawn = validation_draws(TrainingRows(data.validation), 10)
+    assert [draw.t for draw in drawn] == pytest.approx([0.05 + 0.1 * i for i in range(10)])
+    assert [draw.row for draw in drawn] == list(range(10))
+    assert not any(draw.caption_dropped or draw.swap is not None for draw in drawn)
+
+
+def test_a_text_set_without_weight_is_not_needed(data: TrainingData) -> None:
+    rows = TrainingRows(replace(data, texts=((data.texts[0][0], 0.0), data.texts[1])))
+    assert len(rows.main.texts) == 1
+    with pytest.raises(Refusal, match="no text set has a positive weight"):
+        TrainingRows(replace(data, texts=((data.texts[0][0], 0.0),)))
+
+
+def test_sets_that_do_not_fit_are_refused(data: TrainingData, tmp_path: Path) -> None:
+    other_keys = tiny.write_text(tmp_path / "other", lambda row: f"other/{row:03d}")
+    with pytest.raises(Refusal, match="not the same pictures"):
+        TrainingRows(replace(data, texts=((other_keys, 1.0),)))
+    short = replace(data.texts[0][0], shards=data.texts[0][0].shards[:1])
+    with pytest.raises(Refusal, match=r"\[7, 14\] rows up to each shard's end here, \[7\] there"):
+        TrainingRows(replace(data, texts=((short, 1.0),)))
+    wide = tiny.write_text(tmp_path / "wide", dim=5)
+    with pytest.raises(Refusal, match="use one text encoder"):
+        TrainingRows(replace(data, texts=(data.texts[1], (wide, 1.0))))
+    not_made_from = replace(data.swaps[0], latents=data.latents, texts=data.texts)
+    with pytest.raises(Refusal, match="tiny/000 stands in the place of tiny/000; make it from the plain set"):
+        TrainingRows(replace(data, swaps=(not_made_from,)))
+    all_null = tiny.write_text(tmp_path / "null", null=range(14))
+    with pytest.raises(Refusal, match="no row of the training data is whole"):
+        TrainingRows(replace(data, texts=((all_null, 1.0),)))

@@ -1,0 +1,151 @@
+"""Batches hold what the draws say: values, masks, noise; split among processes and workers alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tiny_training as tiny
+
+from pipeline.contract.schema import LATENTS, Column, Meta
+from pipeline.contract.shards import ShardBuilder
+from pipeline.diffusion.path import draw_noise
+from pipeline.errors import Refusal
+from pipeline.params.schema import RectifiedFlow, UniformTimesteps
+from pipeline.training import loader as loader_module
+from pipeline.training.draws import TrainingDraws, TrainingRows
+from pipeline.training.loader import Batch, BatchReader, Loader
+from pipeline.training.sets import LatentSet, TrainingData
+
+UNIFORM = RectifiedFlow(timesteps=UniformTimesteps(), shift=1.0)
+
+
+def loader_of(
+    data: TrainingData,
+    *,
+    latent_draw: Literal["sample", "mean"] = "mean",
+    rank: int = 0,
+    num_processes: int = 1,
+    caption_dropout: float = 0.2,
+) -> Loader:
+    rows = TrainingRows(data)
+    draws = TrainingDraws(rows, seed=(0, 0), objective=UNIFORM, caption_dropout=caption_dropout, batch_size=6)
+    return Loader(draws, BatchReader(rows, latent_draw), rank, num_processes)
+
+
+def equal(first: Batch, second: Batch) -> bool:
+    names = ("latents", "noise", "t", "text", "text_mask")
+    same = all(np.array_equal(getattr(first, name), getattr(second, name)) for name in names)
+    return same and first.sample_ids == second.sample_ids
+
+
+def stored(data: TrainingData, sample_id: str, column: Column) -> Any:
+    """The value of a sample's row, read with nothing of this project's loader."""
+    sets = [data.latents.shards, data.swaps[0].latents.shards]
+    sets += [text.shards for text, _ in (*data.texts, *data.swaps[0].texts)]
+    found = []
+    for path in (path for shards in sets for path in shards):
+        for row in pq.read_table(path).to_pylist():
+            if row["key"] == sample_id.rstrip("|") and row.get(column) is not None:
+                found.append(row[column])
+    return found
+
+
+def test_a_batch_holds_the_rows_that_its_ids_name(data: TrainingData) -> None:
+    loader = loader_of(data)
+    for step in range(6):
+        batch = loader[step]
+        assert batch.sample_ids == loader.sample_ids(step)
+        for i, sample_id in enumerate(batch.sample_ids):
+            (mean,) = stored(data, sample_id, Column.MEAN)
+            raw = np.frombuffer(mean, np.float32).reshape(2, 4, 4)
+            shift = np.array([0.1, -0.1], np.float32)[:, None, None]
+            assert np.allclose(batch.latents[i], (raw - shift) * 0.5)
+            tokens = batch.text[i][batch.text_mask[i]]
+            assert not batch.text[i][~batch.text_mask[i]].any()
+            if sample_id.endswith("|"):
+                assert (tokens == 0.5).all()
+                assert len(tokens) == 1
+            else:
+                assert tokens.tobytes() in stored(data, sample_id, Column.EMBEDDING)
+    ids = {sample_id for step in range(40) for sample_id in loader.sample_ids(step)}
+    assert any("#cutmix" in sample_id for sample_id in ids)
+    assert any(sample_id.endswith("|") for sample_id in ids)
+    assert not any(sample_id.startswith(("tiny/003", "tiny/009", "tiny/004#")) for sample_id in ids)
+
+
+def test_noise_and_latent_draws_belong_to_the_picture_and_the_epoch(data: TrainingData) -> None:
+    by_mean, by_sample = loader_of(data), loader_of(data, latent_draw="sample")
+    plain = loader_of(replace(data, swaps=()), latent_draw="sample")
+    for step in range(4):
+        draws = by_mean.draws_of(step)
+        for i, draw in enumerate(draws):
+            assert np.array_equal(
+                by_mean[step].noise[i], draw_noise((2, 4, 4), 0, 0, "training", draw.key, step // 2, "noise")
+            )
+        assert np.array_equal(by_mean[step].noise, plain[step].noise)  # whether or not another row stands in
+        difference = (by_sample[step].latents - by_mean[step].latents) / 0.5
+        assert 0.05 < difference.std() < 0.15  # the stored std is 0.1
+    assert not np.array_equal(by_sample[0].latents, by_sample[2].latents)
+
+
+def test_processes_share_a_batch_in_runs(data: TrainingData) -> None:
+    whole = loader_of(data)
+    parts = [loader_of(data, rank=rank, num_processes=3) for rank in range(3)]
+    for step in range(4):
+        assert [i for part in parts for i in part.sample_ids(step)] == whole.sample_ids(step)
+        assert np.array_equal(np.concatenate([part[step].noise for part in parts]), whole[step].noise)
+
+
+def test_workers_and_held_data_change_nothing(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = loader_of(data, latent_draw="sample")
+    expected = [held[step] for step in range(2, 9)]
+    monkeypatch.setattr(loader_module, "MAX_HELD_BYTES", 0)  # read by row group
+    by_row_group = loader_of(data, latent_draw="sample")
+    with_workers = list(by_row_group.batches(2, 9, num_workers=2))
+    without = list(by_row_group.batches(2, 9, num_workers=0))
+    assert len(with_workers) == len(without) == 7
+    for want, one, other in zip(expected, with_workers, without, strict=True):
+        assert equal(want, one)
+        assert equal(want, other)
+
+
+def test_latents_without_std_are_their_mean(data: TrainingData, tmp_path: Path) -> None:
+    paths = []
+    for shard in range(2):
+        builder = ShardBuilder(LATENTS, extra={Meta.CHANNELS: "2", Meta.DTYPE: "float16"})
+        for row in range(shard * 7, shard * 7 + 7):
+            mean = np.full((2, 4, 4), row, np.float16).tobytes()
+            builder.add(key=tiny.plain_key(row), mean=mean, height=4, width=4)
+        paths.append(tmp_path / f"{shard}.parquet")
+        builder.write(paths[-1], fingerprint="means", row_group_rows=3)
+    means = replace(data, latents=LatentSet(tuple(paths), scale=2.0, shift=None), swaps=())
+    loader = loader_of(means, latent_draw="sample")
+    rows = [draw.row for draw in loader.draws_of(0)]
+    assert loader[0].latents.dtype == np.float32
+    assert loader[0].latents[:, 1, 2, 3].tolist() == [2.0 * row for row in rows]
+
+
+def test_sizes_that_differ_are_refused(data: TrainingData, tmp_path: Path) -> None:
+    paths = []
+    for shard in range(2):
+        builder = ShardBuilder(LATENTS, extra={Meta.CHANNELS: "2", Meta.DTYPE: "float32"})
+        for row in range(shard * 7, shard * 7 + 7):
+            width = 4 + row % 2
+            mean = np.zeros((2, 4, width), np.float32).tobytes()
+            builder.add(key=tiny.plain_key(row), mean=mean, height=4, width=width)
+        paths.append(tmp_path / f"{shard}.parquet")
+        builder.write(paths[-1], fingerprint="sizes", row_group_rows=3)
+    mixed = replace(data, latents=LatentSet(tuple(paths), scale=1.0, shift=None), swaps=())
+    with pytest.raises(
+        Refusal, match=r"latents of shapes \[\(2, 4, 4\), \(2, 4, 5\)\]; use latent sets of one side_px"
+    ):
+        loader_of(mixed)[0]
+    with pytest.raises(Refusal, match=r"^a batch holds latents of shapes .*side_px$"):  # from a worker too, in one line
+        list(loader_of(mixed).batches(0, 3, num_workers=1))
+    with pytest.raises(Refusal, match="3 values for latents of 2 channels"):
+        loader_of(replace(data, latents=replace(data.latents, scale=[1.0, 1.0, 1.0])))
