@@ -11,8 +11,9 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 DEMO := params/demo.yaml
+SCRATCH := .work/venv
 
-.PHONY: demo test lint format status gc use demo-models lock setup clean help
+.PHONY: demo test lint hooks format status gc use demo-models lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -32,16 +33,16 @@ demo: $(READY)  ## run the demo; ends with the scores and where the report lies
 test: $(READY) lint ## lint, type-check, test
 	$(BIN)/python -m pytest $(PYTEST)
 
-lint: $(READY)  ## format check, lint, types
-	ruff check .
-	ruff format --check .
-	snakefmt --check Snakefile pipeline/rules
-	mypy
+lint: $(READY)  ## the checks of .pre-commit-config.yaml on all files: lint, format, types, spelling, ...
+	PRE_COMMIT_HOME=$(CURDIR)/$(VENV)/pre-commit pre-commit run --all-files
+
+hooks: $(READY) ## run the same checks, and one of the message, before every commit of this clone
+	pre-commit install
 
 format: $(READY) ## format everything
 	ruff check --fix-only --quiet .
 	ruff format .
-	snakefmt --quiet Snakefile pipeline/rules
+	snakefmt Snakefile pipeline/rules
 
 status: $(READY) ## per stage and row: done, missing, stale, failed; P=<preset> for another parameter file
 	@$(BIN)/python -m pipeline.work.status $(if $(P),--params params/$(P).yaml)
@@ -55,9 +56,13 @@ use: $(READY)   ## write a preset, resolved, into params.yaml: make use P=folder
 demo-models: $(READY) ## train the demo's autoencoder, text encoder and captioner anew
 	$(BIN)/python -m pipeline.demo_models --out data/demo_models
 
-lock:           ## write requirements.lock from requirements.in
-	$(BIN)/pip install --quiet -r requirements.in
-	$(BIN)/pip freeze --exclude torch --exclude pip --exclude setuptools | grep -v '^-e' > requirements.lock
+lock:           ## write requirements.lock from requirements.in, in a fresh environment
+	rm -rf $(SCRATCH)
+	$(PYTHON) -m venv $(SCRATCH)
+	$(SCRATCH)/bin/pip install --quiet $(TORCH)
+	$(SCRATCH)/bin/pip install --quiet -r requirements.in
+	$(SCRATCH)/bin/pip freeze --exclude torch --exclude pip --exclude setuptools > requirements.lock
+	rm -rf $(SCRATCH)
 
 clean:          ## remove .venv (data, reports and logs stay)
 	rm -rf $(VENV)

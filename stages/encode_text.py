@@ -53,9 +53,7 @@ def make_unconditional(job: Job) -> None:
     encoder = load_encoder(job)
     embedding = encoder.unconditional()
     builder = ShardBuilder(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row.dtype})
-    builder.add(
-        key=EMPTY_CAPTION_KEY, embedding=to_storage(embedding, job.row.dtype), num_text_tokens=len(embedding)
-    )
+    builder.add(key=EMPTY_CAPTION_KEY, embedding=to_storage(embedding, job.row.dtype), num_text_tokens=len(embedding))
     path = job.out / job.plan.part(job.place).files[0]
     builder.write(path, fingerprint=job.fingerprint, row_group_rows=1)
 

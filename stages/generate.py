@@ -108,7 +108,9 @@ def pictures_made_elsewhere(job: Job, benchmark: str) -> Any:
                 data = path.read_bytes()
                 decode(data, max_pixels=job.row.max_image_pixels)
             except OSError as error:
-                raise Refusal(f"{path}: cannot be read ({error.strerror}); a benchmark needs all of its pictures") from error
+                raise Refusal(
+                    f"{path}: cannot be read ({error.strerror}); a benchmark needs all of its pictures"
+                ) from error
             except Reject as reject:
                 raise Refusal(f"{path}: {reject}; a benchmark needs all of its pictures") from reject
             found.append(data)

@@ -1,23 +1,24 @@
-"""Report: write the page of a run."""
+"""Report: write the page of a run.
+
+Reads manifests, models' curves, scores and pictures of the whole run. Writes ``report.html`` (one self-contained
+file), ``report.md`` (for the terminal), ``metrics.json`` and the tables behind ``dvc plots show``.
+
+    python -m stages.report --params params.yaml --row main
+"""
 
 from __future__ import annotations
 
-import json
 import sys
 
-from pipeline.stages import FINGERPRINT_JSON, REPORT_FILES
 from pipeline.work.command import main
 from pipeline.work.job import Job
 
 
 def make(job: Job) -> None:
-    """Write the page."""
-    from pipeline.work.carried import write_fingerprint_json
+    """Write the report's files."""
+    from pipeline.reporting.write import write_report
 
-    for name in REPORT_FILES:
-        (job.out / name).parent.mkdir(parents=True, exist_ok=True)
-        (job.out / name).write_text(json.dumps({}))
-    write_fingerprint_json(job.out, job.fingerprint, list(REPORT_FILES))
+    write_report(job)
 
 
 if __name__ == "__main__":

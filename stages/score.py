@@ -45,9 +45,9 @@ def generated_rows(job: Job, benchmark: str) -> list[dict[str, Any]]:
     return [
         row
         for shard in range(entry.num_shards)
-        for row in Shard(
-            job.input(stages.at(job.row.images, stages.benchmark_part(benchmark, shard))), GENERATED
-        ).rows(columns)
+        for row in Shard(job.input(stages.at(job.row.images, stages.benchmark_part(benchmark, shard))), GENERATED).rows(
+            columns
+        )
     ]
 
 

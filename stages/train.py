@@ -17,30 +17,12 @@ from pipeline.work.job import Job
 
 def make(job: Job) -> None:
     """Make one model."""
+    from pipeline.training.export import train_and_export
+
     if hasattr(job.row, "import_"):
         take_in(job)
     else:
-        train_from_scratch(job)
-
-
-def train_from_scratch(job: Job) -> None:
-    """Train the row's network from fresh weights."""
-    from pipeline.contract.rng import torch_generator
-    from pipeline.models.dit import new_dit
-    from pipeline.training.export import train_and_export
-    from pipeline.training.job import latent_channels, references_of, text_dim
-
-    seed = job.plan.params.seeds.train
-
-    def fresh() -> object:
-        return new_dit(
-            job.row.network,
-            in_channels=latent_channels(job),
-            text_dim=text_dim(job),
-            generator=torch_generator(seed, "train", "weights", job.row.seed),
-        )
-
-    train_and_export(job, fresh, references_of(job, job.row.arm))
+        train_and_export(job)
 
 
 def take_in(job: Job) -> None:

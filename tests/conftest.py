@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from whole_run import WholeRuns
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -16,3 +21,13 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs real pictures and reference verdicts in ../shared, which is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeRuns]:
+    """All ten stages at tiny size, run to the end on both engines (see ``whole_run``)."""
+    from whole_run import run_both
+
+    runs = run_both(tmp_path_factory.mktemp("whole"))
+    yield runs
+    runs.end()

@@ -114,7 +114,7 @@ def _upstream(job: Job) -> list[dict[str, str]]:
     """The manifests and the index that this row was made from."""
     found = []
     for need in job.plan.part(job.place).needs:
-        if need.part == MANIFEST or need.part == stages.INDEX:
+        if need.part in (MANIFEST, stages.INDEX):
             fingerprint = job.plan.fingerprints.of(need)
             assert fingerprint is not None
             name = job.plan.part(need).files[0]

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pipeline import stages
 from pipeline.errors import Refusal
 from pipeline.params import schema
@@ -82,7 +84,7 @@ def _tag(row: Any) -> str:
 def _augment(where: _Where, row: Any) -> None:
     where.reference("images", row.images, ("download",))
     if isinstance(row, schema.CutMixRow):
-        _some_weight(where, "weights", schema.msgspec.structs.asdict(row.weights))
+        _some_weight(where, "weights", msgspec.structs.asdict(row.weights))
     elif row.min_scale > row.max_scale:
         raise where.refuse("min_scale", row.min_scale, f"must be at most max_scale ({row.max_scale})")
 
@@ -205,7 +207,26 @@ def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
         reference = other.model
     if isinstance(other, schema.ImportedModelRow) and (row.latents is None or row.texts is None):
         raise where.refuse("model", row.model, "was made elsewhere: name latents and texts to train it on")
-    _training(where, row, *stages.training_data(where.params, "finetune", where.row))
+    latents, texts = stages.training_data(where.params, "finetune", where.row)
+    _training(where, row, latents, texts)
+    if isinstance(other, schema.TrainRow):
+        _same_spaces(where, row.model, latents, texts)
+
+
+def _same_spaces(where: _Where, model: str, latents: str, texts: dict[str, float]) -> None:
+    """A model goes on in the latents and text embeddings that it knows; their resolution may be another."""
+
+    def named(field: str, references: Iterable[str]) -> list[str]:
+        return sorted({getattr(where.params.row(*stages.split(reference)), field) for reference in references})
+
+    known_latents, known_texts = stages.training_data(where.params, *stages.split(model))
+    for key, field, own, known in (
+        ("latents", "autoencoder", [latents], [known_latents]),
+        ("texts", "encoder", list(texts), list(known_texts)),
+    ):
+        if named(field, own) != named(field, known):
+            why = f"encoded by {', '.join(named(field, own))}, but {model} knows {', '.join(named(field, known))}"
+            raise where.refuse(key, latents if key == "latents" else sorted(texts), why)
 
 
 def _generate(where: _Where, row: Any) -> None:

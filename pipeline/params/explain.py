@@ -1,6 +1,6 @@
 """Why a value is no good, for people: the key at fault, and what is allowed there.
 
-A value that does not convert is taken apart along its type, and the smallest part that does not convert is named.
+A value is taken apart along its type, and the smallest part that does not convert is named.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Fault:
 
 
 def find_fault(value: Any, kind: Any) -> Fault | None:
-    """The fault of a value that shall convert to a type; None where it has none."""
-    infinite = _not_finite(value)
-    if infinite is not None:
-        return infinite
-    return None if _converts(value, kind) else _locate(value, kind)
+    """The fault of a value that shall convert to a type; None where it has none.
+
+    Stricter than the conversion: a kind must be named even where there is only one, and numbers are finite.
+    """
+    return _not_finite(value) or _locate(value, kind)
 
 
 def unknown_key(key: Any, allowed: Iterable[str], where: str = "") -> str:
@@ -89,7 +89,7 @@ def _not_finite(value: Any) -> Fault | None:
     return None
 
 
-def _locate(value: Any, kind: Any) -> Fault:
+def _locate(value: Any, kind: Any) -> Fault | None:
     members = _members(kind)
     structs = [member for member in members if _is_struct(member)]
     fault = None
@@ -100,7 +100,9 @@ def _locate(value: Any, kind: Any) -> Fault:
             bare = _bare(member)
             if isinstance(value, get_origin(bare) or ()):
                 fault = fault or _in_container(value, *get_args(bare))
-    return fault or Fault((), f" = {value!r}: must be {allowed_values(kind)}{_yaml_hint(value)}")
+    if fault or _converts(value, kind):
+        return fault
+    return Fault((), f" = {value!r}: must be {allowed_values(kind)}{_yaml_hint(value)}")
 
 
 def _in_struct(value: dict[Any, Any], structs: list[Any]) -> Fault | None:
@@ -122,8 +124,8 @@ def _in_struct(value: dict[Any, Any], structs: list[Any]) -> Fault | None:
         if field.encode_name not in value:
             if field.required:
                 return Fault((field.encode_name,), f" is missing: {allowed_values(field.type)}", of_value=False)
-        elif not _converts(value[field.encode_name], field.type):
-            return _locate(value[field.encode_name], field.type).below(field.encode_name)
+        elif fault := _locate(value[field.encode_name], field.type):
+            return fault.below(field.encode_name)
     return None
 
 
@@ -132,8 +134,8 @@ def _in_container(value: Any, *kinds: Any) -> Fault | None:
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(value, dict) and not _converts(key, kinds[0]):
             return Fault((), f": the key {key!r} must be {allowed_values(kinds[0])}", of_value=False)
-        if not _converts(inner, kinds[-1]):
-            return _locate(inner, kinds[-1]).below(key)
+        if fault := _locate(inner, kinds[-1]):
+            return fault.below(key)
     return None
 
 

@@ -192,9 +192,8 @@ def _row(own: Any, common: dict[str, Any], stage: str, name: str, source: str) -
     where = f"{stage}.{ROWS}.{name}"
     if not isinstance(own, dict):
         raise Refusal(f"{source}: {where} must be a mapping, got {own!r}")
-    kind = ROW_TYPES[stage]
-    if IMPORT in own and stage in IMPORT_TYPES:
-        kind = IMPORT_TYPES[stage]
+    kind = IMPORT_TYPES[stage] if IMPORT in own and stage in IMPORT_TYPES else ROW_TYPES[stage]
+    if stage in IMPORT_TYPES:  # each of the two kinds of row takes those common values that it knows
         common = {k: v for k, v in common.items() if k in field_names(kind)}
     # A common value that is no good is named where it stands.
     homes = {key: stage for key in common if key not in own}

@@ -34,7 +34,7 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A set of parameters that knows its keys: an unknown one is refused, none can be changed later."""
 
 
-class Seeds(Strict):
+class Seeds(Strict, frozen=True, kw_only=True):
     """The three seeds of a run; everything random is drawn from one of them and from coordinates."""
 
     data: Seed
@@ -42,7 +42,7 @@ class Seeds(Strict):
     generate: Seed
 
 
-class Execution(Strict):
+class Execution(Strict, frozen=True, kw_only=True):
     """Values that say where and how fast work is done. None of them is part of any fingerprint."""
 
     store: Text
@@ -55,13 +55,13 @@ class Execution(Strict):
     checkpoint_every: Count
 
 
-class TableRow(Strict):
+class TableRow(Strict, frozen=True, kw_only=True):
     """What the rows of all stages have in common."""
 
     version: Count
 
 
-class ShardedRow(TableRow):
+class ShardedRow(TableRow, frozen=True, kw_only=True):
     """A row whose result is a set of shards."""
 
     max_reject_fraction: Fraction
@@ -71,7 +71,7 @@ class ShardedRow(TableRow):
 # --- download
 
 
-class DownloadRow(ShardedRow, tag_field="source"):
+class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):
     """A dataset."""
 
     revision: Count
@@ -81,7 +81,7 @@ class DownloadRow(ShardedRow, tag_field="source"):
     heldout: Reference | None = None
 
 
-class ShapeWorldRow(DownloadRow, tag="shape_world", kw_only=True):
+class ShapeWorldRow(DownloadRow, tag="shape_world", kw_only=True, frozen=True):
     """Pictures of the demo's own small world."""
 
     num_scenes: Count
@@ -89,7 +89,7 @@ class ShapeWorldRow(DownloadRow, tag="shape_world", kw_only=True):
     side_px: Count
 
 
-class FolderRow(DownloadRow, tag="folder", kw_only=True):
+class FolderRow(DownloadRow, tag="folder", kw_only=True, frozen=True):
     """Pictures of a folder, one sub-folder a class."""
 
     path: Text
@@ -98,14 +98,14 @@ class FolderRow(DownloadRow, tag="folder", kw_only=True):
 # --- augment
 
 
-class AugmentRow(ShardedRow, tag_field="kind"):
+class AugmentRow(ShardedRow, tag_field="kind", frozen=True, kw_only=True):
     """A dataset made from another, row by row."""
 
     images: Reference
     side_px: Count
 
 
-class CutMixWeights(Strict):
+class CutMixWeights(Strict, frozen=True, kw_only=True):
     """How often each CutMix pattern is drawn, relative to the others."""
 
     half: NotNegative
@@ -114,13 +114,13 @@ class CutMixWeights(Strict):
     sixteenth: NotNegative
 
 
-class CutMixRow(AugmentRow, tag="cutmix"):
+class CutMixRow(AugmentRow, tag="cutmix", frozen=True, kw_only=True):
     """A picture with a part of another class pasted in."""
 
     weights: CutMixWeights
 
 
-class CropRow(AugmentRow, tag="crop"):
+class CropRow(AugmentRow, tag="crop", frozen=True, kw_only=True):
     """A random square part of a picture."""
 
     min_scale: Annotated[float, Meta(gt=0.0, le=1.0)]
@@ -130,13 +130,13 @@ class CropRow(AugmentRow, tag="crop"):
 # --- recaption
 
 
-class LabelCaptioner(Strict, tag_field="kind", tag="label"):
+class LabelCaptioner(Strict, tag_field="kind", tag="label", frozen=True, kw_only=True):
     """A caption made from the class name alone."""
 
     template: Text
 
 
-class LocalCaptioner(Strict, tag_field="kind", tag="local"):
+class LocalCaptioner(Strict, tag_field="kind", tag="local", frozen=True, kw_only=True):
     """A vision-language model run here."""
 
     model: Text
@@ -153,7 +153,7 @@ class LocalCaptioner(Strict, tag_field="kind", tag="local"):
 Captioner = LabelCaptioner | LocalCaptioner
 
 
-class RecaptionRow(ShardedRow):
+class RecaptionRow(ShardedRow, frozen=True, kw_only=True):
     """A caption set."""
 
     images: Reference
@@ -163,7 +163,7 @@ class RecaptionRow(ShardedRow):
 # --- encode_images, encode_text
 
 
-class Autoencoder(Strict):
+class Autoencoder(Strict, frozen=True, kw_only=True):
     """An image autoencoder and how its raw latents are scaled when they are read."""
 
     model: Text
@@ -174,7 +174,7 @@ class Autoencoder(Strict):
     subfolder: Text | None = None
 
 
-class EncodeImagesRow(ShardedRow):
+class EncodeImagesRow(ShardedRow, frozen=True, kw_only=True):
     """A latent set."""
 
     images: Reference
@@ -184,7 +184,7 @@ class EncodeImagesRow(ShardedRow):
     dtype: StorageDtype
 
 
-class TextEncoder(Strict):
+class TextEncoder(Strict, frozen=True, kw_only=True):
     """A text encoder and the longest text it is given."""
 
     model: Text
@@ -192,7 +192,7 @@ class TextEncoder(Strict):
     revision: Text | None = None
 
 
-class EncodeTextRow(ShardedRow):
+class EncodeTextRow(ShardedRow, frozen=True, kw_only=True):
     """A text set."""
 
     captions: Reference
@@ -203,7 +203,7 @@ class EncodeTextRow(ShardedRow):
 # --- train, finetune
 
 
-class DiTI(Strict, tag_field="kind", tag="dit_i"):
+class DiTI(Strict, tag_field="kind", tag="dit_i", frozen=True, kw_only=True):
     """The diffusion transformer's size."""
 
     width: Count
@@ -213,25 +213,25 @@ class DiTI(Strict, tag_field="kind", tag="dit_i"):
     mlp_ratio: Positive
 
 
-class UniformTimesteps(Strict, tag_field="kind", tag="uniform"):
+class UniformTimesteps(Strict, tag_field="kind", tag="uniform", frozen=True, kw_only=True):
     """t uniform in (0, 1)."""
 
 
-class LogitNormalTimesteps(Strict, tag_field="kind", tag="logit_normal"):
+class LogitNormalTimesteps(Strict, tag_field="kind", tag="logit_normal", frozen=True, kw_only=True):
     """t = sigmoid(mean + std * normal)."""
 
     mean: float
     std: Positive
 
 
-class RectifiedFlow(Strict, tag_field="kind", tag="rectified_flow"):
+class RectifiedFlow(Strict, tag_field="kind", tag="rectified_flow", frozen=True, kw_only=True):
     """Velocity prediction on the straight path between picture (t = 0) and noise (t = 1)."""
 
     timesteps: UniformTimesteps | LogitNormalTimesteps
     shift: Positive
 
 
-class AdamW(Strict, tag_field="kind", tag="adamw"):
+class AdamW(Strict, tag_field="kind", tag="adamw", frozen=True, kw_only=True):
     """torch's AdamW."""
 
     learning_rate: Positive
@@ -240,7 +240,7 @@ class AdamW(Strict, tag_field="kind", tag="adamw"):
     beta_2: Fraction
 
 
-class Muon(Strict, tag_field="kind", tag="muon"):
+class Muon(Strict, tag_field="kind", tag="muon", frozen=True, kw_only=True):
     """torch's Muon for the matrices of the blocks, AdamW for the rest."""
 
     learning_rate: Positive
@@ -251,27 +251,27 @@ class Muon(Strict, tag_field="kind", tag="muon"):
     beta_2: Fraction
 
 
-class ConstantSchedule(Strict, tag_field="kind", tag="constant"):
+class ConstantSchedule(Strict, tag_field="kind", tag="constant", frozen=True, kw_only=True):
     """Linear warm-up, then a constant rate. More steps may be asked for later."""
 
     num_warmup_steps: CountOrZero
 
 
-class CosineSchedule(Strict, tag_field="kind", tag="cosine"):
+class CosineSchedule(Strict, tag_field="kind", tag="cosine", frozen=True, kw_only=True):
     """Linear warm-up, then a cosine down to a fraction of the rate."""
 
     num_warmup_steps: CountOrZero
     final_fraction: Fraction
 
 
-class WarmupStableDecay(Strict, tag_field="kind", tag="warmup_stable_decay"):
+class WarmupStableDecay(Strict, tag_field="kind", tag="warmup_stable_decay", frozen=True, kw_only=True):
     """Linear warm-up, constant rate, linear decay to zero at the end. More steps may be asked for later."""
 
     num_warmup_steps: CountOrZero
     num_decay_steps: Count
 
 
-class Swap(Strict):
+class Swap(Strict, frozen=True, kw_only=True):
     """Augmented rows that stand in for plain ones at high noise."""
 
     latents: Reference
@@ -281,14 +281,14 @@ class Swap(Strict):
     weight: Positive | None = None
 
 
-class Validation(Strict):
+class Validation(Strict, frozen=True, kw_only=True):
     """Rows never trained on, for the validation curve."""
 
     latents: Reference
     texts: References
 
 
-class TrainingRow(TableRow):
+class TrainingRow(TableRow, frozen=True, kw_only=True):
     """What training and finetuning have in common."""
 
     objective: RectifiedFlow
@@ -307,7 +307,7 @@ class TrainingRow(TableRow):
     validation: Validation | None = None
 
 
-class TrainRow(TrainingRow, kw_only=True):
+class TrainRow(TrainingRow, kw_only=True, frozen=True):
     """A model trained from scratch."""
 
     arm: Name
@@ -317,7 +317,7 @@ class TrainRow(TrainingRow, kw_only=True):
     swap: Swap | list[Swap] | None = None
 
 
-class ImportedModelRow(TableRow):
+class ImportedModelRow(TableRow, frozen=True, kw_only=True):
     """A model made elsewhere and taken in."""
 
     import_: Text = msgspec.field(name="import")
@@ -326,7 +326,7 @@ class ImportedModelRow(TableRow):
     revision: Text | None = None
 
 
-class FinetuneRow(TrainingRow, kw_only=True):
+class FinetuneRow(TrainingRow, kw_only=True, frozen=True):
     """A model that starts from another. Data left out are the other's own."""
 
     model: Reference
@@ -338,7 +338,7 @@ class FinetuneRow(TrainingRow, kw_only=True):
 # --- generate, score, report
 
 
-class GenevalShapesBenchmark(Strict, tag_field="kind", tag="geneval_shapes"):
+class GenevalShapesBenchmark(Strict, tag_field="kind", tag="geneval_shapes", frozen=True, kw_only=True):
     """GenEval's six tasks over shapes and colours."""
 
     num_prompts_per_task: Count
@@ -346,7 +346,7 @@ class GenevalShapesBenchmark(Strict, tag_field="kind", tag="geneval_shapes"):
     num_shards: Count
 
 
-class CaptionsBenchmark(Strict, tag_field="kind", tag="captions"):
+class CaptionsBenchmark(Strict, tag_field="kind", tag="captions", frozen=True, kw_only=True):
     """Pictures for captions of real pictures, for distances between the two sets."""
 
     captions: Reference
@@ -357,14 +357,14 @@ class CaptionsBenchmark(Strict, tag_field="kind", tag="captions"):
 Benchmark = GenevalShapesBenchmark | CaptionsBenchmark
 
 
-class Sampler(Strict, tag_field="kind", tag="euler"):
+class Sampler(Strict, tag_field="kind", tag="euler", frozen=True, kw_only=True):
     """Euler steps from t = 1 to t = 0 with classifier-free guidance."""
 
     num_steps: Count
     guidance_scale: NotNegative
 
 
-class GenerateRow(TableRow):
+class GenerateRow(TableRow, frozen=True, kw_only=True):
     """A model to be judged."""
 
     model: Reference
@@ -374,7 +374,7 @@ class GenerateRow(TableRow):
     row_group_rows: Count
 
 
-class ImportedPicturesRow(TableRow):
+class ImportedPicturesRow(TableRow, frozen=True, kw_only=True):
     """Pictures made elsewhere: ``<folder>/<benchmark>/<prompt id>/<image index>.png``."""
 
     import_: Text = msgspec.field(name="import")
@@ -385,7 +385,7 @@ class ImportedPicturesRow(TableRow):
     max_image_pixels: Count
 
 
-class Features(Strict):
+class Features(Strict, frozen=True, kw_only=True):
     """An image encoder whose features distances are measured on."""
 
     model: Text
@@ -394,7 +394,7 @@ class Features(Strict):
     revision: Text | None = None
 
 
-class ScoreRow(TableRow):
+class ScoreRow(TableRow, frozen=True, kw_only=True):
     """Scores of one row of generate."""
 
     images: Reference
@@ -405,7 +405,7 @@ class ScoreRow(TableRow):
     real: Reference | None = None
 
 
-class ReportRow(TableRow):
+class ReportRow(TableRow, frozen=True, kw_only=True):
     """The page of a run."""
 
     scores: list[Reference]

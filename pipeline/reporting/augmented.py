@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline import stages
 from pipeline.contract.schema import Augmentation, Column
 from pipeline.reporting.captions import CaptionSet, CaptionShards, Said, caption_rows_of, count_captions
 from pipeline.reporting.real import RealPictures

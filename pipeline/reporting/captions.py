@@ -34,6 +34,10 @@ class CaptionSet:
     median_tokens: float | None
     longest_tokens: int | None
 
+    def num_ended_by(self, reason: str) -> int:
+        """Captions that ended for this reason."""
+        return self.finish_reasons.get(reason, 0)
+
 
 @dataclass(frozen=True)
 class Said:

@@ -40,23 +40,24 @@ def lineage_of(params: Params, generate_row: str) -> Lineage:
     values = params.row("generate", generate_row)
     if hasattr(values, "import_"):
         return Lineage(generate_row, values.arm, values.seed, (), (), values.import_)
-    reference, models, datasets = values.model, [], []
-    while True:
-        stage, row = stages.split(reference)
-        models.append(reference)
-        root = params.row(stage, row)
-        if stage != "finetune":
-            break
-        datasets.append(dataset_of(params, reference))
-        reference = root.model
+    models = chain_of(params, values.model)
+    root = params.row(*stages.split(models[0]))
     return Lineage(
         generate_row,
         root.arm,
         root.seed,
-        tuple(reversed(datasets)),
-        tuple(reversed(models)),
+        tuple(dataset_of(params, model) for model in models[1:]),
+        models,
         getattr(root, "import_", None),
     )
+
+
+def chain_of(params: Params, model: str) -> tuple[str, ...]:
+    """References of a model and of those that it starts from, the one that starts from none in front."""
+    chain = [model]
+    while (row := params.row(*stages.split(chain[0]))) and hasattr(row, "model"):
+        chain.insert(0, row.model)
+    return tuple(chain)
 
 
 def dataset_of(params: Params, model: str) -> str:

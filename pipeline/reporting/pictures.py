@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -20,15 +21,17 @@ class PictureBook:
     """All pictures of a page, each once; ``add`` gives the name under which ``urls`` has it.
 
     Attributes:
-        budget_bytes: what all data URLs together may take.
+        budget_bytes: what all data URLs together may take, each as often as it was added.
     """
 
     budget_bytes: int
     _pictures: dict[str, Image.Image] = field(default_factory=dict)
+    _uses: Counter[str] = field(default_factory=Counter)
 
     def add(self, data: bytes) -> str:
         """Take in the bytes of a picture that was accepted when it was made."""
         name = sha256_of_bytes(data)
+        self._uses[name] += 1
         if name not in self._pictures:
             self._pictures[name] = _within(decode(data, max_pixels=MAX_PIXELS_CEILING), SIDES_PX[0])
         return name
@@ -36,6 +39,7 @@ class PictureBook:
     def add_view(self, data: bytes, side_px: int) -> str:
         """Take in the square view of a picture, as the stages see it at ``side_px``."""
         name = f"{sha256_of_bytes(data)}:{side_px}"
+        self._uses[name] += 1
         if name not in self._pictures:
             view = square_view(decode(data, max_pixels=MAX_PIXELS_CEILING), side_px)
             self._pictures[name] = _within(view, SIDES_PX[0])
@@ -46,7 +50,7 @@ class PictureBook:
         urls: dict[str, str] = {}
         for side_px in SIDES_PX:
             urls = {name: _data_url(_within(picture, side_px)) for name, picture in self._pictures.items()}
-            if sum(map(len, urls.values())) <= self.budget_bytes:
+            if sum(len(url) * self._uses[name] for name, url in urls.items()) <= self.budget_bytes:
                 break
         return urls, side_px
 

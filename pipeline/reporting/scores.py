@@ -115,7 +115,7 @@ def _benchmark_content(metrics: dict[str, Any]) -> dict[str, Any]:
 def metrics_text(run: str, scores: list[Scored]) -> str:
     """``metrics.json``: the same bytes for the same scores."""
     content = metrics_content(run, scores)
-    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def tasks_csv(scores: list[Scored]) -> str:
@@ -127,8 +127,7 @@ def tasks_csv(scores: list[Scored]) -> str:
             prefix = f"{name}: " if several else ""
             tasks = {**metrics["tasks"], OVERALL: {"score": metrics["overall"], "interval": metrics["interval"]}}
             lines += [
-                [scored.name, f"{prefix}{task}", values["score"], *values["interval"]]
-                for task, values in tasks.items()
+                [scored.name, f"{prefix}{task}", values["score"], *values["interval"]] for task, values in tasks.items()
             ]
     return csv_text(TASKS_COLUMNS, lines)
 

@@ -1,8 +1,10 @@
 # Parameters, run lock, reconcile: everything that happens while the Snakefile is read.
 import sys
+from snakemake.logging import logger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 sys.path.insert(0, workflow.basedir)
+from pipeline.rules.console import speak_briefly
 from pipeline.rules.run import SnakemakeRun, refused_in_one_line
 
 RUN = refused_in_one_line(
@@ -12,6 +14,7 @@ RUN = refused_in_one_line(
         workflow.exec_mode == ExecMode.DEFAULT,
     )
 )
+speak_briefly(logger, workflow.output_settings)
 COMMAND = RUN.command
 PARAMS = RUN.params_path
 SHARD = r"\d{5}"

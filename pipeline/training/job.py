@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline import stages
+from pipeline.contract.rng import torch_generator
+from pipeline.encoders.loading import load_strictly
 from pipeline.errors import Refusal
+from pipeline.models import references
 from pipeline.models.references import VERSION, References
-from pipeline.stages import UNCONDITIONAL
+from pipeline.stages import MODEL, MODEL_FOLDER, REFERENCES_JSON, UNCONDITIONAL
 from pipeline.training.sets import LatentSet, SwapSet, TextSet, TrainingData, ValidationData
 from pipeline.work.job import Job
+
+
+def first_weights(job: Job) -> tuple[Callable[[], Any], References]:
+    """How the network begins (fresh, or as the model that a finetuning starts from), and the references it exports."""
+    from pipeline.models.dit import DiTI, new_dit
+
+    if job.place.stage == "finetune":
+        folder = job.input(stages.at(job.row.model, MODEL), f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent
+        start = references.read(folder)
+        own = references_of(job, start.arm)
+        check_same_encoders(own, start, f"finetune.rows.{job.place.row}.model = {job.row.model!r}")
+        return lambda: load_strictly(DiTI.from_pretrained, folder), own
+    seed = job.plan.params.seeds.train
+    channels, dim = latent_channels(job), text_dim(job)
+
+    def fresh() -> Any:
+        generator = torch_generator(seed, "train", "weights", job.row.seed)
+        return new_dit(job.row.network, in_channels=channels, text_dim=dim, generator=generator)
+
+    return fresh, references_of(job, job.row.arm)
 
 
 def training_data(job: Job) -> TrainingData:

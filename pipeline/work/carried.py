@@ -11,9 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.digest import sha256_of_file
-from pipeline.stages import FINGERPRINT_JSON, INDEX_JSON, MANIFEST_JSON
+from pipeline.stages import (
+    FINGERPRINT_JSON,
+    INDEX_JSON,
+    INDEX_PARQUET,
+    MANIFEST_JSON,
+    REJECTS_PARQUET,
+    VERDICTS_PARQUET,
+)
 
 CARRIERS = (INDEX_JSON, MANIFEST_JSON, FINGERPRINT_JSON)
+CARRIED = (INDEX_PARQUET, REJECTS_PARQUET, VERDICTS_PARQUET)  # nothing whole without the carrier beside it
 FILES, FINGERPRINT = "files", "fingerprint"
 
 
@@ -39,7 +47,7 @@ def results_in(folder: Path, names: list[str]) -> tuple[list[Found], list[str]]:
             continue
         fingerprint = _carried_by_parquet(folder / name) if name.endswith(".parquet") else None
         if fingerprint:
-            results.append(Found(fingerprint, (name,), complete=True))
+            results.append(Found(fingerprint, (name,), complete=name.rsplit("/", 1)[-1] not in CARRIED))
         else:
             strangers.append(name)
     return results, strangers

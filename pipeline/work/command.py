@@ -27,7 +27,7 @@ from pipeline.stages import Place
 from pipeline.work.job import Job, Voice
 from pipeline.work.plan import Plan
 from pipeline.work.runlock import TOKEN_VARIABLE, RunLock
-from pipeline.work.show import remove_empty_folders, show
+from pipeline.work.show import make_stage_folders, remove_empty_folders, show
 from pipeline.work.store import relative_files, timed
 
 Make = Callable[[Job], None]
@@ -67,6 +67,7 @@ class Command:
         """Print the resolved parameters and the work to do; touch nothing."""
         import msgspec
 
+        self.plan.digests.remember = False
         row = msgspec.to_builtins(self.plan.params.row(self.stage, self.row))
         print(json.dumps({f"{self.stage}/{self.row}": row}, indent=2))
         for place in self.places():
@@ -79,18 +80,24 @@ class Command:
         token = os.environ.get(TOKEN_VARIABLE)
         if token:
             return self._provide_all(lambda: self.lock.engine_lives(token))
-        with self.lock.taken_for_command(lambda line: print(line, file=sys.stderr, flush=True)):
+        with self.lock.taken_for_command(_tell):
+            self._take_in()
             status = self._provide_all(lambda: True)
             if self.part is None and status == 0:
                 self._remove_surplus()
+            make_stage_folders(self.plan.layout)
             return status
+
+    def _take_in(self) -> None:
+        if not all(self.plan.is_made(place) for place in self.places()):
+            from pipeline.work.reconcile import take_in_for
+
+            take_in_for(self.plan, self.places())
 
     def _provide_all(self, may_show: Callable[[], bool]) -> int:
         for place in self.places():
             self.provide(place)
         self._check_unchanged()
-        if self.stage == stages.NAMES[0]:
-            self._make_parent_folders()
         for place in self.places():
             if not may_show():
                 print(f"{place}: made and kept, but its run has ended; type the command again", file=sys.stderr)
@@ -113,7 +120,9 @@ class Command:
                 self.provide(need)
         self.plan.fingerprints.index_made_anywhere()
         with _logged(self.plan, place) as voice:
-            _make_locked(self.plan, place, self.make, voice)
+            how = _make_locked(self.plan, place, self.make, voice)
+        if not voice.interactive:
+            _tell(f"{place}: {how}")
 
     def _check_unchanged(self) -> None:
         """Work done for parameters that were edited meanwhile is kept, and does not count as done."""
@@ -136,11 +145,6 @@ class Command:
             remove_from_view(self.plan, folder, set(surplus))
             remove_empty_folders(folder, self.plan.layout.project)
 
-    def _make_parent_folders(self) -> None:
-        """DVC wants a folder named as a dependency to exist, even where no row fills it."""
-        for stage in stages.NAMES[:-1]:
-            (self.plan.layout.data / stage).mkdir(parents=True, exist_ok=True)
-
 
 def _set_threads(number: int) -> None:
     """Before anything heavy is imported: waiting threads must not burn the cores that other jobs compute on."""
@@ -148,13 +152,18 @@ def _set_threads(number: int) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def _make_locked(plan: Plan, place: Place, make: Make, voice: Voice) -> None:
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _make_locked(plan: Plan, place: Place, make: Make, voice: Voice) -> str:
+    """Make a unit while nobody else does; returns how it came about."""
     fingerprint, work_name = plan.fingerprints.of(place), plan.fingerprints.work_name(place)
     if fingerprint is None or work_name is None:
         raise Refusal(f"{place}: its index is not made; run the stage download first")
     with plan.store.locked(work_name, voice.say) as partial:
         if plan.store.has(fingerprint):
-            voice.say("found in the store, made by another process meanwhile")
+            how = "found in the store, made by another process meanwhile"
         else:
             seconds = timed()
             row = plan.params.row(place.stage, place.row)
@@ -163,8 +172,10 @@ def _make_locked(plan: Plan, place: Place, make: Make, voice: Voice) -> None:
             if absent:
                 raise AssertionError(f"{place}: the stage did not write {', '.join(absent)}")
             plan.store.commit(fingerprint, partial, seconds())
-            voice.say(f"made in {seconds():.1f} s")
+            how = f"made in {seconds():.1f} s"
+        voice.say(how)
     plan.fingerprints.index_made_anywhere()
+    return how
 
 
 @contextlib.contextmanager
@@ -174,6 +185,7 @@ def _logged(plan: Plan, place: Place) -> Iterator[Voice]:
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("a") as log, _outputs_to(log) as terminal:
         voice = Voice(log, terminal)
+        voice.interactive &= TOKEN_VARIABLE not in os.environ  # jobs of an engine share a terminal: a line for each
         voice.say(f"{place}, {plan.params.source}")
         try:
             yield voice

@@ -22,6 +22,9 @@ class Digests:
     Args:
         memory: the file in which they are remembered; made when first needed.
         project: relative paths start here.
+
+    Attributes:
+        remember: write down what was read; off where nothing must be touched.
     """
 
     def __init__(self, memory: Path, project: Path) -> None:
@@ -30,6 +33,7 @@ class Digests:
         self._known: dict[str, list[object]] | None = None
         self._folders: dict[str, str] = {}
         self._changed = False
+        self.remember = True
 
     def model(self, name: str, revision: str | None, where: str) -> str:
         """The identity of a model: of its files where ``name`` is a folder here, else ``id@revision``.
@@ -49,9 +53,7 @@ class Digests:
         key = str(path)
         if key not in self._folders:
             files = sorted(
-                p
-                for p in path.rglob("*")
-                if p.is_file() and p.suffix not in NOT_CONTENT and not p.name.startswith(".")
+                p for p in path.rglob("*") if p.is_file() and p.suffix not in NOT_CONTENT and not p.name.startswith(".")
             )
             if not files:
                 raise Refusal(f"{path}: an empty folder where a model or pictures were expected")
@@ -93,7 +95,7 @@ class Digests:
         return self._known
 
     def _save(self) -> None:
-        if self._changed and self._known is not None:
+        if self.remember and self._changed and self._known is not None:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
             fresh.write_text(json.dumps(self._known, indent=0, sort_keys=True))

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.stages import FINGERPRINT_JSON, INDEX_JSON, MANIFEST_JSON, METRICS_JSON, MODEL_FOLDER, REPORT_FILES
+from pipeline.stages import (
+    FINGERPRINT_JSON,
+    INDEX_JSON,
+    INDEX_PARQUET,
+    MANIFEST_JSON,
+    METRICS_JSON,
+    MODEL_FOLDER,
+    REPORT_FILES,
+)
 from pipeline.work.store import JOB_JSON, relative_files
 
 MODEL_KINDS = ("train", "finetune")
@@ -42,7 +50,7 @@ def kind_of_entry(folder: Path) -> Kind:
     """Kind of a finished result."""
     names = relative_files(folder, leave_out=(JOB_JSON,))
     if INDEX_JSON in names:
-        return Kind("download, index", _dataset_of(folder / "index.parquet")[1])
+        return Kind("download, index", _row_of(_table_and_key(folder / INDEX_PARQUET)[1]))
     for name in names:
         if name.rsplit("/", 1)[-1] == MANIFEST_JSON:
             return Kind(f"{_read_json(folder / name).get('stage', 'unknown')}, manifest", "")
@@ -77,16 +85,20 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _kind_of_shard(path: Path) -> Kind:
-    table, row = _dataset_of(path)
+    table, key = _table_and_key(path)
     if table == "images":
-        stage, row = ("augment", row.rsplit(AUGMENTED_MARK, 1)[1]) if AUGMENTED_MARK in row else ("download", row)
-        return Kind(f"{stage}, shard", row)
-    stage = _STAGE_OF_TABLE.get(table, "unknown")
-    return Kind(f"{stage}, {'shard' if table else 'file'}", "")
+        stage = "augment" if AUGMENTED_MARK in key else "download"
+        return Kind(f"{stage}, shard", _row_of(key))
+    return Kind(f"{_STAGE_OF_TABLE[table]}, shard" if table in _STAGE_OF_TABLE else "unknown", "")
 
 
-def _dataset_of(path: Path) -> tuple[str, str]:
-    """(table, dataset in the first key) of a shard; for derived pictures what follows the mark is kept."""
+def _row_of(key: str) -> str:
+    """The dataset that a key belongs to: ``<row>/<id>``, or ``<key>#<row>`` of derived pictures."""
+    return key.rsplit(AUGMENTED_MARK, 1)[1] if AUGMENTED_MARK in key else key.partition("/")[0]
+
+
+def _table_and_key(path: Path) -> tuple[str, str]:
+    """(table, first key) of a shard, each "" where it has none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -99,7 +111,4 @@ def _dataset_of(path: Path) -> tuple[str, str]:
     table = (file.schema_arrow.metadata or {}).get(str(Meta.TABLE).encode(), b"").decode()
     if not file.metadata.num_rows or str(Column.KEY) not in file.schema_arrow.names:
         return table, ""
-    key = file.read_row_group(0, columns=[str(Column.KEY)])[str(Column.KEY)][0].as_py()
-    dataset, _, rest = key.partition("/")
-    mark = AUGMENTED_MARK in rest
-    return table, f"{dataset}{AUGMENTED_MARK}{rest.rsplit(AUGMENTED_MARK, 1)[1]}" if mark else dataset
+    return table, str(file.read_row_group(0, columns=[str(Column.KEY)])[str(Column.KEY)][0].as_py())

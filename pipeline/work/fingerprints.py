@@ -50,7 +50,7 @@ class Fingerprints:
         return self._seen[place]
 
     def work_name(self, place: Place) -> str | None:
-        """The name that unfinished work is kept under: the fingerprint, without the number of steps where that is open."""
+        """The name that unfinished work is kept under: the fingerprint, less the number of steps where that is open."""
         recipe = self.recipe(place)
         if recipe is None:
             return None

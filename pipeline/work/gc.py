@@ -3,10 +3,14 @@
     python -m pipeline.work.gc [--delete] [--models <beginning of a name> ...]
 
 Wanted is what ``params.yaml`` or any file in ``params/`` leads to. The frozen copies in ``.work/params`` do not count:
-they remember how every past run was started, so that with them nothing would ever be surplus. Nothing is removed while
-a run is at work, while a file's wants are not known (it does not load; or a source is not at hand, or changed, and its
-index must be made before what hangs on it can be told), or in a shared store (outside the project): the wants of other
-folders are unknown. Models cost most: they and their checkpoints go only when ``--models`` names them.
+they remember how every past run was started, so that with them nothing would ever be surplus. Nothing is removed
+
+- while Snakemake runs here; work that a live process has locked is never touched;
+- while a file's wants are not known: it does not load, or a source that it names is gone or was changed, so that its
+  index must be made anew before what hangs on it can be told;
+- in a shared store (one that lies outside the project), since the wants of other folders are unknown.
+
+Models cost most: they and their checkpoints go only when ``--models`` names them.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from pipeline.work.command import project_params
 from pipeline.work.entries import MODEL_KINDS, Kind, kind_of_entry, kind_of_partial, read_index
 from pipeline.work.plan import Plan
 from pipeline.work.runlock import RunLock
-from pipeline.work.status import format_bytes
+from pipeline.work.status import aligned, format_bytes
 from pipeline.work.store import PARTIAL_SUFFIX, relative_files
 
 LOCK_FILE = "lock"
@@ -95,7 +99,7 @@ def wants_of(files: list[Path], project: Path) -> Wants:
         except Refusal as refusal:
             wants.unknown.append(str(refusal))
     for plan in wants.plans:
-        wants.unknown += _not_known_below_indexes(plan)
+        wants.unknown += _not_known_below_indexes(plan, wants.results)
     return wants
 
 
@@ -111,29 +115,26 @@ def _add_wants(plan: Plan, wants: Wants) -> None:
     wants.plans.append(plan)
 
 
-def _not_known_below_indexes(plan: Plan) -> list[str]:
-    """Indexes that are not made as the source is now, while the store has one made by the same parameters."""
+def _not_known_below_indexes(plan: Plan, results: set[str]) -> list[str]:
+    """Indexes not made of their source as it is now, where the store has an older one that may be made of it too."""
     unknown = []
     for row in plan.params.rows("download"):
         place = Place("download", row, INDEX)
-        if plan.is_made(place) or plan.fingerprints.of(place) in _shown_index(plan, place):
+        shown = read_index(plan.layout.shown(place.stage, place.row))
+        if plan.is_made(place) or (shown and shown.get("fingerprint") == plan.fingerprints.of(place)):
             continue
         recipe = plan.fingerprints.unstamped_recipe(place)
-        if any(index.get("recipe") == recipe for index in _indexes(plan.store.root)):
+        if any(index.get("recipe") == recipe for index in _surplus_indexes(plan.store.root, results)):
             unknown.append(
-                f"{plan.params.source}: the source of {place.reference} is not at hand, or changed, since its index was "
-                "made, so that what hangs on it cannot be told: bring it back or run its download"
+                f"{plan.params.source}: the source of {place.reference} is gone, or was changed after its index was "
+                "made, so what hangs on it cannot be told: bring it back, run the stage download, or remove the file"
             )
     return unknown
 
 
-def _shown_index(plan: Plan, place: Place) -> set[object]:
-    return {read_index(plan.layout.shown(place.stage, place.row)).get("fingerprint", "")}
-
-
-def _indexes(root: Path) -> Iterator[dict[str, object]]:
+def _surplus_indexes(root: Path, results: set[str]) -> Iterator[dict[str, object]]:
     for path in _store_folders(root):
-        if index := read_index(path):
+        if path.name not in results and (index := read_index(path)):
             yield index
 
 
@@ -185,6 +186,9 @@ def _lock_of(partial: Path) -> Iterator[bool]:
         handle = os.open(partial / LOCK_FILE, os.O_RDWR)
     except FileNotFoundError:
         yield True
+        return
+    except PermissionError:
+        yield False
         return
     try:
         try:
@@ -269,15 +273,9 @@ def render(root: Path, surplus: list[Surplus]) -> str:
         notes = ["at work now"] if item.is_locked else []
         notes += ["removed only by name (--models)"] if item.kind.is_model else []
         notes += ["also shown or linked elsewhere"] if item.num_bytes_freed < item.num_bytes else []
-        size = format_bytes(item.num_bytes)
-        cells.append(
-            (item.name[:NAME_DIGITS], item.kind.what, item.kind.row, size, format_age(item.age_seconds), "; ".join(notes))
-        )
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    lines = [
-        "  ".join(text.rjust(w) if i in (3, 4) else text.ljust(w) for i, (text, w) in enumerate(zip(line, widths))).rstrip()
-        for line in cells
-    ]
+        size, age = format_bytes(item.num_bytes), format_age(item.age_seconds)
+        cells.append((item.name[:NAME_DIGITS], item.kind.what, item.kind.row, size, age, "; ".join(notes)))
+    lines = aligned(cells, right=(3, 4))
     total, freed = (sum(getattr(item, key) for item in surplus) for key in ("num_bytes", "num_bytes_freed"))
     return "\n".join(
         [
@@ -300,7 +298,9 @@ def main(arguments: list[str] | None = None) -> int:
     """List, and with ``--delete`` remove; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.work.gc", description="what nobody wants of the store")
     parser.add_argument("--delete", action="store_true", help="remove it (models only by name)")
-    parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="beginnings of names of models to remove")
+    parser.add_argument(
+        "--models", nargs="+", default=[], metavar="NAME", help="beginnings of the names of models to remove"
+    )
     parsed = parser.parse_args(arguments)
     try:
         _collect(Path.cwd(), delete=parsed.delete, models=parsed.models)
@@ -320,7 +320,7 @@ def _collect(project: Path, *, delete: bool, models: list[str]) -> None:
     with held:
         wants = wants_of(files, project) if delete else first  # a run that ended while we waited made more known
         refused = []
-        for root in dict.fromkeys(plan.store.root for plan in wants.plans):
+        for root in {plan.store.root.resolve(): plan.store.root for plan in wants.plans}.values():
             surplus = surplus_of(root, wants)
             print(render(Path(os.path.relpath(root, project)) if root.is_relative_to(project) else root, surplus))
             reason = why_kept(root, project, wants)

@@ -11,11 +11,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline import stages
 from pipeline.layout import Layout
 from pipeline.stages import INDEX, Part, Place
-from pipeline.work.carried import results_in
+from pipeline.work.carried import Found, results_in
 from pipeline.work.plan import Plan
-from pipeline.work.show import is_part_shown, is_shown, remove_empty_folders, show
+from pipeline.work.show import is_part_shown, is_shown, make_stage_folders, remove_empty_folders, show
 from pipeline.work.store import relative_files
 
 
@@ -50,13 +51,30 @@ class _Present:
 def reconcile(plan: Plan, *, act: bool) -> Reconciled:
     """Compare, and with ``act`` mend, what is shown. The run lock must be held when ``act`` is True."""
     done = Reconciled()
+    plan.digests.remember = act
     present = _Present(plan.layout)
     for folder in _row_folders_in_order(plan, present):
         _settle_folder(plan, folder, present.folders.get(folder, set()), done, act)
     for place in plan.places():
         if place not in done.missing and not plan.is_made(place):
             done.missing.add(place)
+    if act:
+        make_stage_folders(plan.layout)
     return done
+
+
+def take_in_for(plan: Plan, places: list[Place]) -> None:
+    """Give the store what the rows of these units, and those that they are made from, show and it lacks.
+
+    For a stage command that was started on results which came another way (``dvc pull``): it must find them, not make
+    them again. The run lock must be held.
+    """
+    needed = [need for place in places for need in plan.part(place).needs]
+    for stage, row in dict.fromkeys((place.stage, place.row) for place in [*needed, *places]):
+        names = stages.BY_NAME[stage].part_names(plan.params, row)
+        if not all(plan.is_made(Place(stage, row, name)) for name in names):
+            folder = plan.layout.shown(stage, row)
+            _take_in(plan, folder, set(relative_files(folder)), Reconciled(), act=True)
 
 
 def _row_folders_in_order(plan: Plan, present: _Present) -> list[Path]:
@@ -85,8 +103,8 @@ def _settle_folder(plan: Plan, folder: Path, names: set[str], done: Reconciled, 
     if wrong:
         _take_in(plan, folder, wrong, done, act)
         if act:
-            num_removed, moved = remove_from_view(plan, folder, wrong)
-            done.num_removed += num_removed
+            removed, moved = remove_from_view(plan, folder, wrong)
+            done.num_removed += len(removed - {name for part in to_show if _is_right(plan, part) for name in part.files})
             done.set_aside += moved
     for part in to_show:
         fingerprint = plan.fingerprints.of(part.place)
@@ -113,24 +131,34 @@ def _extra_files(plan: Plan, part: Part, fingerprint: str, names: set[str]) -> l
 def _take_in(plan: Plan, folder: Path, names: set[str], done: Reconciled, act: bool) -> None:
     """Give the store whatever of these files is a whole result that it lacks."""
     results, _ = results_in(folder, sorted(names))
-    for found in results:
-        if found.complete and not plan.store.has(found.fingerprint):
-            if act:
-                plan.store.take_in(found.fingerprint, folder, list(found.names))
-                plan.fingerprints.index_made_anywhere()
-            done.num_taken_in += 1
+    for found in _whole_and_new(plan, folder, results):
+        if act:
+            plan.store.take_in(found.fingerprint, folder, list(found.names))
+            plan.fingerprints.index_made_anywhere()
+        done.num_taken_in += 1
 
 
-def remove_from_view(plan: Plan, folder: Path, names: set[str]) -> tuple[int, list[Path]]:
+def _whole_and_new(plan: Plan, folder: Path, results: list[Found]) -> list[Found]:
+    """The whole results that the store lacks; those that belong here under the very names that are declared here."""
+    declared = {plan.fingerprints.of(part.place): set(part.files) for part in _parts_of_folder(plan, folder)}
+    return [
+        found
+        for found in results
+        if found.complete
+        and not plan.store.has(found.fingerprint)
+        and declared.get(found.fingerprint, set()) <= set(found.names)
+    ]
+
+
+def remove_from_view(plan: Plan, folder: Path, names: set[str]) -> tuple[set[str], list[Path]]:
     """Take files out of a shown folder: what the store has, or is given, goes; everything else is moved aside.
 
     Returns:
-        the number of files removed, and where the others were moved.
+        the files removed, and where the others were moved.
     """
     results, _ = results_in(folder, sorted(names))
-    for found in results:
-        if found.complete and not plan.store.has(found.fingerprint):
-            plan.store.take_in(found.fingerprint, folder, list(found.names))
+    for found in _whole_and_new(plan, folder, results):
+        plan.store.take_in(found.fingerprint, folder, list(found.names))
     kept = {name for found in results if plan.store.has(found.fingerprint) for name in found.names}
     moved = []
     for name in sorted(names):
@@ -140,7 +168,7 @@ def remove_from_view(plan: Plan, folder: Path, names: set[str]) -> tuple[int, li
         else:
             moved.append(_set_aside(plan.layout, path))
         remove_empty_folders(path.parent, plan.layout.project)
-    return len(kept), moved
+    return kept, moved
 
 
 def _set_aside(layout: Layout, path: Path) -> Path:

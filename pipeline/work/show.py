@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from pipeline.layout import Layout
-from pipeline.stages import Part
+from pipeline.stages import NAMES, Part
 from pipeline.work.store import Store, link_or_copy
 
 
@@ -61,3 +61,9 @@ def remove_empty_folders(folder: Path, top: Path) -> None:
         except OSError:
             return
         folder = folder.parent
+
+
+def make_stage_folders(layout: Layout) -> None:
+    """The folders of all stages: DVC wants one named as a dependency to exist, even where no row fills it."""
+    for stage in NAMES[:-1]:
+        (layout.data / stage).mkdir(parents=True, exist_ok=True)

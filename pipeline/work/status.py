@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -98,11 +98,14 @@ def _stale_files(plan: Plan) -> dict[tuple[str, str], list[Path]]:
         for place in plan.places_by_folder().get(folder, []):
             fingerprint = plan.fingerprints.of(place)
             if fingerprint is not None and plan.store.has(fingerprint):
-                entry = plan.store.entry(fingerprint)
-                names -= {name for name in plan.store.files(fingerprint) if is_shown(folder / name, entry / name)}
+                entry, declared = plan.store.entry(fingerprint), plan.part(place).files
+                # only results of several files hold more than they declare (curves); a shard's entry need not be listed
+                files = plan.store.files(fingerprint) if len(declared) > 1 else declared
+                names -= {name for name in files if is_shown(folder / name, entry / name)}
         if names:  # only now is anything opened: a right result that the store lacks is no stale one
             results, _ = results_in(folder, sorted(names))
-            names -= {name for found in results if found.complete and found.fingerprint in wanted for name in found.names}
+            right = [found for found in results if found.complete and found.fingerprint in wanted]
+            names -= {name for found in right for name in found.names}
         if names:
             stale[stage, row] = [folder / name for name in sorted(names)]
     return stale
@@ -178,14 +181,20 @@ def _table(rows: list[RowStatus], colored: bool) -> list[str]:
         total.stale += row.stale
         total.failures += row.failures
     cells = [("stage", "row", "done", "missing", "stale", "failed"), *map(_cells, [*rows, total])]
+    head, *lines = aligned(cells, right=(2, 3, 4, 5))
+    return [head, *(_paint(line, _color(row), colored) for row, line in zip([*rows, total], lines, strict=True))]
+
+
+def aligned(cells: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> list[str]:
+    """Lines of a table in columns of equal width; those numbered in ``right`` are flush right."""
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    lines = []
-    for row, line in zip([None, *rows, total], cells, strict=True):
-        left = [text.ljust(width) for text, width in zip(line[:2], widths[:2], strict=True)]
-        right = [text.rjust(width) for text, width in zip(line[2:], widths[2:], strict=True)]
-        text = "  ".join([*left, *right])
-        lines.append(_paint(text, _color(row), colored) if row else text)
-    return lines
+    return [
+        "  ".join(
+            text.rjust(width) if column in right else text.ljust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
 
 
 def _cells(row: RowStatus) -> tuple[str, ...]:

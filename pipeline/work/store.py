@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from pipeline.digest import sha256_of_file
 
 JOB_JSON = "job.json"
 PARTIAL_SUFFIX = ".partial"
+LOCK_FILE = "lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -34,6 +36,7 @@ class Partial:
     work: Path
     out: Path
     keep: bool = False
+    lock: int | None = None  # the handle that holds the work's lock
 
 
 class Store:
@@ -77,16 +80,17 @@ class Store:
         """Hold the work of this name; waits for another process that has it, saying so through ``waiting``."""
         folder = self.partial_folder(work_name)
         handle = _lock_folder(folder, waiting)
+        # Where there are no locks, others may be at the same work: nothing of theirs is touched.
+        out = folder / ("out" if handle is not None else f"out.{uuid.uuid4().hex}")
         try:
-            out = folder / "out"
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir()
-            partial = Partial(work=folder, out=out)
+            partial = Partial(work=folder, out=out, lock=handle)
             yield partial
-            if partial.keep:
+            if partial.keep or handle is None:
                 shutil.rmtree(out, ignore_errors=True)
             else:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove_locked_folder(folder)
         finally:
             if handle is not None:
                 os.close(handle)
@@ -153,9 +157,7 @@ def relative_files(folder: Path, leave_out: tuple[str, ...] = ()) -> list[str]:
 
 def file_facts(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     """Size and sha256 of files."""
-    return {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of_file(folder / name)} for name in names
-    }
+    return {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of_file(folder / name)} for name in names}
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -177,10 +179,12 @@ def link_or_copy(source: Path, target: Path) -> None:
 def _lock_folder(folder: Path, waiting: Callable[[str], None]) -> int | None:
     """The open, locked handle of a partial folder; None where the file system knows no locks."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        except (FileNotFoundError, FileExistsError):
+            if folder.is_file():
+                raise
             continue  # the folder went while we looked
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,7 +199,7 @@ def _lock_folder(folder: Path, waiting: Callable[[str], None]) -> int | None:
             raise
         # The lock file goes with its folder: a lock on a file that is there no more protects nothing.
         try:
-            current = os.stat(folder / "lock").st_ino
+            current = os.stat(folder / LOCK_FILE).st_ino
         except FileNotFoundError:
             current = -1
         if current == os.fstat(handle).st_ino:
@@ -203,6 +207,19 @@ def _lock_folder(folder: Path, waiting: Callable[[str], None]) -> int | None:
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
             return handle
         os.close(handle)
+
+
+def _remove_locked_folder(folder: Path) -> None:
+    """Remove a folder that we hold, its lock last: from then on somebody else may have the folder."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        elif entry.name != LOCK_FILE:
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+    with contextlib.suppress(OSError):
+        os.unlink(folder / LOCK_FILE)
+        folder.rmdir()
 
 
 def _flush_tree(folder: Path) -> None:

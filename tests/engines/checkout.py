@@ -22,7 +22,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 CARRIED = ("pipeline", "stages", "profiles", "params", "Snakefile", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore")
 LIGHT = Path(__file__).parent / "light.yaml"
-MADE = re.compile(r"made in [0-9.]+ s$")
+MADE = re.compile(r"^(.+): made in [0-9.]+ s$", re.MULTILINE)
 LONG_SECONDS = 300.0
 
 
@@ -83,7 +83,8 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._number = 0
+        self.seconds = 0.0
+        self._outputs = folder / ".work" / "typed"
         self._groups: list[int] = []
 
     @classmethod
@@ -119,10 +120,8 @@ class Checkout:
         subprocess.run(["git", *name, *arguments], cwd=self.folder, check=True, capture_output=True)
 
     def start(self, *command: str) -> Running:
-        self._number += 1
-        outputs = self.folder / ".work" / "typed"
-        outputs.mkdir(parents=True, exist_ok=True)
-        output = outputs / f"{self._number}.txt"
+        self._outputs.mkdir(parents=True, exist_ok=True)
+        output = self._outputs / f"{len(list(self._outputs.iterdir())):03d}.txt"
         with output.open("wb") as stream:
             process = subprocess.Popen(
                 command, cwd=self.folder, stdout=stream, stderr=stream, env=environment(), start_new_session=True
@@ -212,12 +211,9 @@ class Checkout:
         return {path.parent.name: path.stat().st_mtime_ns for path in entries}
 
     def times_made(self) -> Counter[str]:
-        """How often each part's log says that it was made."""
-        found: Counter[str] = Counter()
-        for log in sorted((self.folder / "logs").rglob("*.log")):
-            number = sum(bool(MADE.search(line)) for line in log.read_text().splitlines())
-            found[log.relative_to(self.folder / "logs").as_posix()] += number
-        return found
+        """How often each part was said to have been made, by all commands typed here (orphans included)."""
+        outputs = [path.read_text(errors="replace") for path in sorted(self._outputs.glob("*.txt"))]
+        return Counter(match[1] for text in outputs for match in MADE.finditer(text))
 
     @property
     def num_made(self) -> int:

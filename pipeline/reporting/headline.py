@@ -1,0 +1,76 @@
+"""What a person wants to know at the end: the scores, and where the report lies.
+
+python -m pipeline.reporting.headline --params params/demo.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import Refusal
+from pipeline.stages import FINGERPRINT_JSON, METRICS_JSON, REPORT, REPORT_FILES, Place
+from pipeline.work.command import project_params
+from pipeline.work.plan import Plan
+
+REPORT_ROW = "main"
+
+
+def headline(plan: Plan) -> str:
+    """The headline scores and the place of the report, as lines.
+
+    Raises:
+        Refusal: there is no report, or it is one of other parameters.
+    """
+    folder = plan.layout.shown(REPORT, REPORT_ROW)
+    page = (folder / REPORT_FILES[0]).relative_to(plan.layout.project)
+    todo = f"run snakemake --configfile {plan.params.source}"
+    try:
+        made = json.loads((folder / FINGERPRINT_JSON).read_text())["fingerprint"]
+        metrics = json.loads((folder / METRICS_JSON).read_text())
+    except FileNotFoundError:
+        raise Refusal(f"{page}: there is no report of this run yet; {todo}") from None
+    except (ValueError, KeyError) as error:
+        raise Refusal(f"{folder}: not a report ({error}); {todo}") from error
+    if made != plan.fingerprints.of(Place(REPORT, REPORT_ROW, REPORT)):
+        raise Refusal(f"{page}: made with other parameters than {plan.params.source} has now; {todo}")
+    return "\n".join([*_score_lines(metrics["models"]), f"Report: {page}"])
+
+
+def _score_lines(models: dict[str, Any]) -> list[str]:
+    if not models:
+        return ["No model was scored in this run."]
+    width = max(map(len, models))
+    return [
+        f"{name:{width}}  {benchmark}  {_values(values)}"
+        for name, model in models.items()
+        for benchmark, values in model["benchmarks"].items()
+    ]
+
+
+def _values(values: dict[str, Any]) -> str:
+    if "overall" in values:
+        low, high = values["interval"]
+        return f"{values['overall']:.3f}  (95 % interval {low:.3f} to {high:.3f})"
+    measured = [f"{name} {value['value']:.4g}" for name, value in values.items() if "value" in value]
+    return ", ".join(measured) or "no distance measured"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the headline; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.reporting.headline", description=__doc__.split("\n")[0])
+    parser.add_argument("--params", default="params.yaml", help="parameter file (params.yaml)")
+    project = Path.cwd()
+    try:
+        print(headline(Plan(project_params(Path(parser.parse_args(arguments).params), project), project)))
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""``report.md``: the page for the terminal. Scores, rows and rejects, and where the page lies.
+
+The same bytes for the same results: no times, no machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.benchmarks.geneval import TASKS
+from pipeline.reporting.rows import RowCount
+from pipeline.reporting.scores import CAPTIONS, SHAPES, Scored
+
+
+def report_md(run: str, scores: list[Scored], rows: list[RowCount], page: str) -> str:
+    """The text of ``report.md``."""
+    blocks = [f"# Run {run}", *score_blocks(scores), *_row_blocks(rows), f"The page of the run: `{page}`"]
+    return "\n\n".join(blocks) + "\n"
+
+
+def score_blocks(scores: list[Scored]) -> list[str]:
+    """The score tables; one sentence where nothing was scored."""
+    if not scores:
+        return ["No model was scored in this run."]
+    blocks = []
+    for name in dict.fromkeys(name for scored in scores for name in scored.of_kind(SHAPES)):
+        lines = [
+            [scored.name, _arm(scored), *_shapes_cells(scored.benchmarks[name])]
+            for scored in scores
+            if name in scored.benchmarks
+        ]
+        blocks += [f"## {name}", table(["model", "arm", "overall", "95 % interval", *TASKS], lines)]
+    for name in dict.fromkeys(name for scored in scores for name in scored.of_kind(CAPTIONS)):
+        lines = [
+            [scored.name, distance, *_distance_cells(value, scored.benchmarks[name])]
+            for scored in scores
+            if name in scored.benchmarks
+            for distance, value in scored.benchmarks[name]["distances"].items()
+        ]
+        blocks += [f"## {name}: distances to real pictures, less is nearer"]
+        blocks += [table(["model", "distance", "value", "generated", "real"], lines) if lines else "None was measured."]
+    return blocks
+
+
+def _arm(scored: Scored) -> str:
+    name = scored.lineage.finetuned_name
+    seed = f", seed {scored.lineage.seed}" if scored.lineage.seed else ""
+    return scored.lineage.arm + seed + (f", finetuned on {name}" if name else "")
+
+
+def _shapes_cells(metrics: dict[str, Any]) -> list[str]:
+    low, high = metrics["interval"]
+    tasks = [f"{metrics['tasks'][task]['score']:.3f}" for task in TASKS]
+    return [f"{metrics['overall']:.3f}", f"{low:.3f} - {high:.3f}", *tasks]
+
+
+def _distance_cells(value: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
+    number = "refused" if "refused" in value else f"{value['value']:.4g}"
+    return [number, str(metrics["num_generated"]), str(metrics["num_real"])]
+
+
+def _row_blocks(rows: list[RowCount]) -> list[str]:
+    lines = [
+        [
+            f"{row.stage}/{row.row}",
+            f"{row.num_rows:,}",
+            f"{row.num_whole:,}",
+            f"{row.num_rejected:,}",
+            f"{row.num_null_upstream:,}",
+            ", ".join(f"{reason} {count}" for reason, count in row.rejected.items()),
+        ]
+        for row in rows
+    ]
+    return (
+        ["## Rows", table(["row", "rows", "whole", "rejected here", "lost before", "reasons"], lines)] if rows else []
+    )
+
+
+def table(header: list[str], lines: list[list[str]]) -> str:
+    """A Markdown table with columns padded, so that it reads in a terminal too; numbers stand to the right."""
+    cells = [header, *[[cell.replace("|", "\\|") for cell in line] for line in lines]]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
+    right = [column > 0 and all(_is_number(line[column]) for line in lines) for column in range(len(header))]
+
+    def joined(line: list[str]) -> str:
+        padded = [
+            cell.rjust(width) if at_right else cell.ljust(width)
+            for cell, width, at_right in zip(line, widths, right, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [f"{'-' * (width - 1)}{':' if at_right else '-'}" for width, at_right in zip(widths, right, strict=True)]
+    return "\n".join([joined(cells[0]), joined(rule), *map(joined, cells[1:])])
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "", 1).replace("-", "", 1).isdigit()

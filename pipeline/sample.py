@@ -1,0 +1,95 @@
+"""Draw one picture: ``python -m pipeline.sample "a red star" --model data/demo/train/ta_ia``.
+
+Steps, guidance and side are those of the parameter file's generate section unless given. The model's folder names its
+text encoder and autoencoder, which are loaded too; another one than it was trained with is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.errors import Refusal, Reject
+from pipeline.layout import WORK
+from pipeline.params.load import Params
+from pipeline.params.schema import Sampler
+from pipeline.stages import MODEL_FOLDER, REFERENCES_JSON
+from pipeline.work.command import project_params
+from pipeline.work.digests import Digests
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, draw, write; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description="Draw one picture from a prompt.")
+    parser.add_argument("prompt", help='what to draw, such as "a red star"')
+    parser.add_argument("--model", required=True, type=Path, help="a model's folder, such as data/demo/train/ta_ia")
+    parser.add_argument("--out", type=Path, help="the PNG to write (named after the prompt)")
+    parser.add_argument("--seed", type=int, default=0, help="the starting noise (0)")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file (params.yaml)")
+    parser.add_argument("--num-steps", type=int, help="sampling steps (those of the parameter file)")
+    parser.add_argument("--guidance-scale", type=float, help="guidance scale (that of the parameter file)")
+    parser.add_argument("--side-px", type=int, help="side of the picture (that of the parameter file)")
+    parsed = parser.parse_args(arguments)
+    try:
+        path = draw(parsed)
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return 1
+    print(path)
+    return 0
+
+
+def draw(asked: argparse.Namespace) -> Path:
+    """Draw and write the picture; returns its path. Raises Refusal."""
+    folder = model_folder(asked.model)
+    params = project_params(asked.params, Path.cwd())
+    side_px, sampler = sampling_values(params, asked)
+    out: Path = asked.out or Path(f"{re.sub(r'[^a-z0-9]+', '-', asked.prompt.lower()).strip('-') or 'picture'}.png")
+    if not asked.prompt.strip():
+        raise Refusal("the prompt is empty: say what to draw")
+
+    from pipeline.diffusion.path import draw_noise
+    from pipeline.models.text_to_image import TextToImage
+
+    digests = Digests(Path.cwd() / WORK / "digests.json", Path.cwd())
+    model = TextToImage(folder, params.execution, digests.model)
+    noise = draw_noise(model.latent_shape(side_px), "sample", asked.seed)[None]
+    picture = model([asked.prompt], noise, sampler)[0]
+    if isinstance(picture, Reject):
+        raise Refusal(f"{asked.prompt!r}: {picture}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(out)
+    return out
+
+
+def model_folder(given: Path) -> Path:
+    """The folder with the model's own files: the given one, or ``model`` in it."""
+    for folder in (given, given / MODEL_FOLDER):
+        if (folder / REFERENCES_JSON).is_file():
+            return folder
+    raise Refusal(f"--model {given}: no {REFERENCES_JSON} there or in its folder {MODEL_FOLDER}; name a trained model")
+
+
+def sampling_values(params: Params, asked: argparse.Namespace) -> tuple[int, Sampler]:
+    """Side and sampler: as asked, else as the first row of generate that draws has them."""
+    rows: list[Any] = [params.row("generate", name) for name in params.rows("generate")]
+    drawing = [row for row in rows if hasattr(row, "sampler")]
+    if not drawing:
+        raise Refusal(f"{params.source}: generate has no row that draws, so there are no sampling values to take")
+    values = msgspec.to_builtins(drawing[0].sampler)
+    asked_values = {"num_steps": asked.num_steps, "guidance_scale": asked.guidance_scale}
+    values |= {name: value for name, value in asked_values.items() if value is not None}
+    try:
+        sampler = msgspec.convert(values, Sampler)
+    except msgspec.ValidationError as error:
+        raise Refusal(f"--{str(error).rsplit('.', maxsplit=1)[-1].strip('`').replace('_', '-')}: {error}") from None
+    return asked.side_px or drawing[0].side_px, sampler
+
+
+if __name__ == "__main__":
+    sys.exit(main())

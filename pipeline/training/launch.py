@@ -1,0 +1,109 @@
+"""Training in this process, or in several that accelerate's launcher starts (``execution.num_processes``).
+
+Each of several processes runs ``python -m pipeline.training.launch`` with the job's coordinates, computes its share of
+each batch and averages gradients; the first one writes checkpoints and the export.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.errors import Refusal
+from pipeline.stages import Place
+from pipeline.work.command import project_params
+from pipeline.work.job import Job, Voice
+from pipeline.work.plan import Plan
+from pipeline.work.store import Partial
+
+REFUSAL_TXT = "refusal.txt"
+
+
+def num_processes_of(job: Job) -> int:
+    """Processes asked for this model; one where the parameters name none."""
+    return job.plan.params.execution.num_processes.get(job.place.reference, 1)
+
+
+def train_here(job: Job) -> None:
+    """Train in this process; one of several where a launcher started it."""
+    from pipeline.training.job import first_weights, training_data
+    from pipeline.training.trainer import train
+
+    make_model, _ = first_weights(job)
+    train(
+        job.row,
+        training_data(job),
+        make_model=make_model,
+        seed=job.plan.params.seeds.train,
+        execution=job.plan.params.execution,
+        work=job.work,
+        out=job.out,
+        say=job.say,
+    )
+
+
+def train_in_processes(job: Job) -> None:
+    """Start the processes and wait for them. Raises Refusal with what the first failing one said."""
+    refusal = job.work / REFUSAL_TXT
+    refusal.unlink(missing_ok=True)
+    number = num_processes_of(job)
+    job.say(f"starts {number} processes")
+    # The launcher inherits the lock on this work: if this process is killed, nobody else takes it up meanwhile.
+    held = () if job.partial.lock is None else (job.partial.lock,)
+    ended = subprocess.run(_launcher(job, number), env=_environment(job), pass_fds=held, check=False)
+    if ended.returncode != 0:
+        said = refusal.read_text() if refusal.exists() else f"the processes ended with status {ended.returncode}"
+        raise Refusal(said)
+
+
+def _launcher(job: Job, number: int) -> list[str]:
+    from pipeline.encoders.loading import choose_device
+
+    on_cpu = choose_device(job.plan.params.execution).type == "cpu"
+    options = ["--num_processes", str(number), "--num_machines", "1", "--mixed_precision", "no"]
+    options += ["--dynamo_backend", "no", "--main_process_port", "0", *(["--cpu"] if on_cpu else ["--multi_gpu"])]
+    coordinates = {
+        "params": job.plan.params.source,
+        "stage": job.place.stage,
+        "row": job.place.row,
+        "part": job.place.part,
+        "work": job.work,
+        "out": job.out,
+    }
+    arguments = [text for name, value in coordinates.items() for text in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", __name__, *arguments]
+
+
+def _environment(job: Job) -> dict[str, str]:
+    project = str(job.plan.layout.project)
+    paths = [project, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def main() -> int:
+    """One of several training processes."""
+    parser = argparse.ArgumentParser(description="One of several processes of a training; started by the stage.")
+    for name in ("params", "stage", "row", "part", "work", "out"):
+        parser.add_argument(f"--{name}", required=True)
+    asked = parser.parse_args()
+    project = Path.cwd()
+    plan = Plan(project_params(Path(asked.params), project), project)
+    place = Place(asked.stage, asked.row, asked.part)
+    fingerprint = plan.fingerprints.of(place)
+    partial = Partial(work=Path(asked.work), out=Path(asked.out))
+    try:
+        if fingerprint is None:
+            raise Refusal(f"{place}: its inputs are not made")
+        voice = Voice(sys.stdout, sys.stdout)
+        train_here(Job(plan, place, plan.params.row(place.stage, place.row), fingerprint, partial, voice))
+    except Refusal as refusal:
+        (partial.work / REFUSAL_TXT).write_text(str(refusal))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Both engines give the same bytes, and what one has made the other finds."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from checkout import Checkout
+from conftest import NUM_UNITS
+
+pytestmark = pytest.mark.slow
+
+NOTHING = "Nothing to be done"
+UP_TO_DATE = "up to date"
+OTHER_TEMPLATE = "a drawing of a {class_name}"
+TEMPLATE = "recaption.captioners.label.template"
+NUM_UNITS_OF_CAPTIONS = 5  # three shards, the manifest, the page
+
+
+def assert_all_there(checkout: Checkout, right_bytes: dict[str, str], num_made: int) -> None:
+    """Both engines find everything made, and neither changes anything."""
+    for engine in (checkout.dvc, checkout.snakemake):
+        ended = engine()
+        assert ended.status == 0, ended.text
+        assert checkout.results() == right_bytes
+    assert NOTHING in ended.text
+    assert checkout.num_made == num_made, checkout.times_made()
+    assert UP_TO_DATE in checkout.dvc("status").text
+
+
+def test_dvc_gives_the_bytes_of_snakemake_and_each_finds_all(fresh: Checkout, right_bytes: dict[str, str]) -> None:
+    ended = fresh.dvc("repro")
+    assert ended.status == 0, ended.text
+    assert fresh.num_made == NUM_UNITS
+    assert fresh.results() == right_bytes
+    entries = fresh.store_entries()
+    assert_all_there(fresh, right_bytes, NUM_UNITS)
+    assert fresh.store_entries() == entries
+
+
+def test_one_core_gives_the_bytes_of_two(fresh: Checkout, right_bytes: dict[str, str]) -> None:
+    ended = fresh.snakemake("--cores", "1")
+    assert ended.status == 0, ended.text
+    assert fresh.results() == right_bytes
+    assert fresh.times_made() == Counter(fresh.times_made().keys())
+
+
+def test_a_parameter_changed_under_the_other_engine_and_back(done: Checkout, right_bytes: dict[str, str]) -> None:
+    before = done.num_made
+    old = done.set(TEMPLATE, OTHER_TEMPLATE)
+    ended = done.dvc("repro")
+    assert ended.status == 0, ended.text
+    assert done.num_made == before + NUM_UNITS_OF_CAPTIONS
+    others = done.results()
+    changed = {name for name in right_bytes if others[name] != right_bytes[name]}
+    assert changed >= {f"data/light/recaption/main-label/0000{shard}.parquet" for shard in range(3)}
+    assert not [name for name in changed if "/download/" in name or "/augment/" in name]
+
+    done.set(TEMPLATE, old)
+    ended = done.snakemake()
+    assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+    assert done.results() == right_bytes
+    done.set(TEMPLATE, OTHER_TEMPLATE)
+    ended = done.snakemake()
+    assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+    assert done.results() == others
+    done.set(TEMPLATE, old)
+    ended = done.dvc("repro")
+    assert ended.status == 0, ended.text
+    assert_all_there(done, right_bytes, before + NUM_UNITS_OF_CAPTIONS)
+
+
+def test_execution_values_void_nothing(done: Checkout, right_bytes: dict[str, str]) -> None:
+    done.set("execution.inference_batch_size", 3)
+    done.set("execution.checkpoint_every", 7)
+    ended = done.snakemake()
+    assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+    assert done.dvc("repro").status == 0
+    assert (done.num_made, done.results()) == (NUM_UNITS, right_bytes)
+
+
+def test_time_stamps_do_not_matter(done: Checkout, right_bytes: dict[str, str]) -> None:
+    rng = random.Random(7)
+    for path in sorted((done.folder / "data/light").rglob("*")):
+        stamp = rng.randrange(10**9, 2 * 10**9)
+        os.utime(path, (stamp, stamp))
+    assert_all_there(done, right_bytes, NUM_UNITS)
+
+
+def publish(checkout: Checkout, remote: Path) -> None:
+    """Record the results and push them, as for a colleague."""
+    assert checkout.dvc("repro").status == 0
+    assert checkout.dvc("remote", "add", "-d", "shelf", str(remote)).status == 0
+    assert checkout.dvc("push").status == 0
+    checkout.git("add", ".")
+    checkout.git("commit", "-q", "-m", "results")
+
+
+def clone(checkout: Checkout, folder: Path) -> Checkout:
+    checkout.git("clone", "-q", str(checkout.folder), str(folder))
+    copy = Checkout(folder)
+    assert copy.dvc("pull").status == 0
+    return copy
+
+
+def add_row(params: dict[str, object]) -> None:
+    augment = params["augment"]
+    assert isinstance(augment, dict)
+    scales = {"min_scale": 0.3, "max_scale": 0.4}
+    augment["rows"]["crop2"] = {"kind": "crop", "images": "download/main", "side_px": 32, **scales}
+
+
+NEW_ROW_UNITS = 5  # three shards, their manifest, the page
+
+
+@pytest.mark.parametrize("first", ["snakemake", "dvc"])
+def test_a_clone_that_pulled_makes_nothing_and_one_new_row_only_itself(
+    done: Checkout, tmp_path: Path, right_bytes: dict[str, str], first: str
+) -> None:
+    publish(done, tmp_path / "shelf")
+    copy = clone(done, tmp_path / "clone")
+    if first == "snakemake":
+        ended = copy.snakemake()
+        assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+        ended = copy.dvc("repro")
+        assert ended.status == 0, ended.text
+        assert "Running stage" not in ended.text
+        assert copy.num_made == 0
+        assert copy.results() == right_bytes
+    copy.change(add_row)
+    ended = copy.dvc("repro")
+    assert ended.status == 0, ended.text
+    assert copy.num_made == NEW_ROW_UNITS, copy.times_made()
+    ended = copy.snakemake()
+    assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+    shown = copy.results()
+    assert {name: shown[name] for name in right_bytes if "/augment/" in name or "/download/" in name} == {
+        name: value for name, value in right_bytes.items() if "/augment/" in name or "/download/" in name
+    }
+
+
+def test_a_preset_shares_the_store(done: Checkout, right_bytes: dict[str, str]) -> None:
+    captions = {**done.params["recaption"], "captioners": {"label": {"kind": "label", "template": OTHER_TEMPLATE}}}
+    preset = {**done.params, "run": "preset", "recaption": captions}
+    (done.folder / "params/other.yaml").write_text(yaml.safe_dump(preset))
+    ended = done.snakemake("--configfile", "params/other.yaml")
+    assert ended.status == 0, ended.text
+    assert done.num_made == NUM_UNITS + NUM_UNITS_OF_CAPTIONS
+    inode = (done.folder / "data/preset/download/main/00000.parquet").stat().st_ino
+    assert inode == (done.folder / "data/light/download/main/00000.parquet").stat().st_ino
+    assert done.results() == right_bytes

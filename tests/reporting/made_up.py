@@ -1,0 +1,366 @@
+"""A whole run in a store of its own, made up in a second: real manifests, shards, fingerprints and job records.
+
+Nothing is trained or drawn by a model. Texts from outside (captions, class names, reasons, prompts) are hostile.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image, ImageDraw
+
+from pipeline import stages
+from pipeline.benchmarks.geneval import TASKS
+from pipeline.contract.images import encode_png
+from pipeline.contract.schema import CAPTIONS, GENERATED, IMAGES, LATENTS, TEXT, VERDICTS, Meta, Table
+from pipeline.contract.schema import INDEX as INDEX_TABLE
+from pipeline.contract.shards import ShardBuilder
+from pipeline.digest import digest_json, sha256_of_bytes, sha256_of_file
+from pipeline.errors import Reject
+from pipeline.making.manifest import make_manifest
+from pipeline.models import references
+from pipeline.params.check import check
+from pipeline.params.load import convert
+from pipeline.stages import FINGERPRINT_JSON, INDEX, MANIFEST, METRICS_JSON, MODEL, UNCONDITIONAL, Place
+from pipeline.work.carried import write_fingerprint_json
+from pipeline.work.job import Job, Voice
+from pipeline.work.plan import Plan
+from pipeline.work.store import relative_files
+
+PROJECT = Path(__file__).resolve().parents[2]
+HOSTILE = '<script>alert("x")</script>'
+NUM_ROWS = 12
+SIDE_PX = 64
+SECONDS = 2.5
+COLORS = ("#c33", "#36c", "#393", "#c80")
+SHARE_CORRECT = {"aio": 0.3, "ta_ia": 0.7, "ta_ia+aesthetic": 0.6}
+
+
+def parameters(**changes: dict[str, Any]) -> dict[str, Any]:
+    """The demo's parameters in small; ``changes`` replace keys of sections."""
+    raw: dict[str, Any] = yaml.safe_load((PROJECT / "params/demo.yaml").read_text())
+    raw["run"] = "made_up"
+    for row in raw["download"]["rows"].values():
+        row |= {"num_rows": NUM_ROWS, "num_shards": 2 if "heldout" in row else 1}
+    raw["generate"]["benchmarks"]["geneval_shapes"] |= {"num_prompts_per_task": 3, "num_images": 2, "num_shards": 2}
+    raw["report"] |= {"num_pictures": 18, "num_captions": 6}
+    for section in ("download", "augment", "recaption", "encode_images", "encode_text"):
+        raw[section]["max_reject_fraction"] = 1.0
+    for section, keys in changes.items():
+        raw[section] |= keys
+    return raw
+
+
+NOTHING_TRAINED = {
+    section: {"rows": {}} for section in ("encode_images", "encode_text", "train", "finetune", "generate", "score")
+} | {"report": {"rows": {"main": {"scores": []}}}}
+ONLY_LABELS = {
+    **NOTHING_TRAINED,
+    "augment": {"rows": {}},
+    "recaption": {"rows": {"imagenet-label": {"images": "download/imagenet", "captioner": "label"}}},
+}
+
+
+class MadeUpRun:
+    """Makes all results of a run but the report.
+
+    Args:
+        project: an empty folder.
+        raw: parameters.
+    """
+
+    def __init__(self, project: Path, raw: dict[str, Any], skip: Callable[[Place], bool] = lambda place: False) -> None:
+        for name in ("vlm", "autoencoder", "text_encoder"):
+            folder = project / "data/demo_models" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.json").write_text(json.dumps({"name": name}))
+        (project / "requirements.lock").write_text("numpy==0.0.1\n")
+        params = convert(raw, "params/made_up.yaml")
+        check(params)
+        self.plan = Plan(params, project)
+        self.lines = io.StringIO()
+        for place in self.plan.places():
+            if place.stage != "report" and not skip(place):
+                self.make(place, _MAKERS[place.stage])
+
+    def make(self, place: Place, maker: Callable[[Job], None]) -> Path:
+        """Make one result by ``maker``; returns its folder in the store."""
+        plan = self.plan
+        fingerprint, work_name = plan.fingerprints.of(place), plan.fingerprints.work_name(place)
+        assert fingerprint is not None
+        assert work_name is not None
+        if not plan.store.has(fingerprint):
+            with plan.store.locked(work_name, print) as partial:
+                row = plan.params.row(place.stage, place.row)
+                maker(Job(plan, place, row, fingerprint, partial, Voice(self.lines, io.StringIO())))
+                plan.store.commit(fingerprint, partial, SECONDS)
+            plan.fingerprints.index_made_anywhere()
+        return plan.store.entry(fingerprint)
+
+
+def picture(*coordinates: object, side_px: int = SIDE_PX) -> bytes:
+    """A picture that follows from its coordinates: one shape on a grey ground."""
+    rng = np.random.default_rng(int(digest_json([str(c) for c in coordinates])[:8], 16))
+    image = Image.new("RGB", (side_px, side_px), (225, 225, 222))
+    left, top = rng.integers(4, side_px // 3, 2)
+    box = (left, top, left + side_px // 2, top + side_px // 2)
+    pen = ImageDraw.Draw(image)
+    [pen.ellipse, pen.rectangle][int(rng.integers(2))](box, fill=COLORS[int(rng.integers(4))])
+    return encode_png(image)
+
+
+def _write(job: Job, builder: ShardBuilder) -> None:
+    path = job.out / job.plan.part(job.place).files[0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    builder.write(path, fingerprint=job.fingerprint, row_group_rows=4)
+
+
+def _manifest(job: Job, table: Table, folder: str = "") -> None:
+    shards = [need for need in job.plan.part(job.place).needs if need.part not in (INDEX, MANIFEST, UNCONDITIONAL)]
+    make_manifest(job, table, shards, folder)
+
+
+def _keys(job: Job, reference: str, part: str) -> list[str]:
+    """Keys of one shard of a data set; each shard has an equal run of rows."""
+    origin = stages.origin(job.plan.params, reference)
+    stage, row = stages.split(origin)
+    base = job.plan.params.row(stage, row).images if stage == "augment" else origin
+    number = NUM_ROWS // stages.num_shards(job.plan.params, origin)
+    keys = [f"{stages.split(base)[1]}/{int(part) * number + i}" for i in range(number)]
+    return [f"{key}#{row}" for key in keys] if stage == "augment" else keys
+
+
+def _download(job: Job) -> None:
+    if job.place.part == INDEX:
+        keys = [f"{job.place.row}/{i}" for i in range(NUM_ROWS)]
+        builder = ShardBuilder(INDEX_TABLE)
+        for key in keys:
+            builder.add(key=key, place=key, text=[])
+        builder.write(job.out / "index.parquet", fingerprint=job.fingerprint, row_group_rows=64)
+        content = {
+            "fingerprint": job.fingerprint,
+            "digest": digest_json(keys),
+            "files": {"index.parquet": sha256_of_file(job.out / "index.parquet")},
+        }
+        (job.out / "index.json").write_text(json.dumps(content))
+    elif job.place.part == MANIFEST:
+        _manifest(job, IMAGES)
+    else:
+        builder = ShardBuilder(IMAGES)
+        for number, key in enumerate(_keys(job, job.place.reference, job.place.part)):
+            name = HOSTILE if number == 0 else "circle"
+            common = {"key": key, "label": number % 2, "class_name": name, "text": []}
+            if job.place.row == "imagenet" and job.place.part == "0" and number == 2:
+                builder.add_rejected(Reject("truncated", f"cut off, {HOSTILE}"), **common)
+            else:
+                data = picture(key)
+                builder.add(**common, image=data, width_px=SIDE_PX, height_px=SIDE_PX, sha256=sha256_of_bytes(data))
+        _write(job, builder)
+
+
+def _augment(job: Job) -> None:
+    if job.place.part == MANIFEST:
+        _manifest(job, IMAGES)
+        return
+    params = job.plan.params
+    number = stages.num_shards(params, job.row.images)
+    other = stages.partner_shard(params.seeds.data, job.place.row, int(job.place.part), number)
+    partners = _keys(job, job.row.images, str(other))
+    builder = ShardBuilder(IMAGES)
+    for row, key in enumerate(_keys(job, job.place.reference, job.place.part)):
+        if job.place.part == "0" and row == 2:
+            builder.add_null_upstream(key=key)
+            continue
+        kind, box = [("half", [32, 0, 64, 64]), ("quarter", [0, 32, 32, 64])][row % 2]
+        data = picture(key)
+        builder.add(
+            key=key,
+            image=data,
+            width_px=SIDE_PX,
+            height_px=SIDE_PX,
+            text=[],
+            sha256=sha256_of_bytes(data),
+            augmentation={
+                "kind": kind,
+                "parents": [key.split("#")[0], partners[(row + 1) % len(partners)]],
+                "box": box,
+            },
+        )
+    _write(job, builder)
+
+
+def _recaption(job: Job) -> None:
+    if job.place.part == MANIFEST:
+        _manifest(job, CAPTIONS)
+        return
+    by_model = job.row.captioner == "vlm"
+    builder = ShardBuilder(CAPTIONS)
+    for row, key in enumerate(_keys(job, job.row.images, job.place.part)):
+        if key.startswith("imagenet/2") and len(key.split("#")[0]) == len("imagenet/2"):
+            builder.add_null_upstream(key=key, captioner=job.row.captioner)
+        elif by_model and row == 1:
+            builder.add_rejected(Reject("loop", f"'{HOSTILE}' stands 9 times in it"), key=key, captioner="vlm")
+        else:
+            builder.add(
+                key=key,
+                caption=f"a large circle {HOSTILE} on a pale ground, number {row}"
+                if by_model
+                else f"an image of {HOSTILE}",
+                captioner=job.row.captioner,
+                instruction="full" if by_model else None,
+                finish_reason=("length" if row == 0 else "stop") if by_model else "template",
+                num_generated_tokens=10 + row if by_model else 0,
+                scores=[],
+            )
+    _write(job, builder)
+
+
+def _encode(table: Table, field: str) -> Callable[[Job], None]:
+    def make(job: Job) -> None:
+        if job.place.part == MANIFEST:
+            _manifest(job, table)
+            return
+        keys = [""] if job.place.part == UNCONDITIONAL else _keys(job, getattr(job.row, field), job.place.part)
+        builder = ShardBuilder(table, extra={Meta.DTYPE: "float16"})
+        for key in keys:
+            builder.add(key=key, **{name: b"\0" for name in table.payload[:1]})
+        _write(job, builder)
+
+    return make
+
+
+def _model(job: Job) -> None:
+    from safetensors.numpy import save_file
+
+    folder = job.out / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    save_file(
+        {"a": np.zeros((3, 4), np.float32), "b": np.zeros(5, np.float32)},
+        folder / "diffusion_pytorch_model.safetensors",
+    )
+    tables = job.plan.params.sections
+    values = job.row
+    while hasattr(values, "model"):
+        values = job.plan.params.row(*stages.split(values.model))
+    references.write(
+        folder,
+        references.References(
+            schema=references.VERSION,
+            arm=values.arm,
+            seed=values.seed,
+            autoencoder=tables["encode_images"].tables["autoencoders"]["demo"],
+            autoencoder_identity="digest-of-the-autoencoder",
+            text_encoder=tables["encode_text"].tables["encoders"]["demo"],
+            text_encoder_identity="digest-of-the-text-encoder",
+            shift=1.0,
+        ),
+    )
+    if not hasattr(values, "import_"):
+        (job.out / "curves").mkdir()
+        steps = range(25, job.row.num_steps + 1, 25)
+        for name, height in (("loss", 1.0), ("validation_loss", 1.1)):
+            lines = [f"{step}\t{height * (0.2 + 2 * (step / 25) ** -0.7)}" for step in steps]
+            (job.out / f"curves/{name}.tsv").write_text("\n".join([f"step\t{name}", *lines]) + "\n")
+    write_fingerprint_json(job.out, job.fingerprint, relative_files(job.out))
+
+
+def _prompts(job: Job, benchmark: str) -> list[tuple[str, str, str]]:
+    """(prompt_id, task, prompt)."""
+    if benchmark == "geneval_shapes":
+        return [(f"{t * 3 + i:05d}", task, f"a {task} {HOSTILE}") for t, task in enumerate(TASKS) for i in range(3)]
+    return [(f"heldout/{i}", benchmark, f"caption {HOSTILE}") for i in range(NUM_ROWS)]
+
+
+def _num_images(job: Job, benchmark: str) -> int:
+    number: int = job.plan.params.sections["generate"].tables["benchmarks"][benchmark].num_images
+    return number
+
+
+def _generate(job: Job) -> None:
+    benchmark, part = stages.split_benchmark(job.place.part)
+    if part == MANIFEST:
+        shards = [need for need in job.plan.part(job.place).needs if need.stage == "generate"]
+        make_manifest(job, GENERATED, shards, benchmark)
+        return
+    number = job.plan.params.sections["generate"].tables["benchmarks"][benchmark].num_shards
+    prompts = _prompts(job, benchmark)
+    length = len(prompts) // number
+    builder = ShardBuilder(GENERATED)
+    for prompt_id, _, prompt in prompts[int(part) * length : (int(part) + 1) * length]:
+        for index in range(_num_images(job, benchmark)):
+            data = picture(job.place.row, prompt_id, index)
+            builder.add(prompt_id=prompt_id, image_index=index, seed=7, prompt=prompt, image=data)
+    _write(job, builder)
+
+
+def _score(job: Job) -> None:
+    benchmark = job.place.part
+    folder = job.out / benchmark
+    folder.mkdir()
+    shapes = benchmark == "geneval_shapes"
+    share = SHARE_CORRECT[stages.split(job.row.images)[1]]
+    builder = ShardBuilder(VERDICTS)
+    for prompt_id, task, _ in _prompts(job, benchmark):
+        for index in range(_num_images(job, benchmark)):
+            correct = int(prompt_id) % 10 < 10 * share if shapes else None
+            builder.add(
+                prompt_id=prompt_id,
+                image_index=index,
+                task=task,
+                correct=correct,
+                reason="" if correct or not shapes else f"{HOSTILE}: expected at least 1, found 0",
+            )
+    builder.write(folder / "verdicts.parquet", fingerprint=job.fingerprint, row_group_rows=1024)
+    metrics = shapes_metrics(share) if shapes else captions_metrics(job, share)
+    (folder / METRICS_JSON).write_text(json.dumps(metrics))
+    write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, "verdicts.parquet"])
+    assert (folder / FINGERPRINT_JSON).is_file()
+
+
+def shapes_metrics(share: float) -> dict[str, Any]:
+    """Metrics of the six tasks that have this mean."""
+    scores = {task: share + 0.02 * (number - 2.5) for number, task in enumerate(TASKS)}
+    return {
+        "kind": "geneval_shapes",
+        "overall": share,
+        "interval": [share - 0.04, share + 0.04],
+        "tasks": {
+            task: {"score": score, "interval": [score - 0.1, score + 0.1], "num_images": 6}
+            for task, score in scores.items()
+        },
+        "per_image": share,
+        "any_of_prompt": share + 0.1,
+        "num_prompts": 18,
+        "num_images": 36,
+    }
+
+
+def captions_metrics(job: Job, share: float) -> dict[str, Any]:
+    """Metrics of a benchmark of captions."""
+    features = {"name": job.row.features, "demo": True, "dim": 128}
+    distances = {
+        f"kid_{job.row.features}": {"value": 0.1 * share, "std": 0.01},
+        f"fid_{job.row.features}": {"refused": f"12 images for 128 dimensions {HOSTILE}"},
+    }
+    return {"kind": "captions", "num_generated": 12, "num_real": 12, "features": features, "distances": distances}
+
+
+_MAKERS: dict[str, Callable[[Job], None]] = {
+    "download": _download,
+    "augment": _augment,
+    "recaption": _recaption,
+    "encode_images": _encode(LATENTS, "images"),
+    "encode_text": _encode(TEXT, "captions"),
+    "train": _model,
+    "finetune": _model,
+    "generate": _generate,
+    "score": _score,
+}
+assert MODEL == "model"

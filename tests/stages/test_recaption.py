@@ -1,0 +1,77 @@
+"""Recaption: captions belong to their pictures, and say how they ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline.contract.schema import CAPTIONS, IMAGES, Column
+from pipeline.contract.shards import Shard
+from pipeline.making.batches import resumable_batches
+
+if TYPE_CHECKING:
+    from whole_run import WholeRuns
+
+
+def test_label_captions_name_the_class_of_their_row(whole: WholeRuns) -> None:
+    for shard in range(2):
+        images = Shard(whole.result("download/imagenet", str(shard)), IMAGES)
+        captions = Shard(whole.result("recaption/imagenet-label", str(shard)), CAPTIONS)
+        rows = zip(images.rows([Column.KEY, Column.CLASS_NAME]), captions.rows(CAPTIONS.schema.names), strict=True)
+        for image, caption in rows:
+            assert caption["key"] == image["key"]
+            assert caption["caption"] == f"an image of a {image['class_name']}"
+            assert caption["finish_reason"] == "template"
+
+
+def test_generated_captions_count_their_tokens_and_differ_between_pictures(whole: WholeRuns) -> None:
+    rows = Shard(whole.result("recaption/imagenet-vlm", "0"), CAPTIONS).rows(CAPTIONS.schema.names)
+    written = [row for row in rows if row["caption"] is not None]
+    assert len(written) >= 10
+    assert {row["instruction"] for row in written} <= {"full", "brief", "name"}
+    assert all(1 <= row["num_generated_tokens"] <= 6 for row in written)
+    assert all((row["finish_reason"] == "length") == (row["num_generated_tokens"] == 6) for row in written)
+    assert len({row["caption"] for row in written}) > 1
+
+
+def test_rows_without_a_picture_have_no_caption(whole: WholeRuns) -> None:
+    images = Shard(whole.result("augment/cutmix", "0"), IMAGES).whole_rows()
+    captions = Shard(whole.result("recaption/cutmix-vlm", "0"), CAPTIONS)
+    pairs = zip(images, captions.whole_rows(), strict=True)
+    assert all(has_picture or not has_caption for has_picture, has_caption in pairs)
+    assert captions.num_null_upstream == images.count(False)
+
+
+def test_finished_batches_are_not_made_again(tmp_path: Path) -> None:
+    made: list[tuple[int, int]] = []
+
+    def make(start: int, stop: int) -> list[int]:
+        if start == 4 and len(made) < 3:
+            made.append((start, stop))
+            raise KeyboardInterrupt
+        made.append((start, stop))
+        return list(range(start, stop))
+
+    with pytest.raises(KeyboardInterrupt):
+        resumable_batches(tmp_path, 7, 2, make, lambda number: None)
+    told: list[int] = []
+    assert resumable_batches(tmp_path, 7, 2, make, told.append) == list(range(7))
+    assert made == [(0, 2), (2, 4), (4, 6), (4, 6), (6, 7)]
+    assert told == [2, 2, 2, 1]
+
+
+def test_batches_of_another_size_or_half_written_are_not_taken(tmp_path: Path) -> None:
+    assert resumable_batches(tmp_path, 4, 4, lambda a, b: list(range(a, b)), lambda n: None) == [0, 1, 2, 3]
+    made: list[int] = []
+
+    def make(start: int, stop: int) -> list[str]:
+        made.append(start)
+        return ["new"] * (stop - start)
+
+    assert resumable_batches(tmp_path, 4, 2, make, lambda n: None) == ["new"] * 4
+    assert made == [0, 2]
+    with pytest.raises(AssertionError, match="1 results for 2 items"):
+        resumable_batches(tmp_path, 2, 2, lambda a, b: [json.loads("1")], lambda n: None)

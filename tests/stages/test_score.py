@@ -1,0 +1,46 @@
+"""Score: verdicts agree with what the pictures show, and say why."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline.contract.schema import VERDICTS
+from pipeline.contract.shards import Shard
+
+if TYPE_CHECKING:
+    from whole_run import WholeRuns
+
+
+def test_pictures_that_show_what_was_asked_are_right_and_wrong_colours_are_not(whole: WholeRuns) -> None:
+    path = whole.result("score/elsewhere", "geneval_shapes", "geneval_shapes/verdicts.parquet")
+    rows = Shard(path, VERDICTS).rows(VERDICTS.schema.names)
+    assert len(rows) == 6 * 2 * 2
+    for row in rows:
+        wrong_on_purpose = row["task"] == "colors" and row["image_index"] == 1
+        assert row["correct"] == (not wrong_on_purpose), row
+        assert bool(row["reason"]) == wrong_on_purpose
+        assert json.loads(row["detail"])
+
+
+def test_the_overall_score_is_the_mean_of_the_six_tasks(whole: WholeRuns) -> None:
+    for row in ("ta_ia", "elsewhere"):
+        path = whole.result(f"score/{row}", "geneval_shapes", "geneval_shapes/metrics.json")
+        metrics = json.loads(path.read_text())
+        scores = [task["score"] for task in metrics["tasks"].values()]
+        assert len(scores) == 6
+        assert metrics["overall"] == pytest.approx(sum(scores) / 6)
+        low, high = metrics["interval"]
+        assert low <= metrics["overall"] <= high
+
+
+def test_distances_carry_their_features_and_too_few_pictures_are_said(whole: WholeRuns) -> None:
+    path = whole.result("score/ta_ia", "heldout_captions", "heldout_captions/metrics.json")
+    metrics = json.loads(path.read_text())
+    assert metrics["features"] == {"name": "demo_vision", "demo": True, "dim": 32}
+    assert metrics["num_real"] == 8
+    assert set(metrics["distances"]) == {"kid_demo_vision", "fid_demo_vision"}
+    assert metrics["distances"]["kid_demo_vision"]["value"] > 0  # untrained: far from real pictures
+    assert "8 images for 32 feature dimensions" in metrics["distances"]["fid_demo_vision"]["refused"]
