@@ -47,7 +47,7 @@ def make_shard(job: Job) -> None:
     progress.close()
     captions = dict(zip(whole, found, strict=True))
     builder = ShardBuilder(CAPTIONS)
-    name = getattr(entry, "model", "label")
+    name = entry.model if hasattr(entry, "model") else "label"
     for number, key in enumerate(keys):
         values = captions.get(number)
         if values is None:

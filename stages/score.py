@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from typing import Any
 
 from pipeline import stages
@@ -101,10 +102,7 @@ def score_shapes(job: Job, benchmark: str) -> dict[str, Any]:
 
 def shapes_metrics(scores: Any, judged: list[Any], metadata: dict[str, Any]) -> dict[str, Any]:
     """The metrics file of ``geneval_shapes``."""
-    counts: dict[str, int] = {}
-    for image in judged:
-        task = metadata[image.prompt_id]["tag"]
-        counts[task] = counts.get(task, 0) + 1
+    counts = Counter(metadata[image.prompt_id]["tag"] for image in judged)
     return {
         "kind": "geneval_shapes",
         "overall": scores.overall,

@@ -23,6 +23,8 @@ from pipeline.work.plan import Plan
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO = PROJECT / "params" / "demo.yaml"
 MODELS = ("vlm", "autoencoder", "text_encoder")
+# All of ``small`` but its page.
+MADE = (("download", "heldout"), ("download", "imagenet"), ("augment", "cutmix"), ("recaption", "imagenet-label"))
 
 
 def demo() -> dict[str, Any]:

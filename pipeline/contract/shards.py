@@ -110,7 +110,7 @@ class Shard:
         except (OSError, pa.ArrowInvalid) as error:
             raise Refusal(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
         stored = self._file.schema_arrow.metadata or {}
-        self.metadata = {k.decode(): v.decode() for k, v in stored.items()}
+        self.metadata: dict[str, str] = {k.decode(): v.decode() for k, v in stored.items()}
         version, name = self.metadata.get(Meta.SCHEMA), self.metadata.get(Meta.TABLE)
         if version != str(SCHEMA_VERSION):
             raise Refusal(f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; make the shard anew")

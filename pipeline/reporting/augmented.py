@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from pipeline.contract.schema import Augmentation, Column
@@ -57,55 +58,55 @@ class AugmentedDataset:
 
 def augmented_datasets(job: Job, real: RealPictures) -> list[AugmentedDataset]:
     """All derived datasets of the run."""
-    return [_dataset(job, row, real) for row in job.plan.params.rows("augment")]
+    return [_Derived(job, row, real).dataset() for row in job.plan.params.rows("augment")]
 
 
-def _dataset(job: Job, row: str, real: RealPictures) -> AugmentedDataset:
-    values = job.plan.params.row("augment", row)
-    place = Place("augment", row, "0")
-    shard = real.shard(place)
-    augmentations = [r[Column.AUGMENTATION] for r in shard.rows([Column.AUGMENTATION])]
-    whole = [number for number, augmentation in enumerate(augmentations) if augmentation is not None]
-    kinds = {number: augmentations[number][Augmentation.KIND] for number in whole}
-    chosen = in_turn(sorted(((str(n), kinds[n]) for n in whole), key=lambda item: item[1]), job.row.num_captions)
-    rows = caption_rows_of(job, place.reference)
-    captions = [CaptionShards(job, name) for name in rows]
-    parents = [need for need in job.plan.part(place).needs if need.reference == values.images]
-    labels = [label for need in parents for label in real.shard(need).read([Column.LABEL]).column(0).to_pylist()]
-    return AugmentedDataset(
-        name=row,
-        is_cutmix=hasattr(values, "weights"),
-        without_labels=all(label is None for label in labels),
-        sets=tuple(count_captions(job, name) for name in rows),
-        num_kinds={kind: list(kinds.values()).count(kind) for kind in sorted(set(kinds.values()))},
-        pictures=tuple(
-            _augmented(augmentations[number], number, values.side_px, place, parents, captions, real)
-            for number in map(int, chosen)
-        ),
-    )
+class _Derived:
+    """The first shard of a derived dataset, with the shards that it was made from."""
 
+    def __init__(self, job: Job, row: str, real: RealPictures) -> None:
+        self.job = job
+        self.real = real
+        self.values = job.plan.params.row("augment", row)
+        self.place = Place("augment", row, "0")
+        self.shard = real.shard(self.place)
+        self.augmentations = [values[Column.AUGMENTATION] for values in self.shard.rows([Column.AUGMENTATION])]
+        self.parents = [need for need in job.plan.part(self.place).needs if need.reference == self.values.images]
+        self.caption_rows = caption_rows_of(job, self.place.reference)
+        self.captions = [CaptionShards(job, name) for name in self.caption_rows]
 
-def _augmented(
-    augmentation: dict[str, object],
-    number: int,
-    side_px: int,
-    place: Place,
-    parents: list[Place],
-    captions: list[CaptionShards],
-    real: RealPictures,
-) -> Augmented:
-    box = augmentation[Augmentation.BOX]
-    keys = augmentation[Augmentation.PARENTS]
-    assert isinstance(box, list) and isinstance(keys, list)
-    left, top, right, bottom = (100 * value / side_px for value in box)
-    return Augmented(
-        kind=str(augmentation[Augmentation.KIND]),
-        picture=real.in_row(real.shard(place), number, None),
-        parents=tuple(_parent(key, parents, side_px, real) for key in keys),
-        box=(left, top, right - left, bottom - top),
-        said=tuple(one.said(0, number) for one in captions),
-    )
+    def dataset(self) -> AugmentedDataset:
+        """What the page shows of it."""
+        kinds = {
+            number: str(augmentation[Augmentation.KIND])
+            for number, augmentation in enumerate(self.augmentations)
+            if augmentation is not None
+        }
+        by_kind = sorted(kinds, key=lambda number: (kinds[number], number))
+        chosen = in_turn(((str(number), kinds[number]) for number in by_kind), self.job.row.num_captions)
+        labels = [
+            label for need in self.parents for label in self.real.shard(need).read([Column.LABEL]).column(0).to_pylist()
+        ]
+        return AugmentedDataset(
+            name=self.place.row,
+            is_cutmix=hasattr(self.values, "weights"),
+            without_labels=all(label is None for label in labels),
+            sets=tuple(count_captions(self.job, name) for name in self.caption_rows),
+            num_kinds=dict(sorted(Counter(kinds.values()).items())),
+            pictures=tuple(self._augmented(int(number)) for number in chosen),
+        )
 
+    def _augmented(self, number: int) -> Augmented:
+        augmentation = self.augmentations[number]
+        side_px = self.values.side_px
+        left, top, right, bottom = (100 * value / side_px for value in augmentation[Augmentation.BOX])
+        return Augmented(
+            kind=augmentation[Augmentation.KIND],
+            picture=self.real.in_row(self.shard, number, None),
+            parents=tuple(self._parent(key, side_px) for key in augmentation[Augmentation.PARENTS]),
+            box=(left, top, right - left, bottom - top),
+            said=tuple(one.said(0, number) for one in self.captions),
+        )
 
-def _parent(key: str, places: list[Place], side_px: int, real: RealPictures) -> Parent:
-    return Parent(key, real.class_name(places, key), real.in_shards(places, key, side_px))
+    def _parent(self, key: str, side_px: int) -> Parent:
+        return Parent(key, self.real.class_name(self.parents, key), self.real.in_shards(self.parents, key, side_px))

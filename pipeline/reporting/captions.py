@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import stages
-from pipeline.contract.schema import CAPTIONS, Column
+from pipeline.contract.schema import CAPTIONS, Column, FinishReason
 from pipeline.contract.shards import Shard
 from pipeline.reporting.real import RealPictures
 from pipeline.stages import MANIFEST
@@ -21,7 +21,7 @@ class CaptionSet:
 
     Attributes:
         finish_reasons: why captions ended, to the number of captions.
-        instructions: what the captioner was told, to the number of captions.
+        instructions: what the captioner was told (its template, where it has one), to the number of captions.
         median_tokens: generated tokens of the median caption; None where none were generated.
         longest_tokens: of the longest one.
     """
@@ -41,7 +41,12 @@ class CaptionSet:
 
 @dataclass(frozen=True)
 class Said:
-    """What one caption set says of one picture; ``rejected``: why it says nothing."""
+    """What one caption set says of one picture.
+
+    Attributes:
+        instruction: what the captioner was told; None for a template, which is the same for all.
+        rejected: why there is no caption; empty where there is one, or where the picture itself was rejected.
+    """
 
     name: str
     caption: str | None
@@ -85,9 +90,15 @@ class CaptionShards:
     def _read(self, number: int) -> list[Said]:
         shard = Shard(self._job.input(stages.at(f"recaption/{self.name}", number)), CAPTIONS)
         reasons = {reject.key: f"{reject.reason}: {reject.detail}" for reject in shard.rejects}
+        columns = [Column.KEY, Column.CAPTION, Column.INSTRUCTION, Column.FINISH_REASON]
         return [
-            Said(self.name, row[Column.CAPTION], row[Column.INSTRUCTION], reasons.get(row[Column.KEY], ""))
-            for row in shard.rows([Column.KEY, Column.CAPTION, Column.INSTRUCTION])
+            Said(
+                self.name,
+                row[Column.CAPTION],
+                row[Column.INSTRUCTION] if row[Column.FINISH_REASON] != FinishReason.TEMPLATE else None,
+                reasons.get(row[Column.KEY], ""),
+            )
+            for row in shard.rows(columns)
         ]
 
 

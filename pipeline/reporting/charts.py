@@ -47,7 +47,7 @@ class Chart:
 
 
 def charts(curves: list[Curve]) -> list[Chart]:
-    """One chart per stage and name of curve, in that order; curves without two points that can be drawn are left out."""
+    """One chart per stage and name of curve; a curve without two points that can be drawn is left out."""
     groups: dict[tuple[str, str], list[Curve]] = {}
     for curve in map(finite, curves):
         if len(curve.points) > 1:

@@ -94,6 +94,7 @@ def report_html(content: Content) -> str:
         shapes=shapes,
         distances=distances,
         findings={name: findings(name, scores) for name, scores in shapes.items()},
+        refusals={name: refusals(name, scores) for name, scores in distances.items()},
         colors=colors(content),
         tasks=TASKS,
         task_meanings=TASK_MEANINGS,
@@ -183,6 +184,16 @@ def _seeds(benchmark: str, scores: list[Scored]) -> list[str]:
     if not said and any(scored.lineage.models for scored in scores):
         said.append("Each arm was trained with one seed: what another training would give is outside the intervals.")
     return said
+
+
+def refusals(benchmark: str, scores: list[Scored]) -> list[tuple[tuple[str, str], list[str]]]:
+    """((distance, reason), models) of the distances that were refused, each reason once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for scored in scores:
+        for name, value in sorted(scored.benchmarks[benchmark]["distances"].items()):
+            if "refused" in value:
+                found.setdefault((name, value["refused"]), []).append(scored.name)
+    return list(found.items())
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Published figures that stand beside a run's scores as context. They are of another benchmark, and the page says so."""
+"""Published figures that stand beside a run's scores as context. They are of another benchmark: the page says so."""
 
 from __future__ import annotations
 

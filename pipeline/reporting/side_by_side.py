@@ -150,7 +150,7 @@ def in_turn(items: Iterable[tuple[str, str]], number: int) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name, group in items:
         groups.setdefault(group, []).append(name)
-    taken = {group: 0 for group in groups}
+    taken = dict.fromkeys(groups, 0)
     while sum(taken.values()) < number:
         before = sum(taken.values())
         for group, names in groups.items():

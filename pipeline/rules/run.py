@@ -24,6 +24,7 @@ from pipeline.work.reconcile import reconcile
 from pipeline.work.runlock import TOKEN_VARIABLE, RunLock
 
 _Value = TypeVar("_Value")
+FROZEN_VARIABLE = "T2I_RUN_PARAMS"
 NO_CONFIG = "--config is not taken: change params.yaml, or write a preset and name it with --configfile"
 
 
@@ -58,6 +59,8 @@ class SnakemakeRun:
         if len(config_files) > 1:
             raise Refusal(f"one --configfile is taken, got {', '.join(map(str, config_files))}")
         self.source = Path(os.path.relpath(config_files[0])) if config_files else Path(paths.PARAMS_YAML)
+        if not is_main and FROZEN_VARIABLE in os.environ:
+            self.source = Path(os.environ[FROZEN_VARIABLE])  # a job elsewhere: edits since the start do not reach it
         self.params = load(self.source, self.project)
         check(self.params)
         self.plan = Plan(self.params, self.project)
@@ -90,6 +93,7 @@ class SnakemakeRun:
         for path in found.set_aside:
             print(f"not made by this pipeline, moved aside: {path}", file=sys.stderr)
         os.environ[TOKEN_VARIABLE] = self._lock.token
+        os.environ[FROZEN_VARIABLE] = str(self.params_path)
 
     def started(self) -> None:
         """Called when jobs are about to run; refuses if somebody else is at work here."""

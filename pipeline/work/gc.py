@@ -40,6 +40,7 @@ from pipeline.work.store import PARTIAL_SUFFIX, relative_files
 LOCK_FILE = "lock"
 _TEMPORARY = re.compile(r"\.(?:taken|removed)\.(\d+)$")
 NAME_DIGITS = 12
+HOW_TO_UNSHOW = "run snakemake for it first, or remove its folders in data/ and reports/"
 SECONDS_OF = (("d", 86400), ("h", 3600), ("min", 60))
 
 
@@ -272,18 +273,15 @@ def render(root: Path, surplus: list[Surplus]) -> str:
     for item in surplus:
         notes = ["at work now"] if item.is_locked else []
         notes += ["removed only by name (--models)"] if item.kind.is_model else []
-        notes += ["also shown or linked elsewhere"] if item.num_bytes_freed < item.num_bytes else []
+        notes += ["shown by a run"] if item.num_bytes_freed < item.num_bytes else []
         size, age = format_bytes(item.num_bytes), format_age(item.age_seconds)
         cells.append((item.name[:NAME_DIGITS], item.kind.what, item.kind.row, size, age, "; ".join(notes)))
     lines = aligned(cells, right=(3, 4))
     total, freed = (sum(getattr(item, key) for item in surplus) for key in ("num_bytes", "num_bytes_freed"))
-    return "\n".join(
-        [
-            f"{root}: no parameter file wants these",
-            *lines,
-            f"{len(surplus)} in all, {format_bytes(total)}; {format_bytes(freed)} is held by nothing else",
-        ]
-    )
+    lines += [f"{len(surplus)} in all, {format_bytes(total)}"]
+    if freed < total:
+        lines[-1] += f"; {format_bytes(total - freed)} of it is freed only when no run shows it: {HOW_TO_UNSHOW}"
+    return "\n".join([f"{root}: no parameter file wants these", *lines])
 
 
 def format_age(seconds: float) -> str:

@@ -104,7 +104,9 @@ def _settle_folder(plan: Plan, folder: Path, names: set[str], done: Reconciled, 
         _take_in(plan, folder, wrong, done, act)
         if act:
             removed, moved = remove_from_view(plan, folder, wrong)
-            done.num_removed += len(removed - {name for part in to_show if _is_right(plan, part) for name in part.files})
+            done.num_removed += len(
+                removed - {name for part in to_show if _is_right(plan, part) for name in part.files}
+            )
             done.set_aside += moved
     for part in to_show:
         fingerprint = plan.fingerprints.of(part.place)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Refusal
+from pipeline.work.store import NO_LOCKS
 
 TOKEN_VARIABLE = "T2I_RUN_TOKEN"
 ENGINE, COMMAND = "snakemake", "stage command"
@@ -38,6 +39,7 @@ class RunLock:
         self._path = path
         self._dvc = dvc_folder
         self._handles: list[int] = []
+        self._knows_locks = True
         self.token = ""
 
     def take_for_engine(self) -> None:
@@ -83,7 +85,8 @@ class RunLock:
         handle = self._try_lock(self._path, fcntl.LOCK_SH)  # shared: two orphans that look do not see each other
         if handle is not None:
             os.close(handle)
-            return False
+            if self._knows_locks:
+                return False
         return bool(self._owner()["token"] == token)
 
     def _own(self, handle: int, kind: str) -> None:
@@ -136,15 +139,20 @@ class RunLock:
         while self._handles:
             os.close(self._handles.pop())
 
-    @staticmethod
-    def _try_lock(path: Path, kind: int = fcntl.LOCK_EX) -> int | None:
+    def _try_lock(self, path: Path, kind: int = fcntl.LOCK_EX) -> int | None:
+        """The locked handle; None while another process has it. Where the file system knows no locks, go on."""
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(handle)
             return None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                os.close(handle)
+                raise
+            self._knows_locks = False
         return handle
 
 

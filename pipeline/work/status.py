@@ -31,7 +31,7 @@ from pipeline.work.store import relative_files
 
 FAILURE_SUFFIX = ".failed.json"
 NOT_IN_PARAMETERS = "not in the parameters"
-MEGABYTE, GIGABYTE = 1e6, 1e9
+BYTES_OF = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 
 
@@ -223,8 +223,11 @@ def _store_line(plan: Plan) -> str:
 
 
 def format_bytes(number: float) -> str:
-    """Bytes as MB or GB."""
-    return f"{number / GIGABYTE:.1f} GB" if number >= GIGABYTE else f"{number / MEGABYTE:.1f} MB"
+    """A size in its largest unit."""
+    for unit, size in BYTES_OF:
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number:.0f} B"
 
 
 def wants_color(stream: TextIO) -> bool:

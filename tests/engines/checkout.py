@@ -55,13 +55,14 @@ class Running:
         except ProcessLookupError:
             return
 
-    def below(self, words: str = "stages.") -> list[int]:
-        """Python processes of this group that run a stage command (not the shells around them)."""
-        return [pid for pid, command in processes_of_group(self.process.pid) if is_stage_command(command, words)]
+    def stage_commands(self) -> list[int]:
+        """Processes of this group that run a stage command (not the shells around them)."""
+        return [pid for pid, command in processes_of_group(self.process.pid) if is_stage_command(command)]
 
 
-def is_stage_command(command: list[str], words: str = "stages.") -> bool:
-    return "-m" in command[:3] and any(part.startswith(words) for part in command)
+def is_stage_command(command: list[str]) -> bool:
+    """``python -m stages.<stage> ...``"""
+    return command[1:2] == ["-m"] and "".join(command[2:3]).startswith("stages.")
 
 
 def processes_of_group(group: int) -> list[tuple[int, list[str]]]:

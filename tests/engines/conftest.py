@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from checkout import Checkout
-
-NUM_UNITS = 21
+from expect import NUM_UNITS
 
 
 @pytest.fixture(scope="session")

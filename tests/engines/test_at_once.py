@@ -5,37 +5,16 @@ from __future__ import annotations
 import time
 
 import pytest
-from checkout import Checkout, Ended, Running
-from conftest import NUM_UNITS
-from test_turns import NUM_UNITS_OF_CAPTIONS, TEMPLATE, assert_all_there
+from checkout import Checkout
+from expect import NUM_UNITS, NUM_UNITS_OF_CAPTIONS, TEMPLATE, assert_all_there, assert_refused, until
 
 pytestmark = pytest.mark.slow
 
-POLL_SECONDS = 0.02
-WAIT_SECONDS = 60.0
 
-
-def until(running: Running, happened: str | None = None) -> None:
-    """Wait until a stage command runs below, or until a text was printed."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while running.process.poll() is None and time.monotonic() < deadline:
-        if happened in running.output.read_text() if happened else running.below():
-            return
-        time.sleep(POLL_SECONDS)
-    raise AssertionError(f"never happened: {running.output.read_text()}")
-
-
-def assert_refused(ended: Ended, words: str) -> None:
-    """One line of reason, no traceback, a status that says so."""
-    assert ended.status != 0
-    assert "Traceback" not in ended.text
-    assert len(ended.lines_with(words)) == 1, ended.text
-
-
-@pytest.mark.parametrize(("first", "offset_seconds"), [("snakemake", 0.0), ("dvc", 0.3), ("snakemake", 1.0), ("dvc", 1.5)])
-def test_both_engines_at_once(
-    done: Checkout, right_bytes: dict[str, str], first: str, offset_seconds: float
-) -> None:
+@pytest.mark.parametrize(
+    ("first", "offset_seconds"), [("snakemake", 0.0), ("dvc", 0.3), ("snakemake", 1.0), ("dvc", 1.5)]
+)
+def test_both_engines_at_once(done: Checkout, right_bytes: dict[str, str], first: str, offset_seconds: float) -> None:
     old = done.set(TEMPLATE, f"{offset_seconds} {{class_name}}")
     starts = {"snakemake": done.start_snakemake, "dvc": done.start_dvc}
     second = "dvc" if first == "snakemake" else "snakemake"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from checkout import Checkout
+from expect import NOTHING
 from PIL import Image
-from test_turns import NOTHING
 
 pytestmark = pytest.mark.slow
 
@@ -69,11 +69,13 @@ def test_a_failed_job_leaves_nothing_stale(folder_of_pictures: Checkout, engine:
         assert "Traceback" not in ended.text
         assert len(ended.lines_with("rows rejected (")) == 1, ended.text
         assert len(checkout.failures()) == 1
-        made = checkout.num_made
-        assert made in (NUM_UNITS + 1, NUM_UNITS + 2), "the new index and perhaps the whole shard, never twice"
+        assert NUM_UNITS < checkout.num_made < 2 * NUM_UNITS - 2, "the index and what hangs on the whole shard alone"
+        assert max(checkout.times_made().values()) <= 2, "once for each revision"
     if engine == "snakemake":  # DVC keeps what its failed step and later steps showed before
         names = {path.relative_to(checkout.folder).as_posix() for path in shown_files(checkout)}
-        assert names <= {f"data/light/download/main/{n}" for n in ("index.json", "index.parquet", "00000.parquet", "00001.parquet")}
+        assert names <= {
+            f"data/light/download/main/{n}" for n in ("index.json", "index.parquet", "00000.parquet", "00001.parquet")
+        }
     mend_the_picture(checkout)
     ended = type_it()
     assert ended.status == 0, ended.text

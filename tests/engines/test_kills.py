@@ -7,14 +7,12 @@ import time
 
 import pytest
 from checkout import Checkout, Ended, Running
-from conftest import NUM_UNITS
-from test_turns import assert_all_there
+from expect import NUM_UNITS, POLL_SECONDS, assert_all_there
 
 pytestmark = pytest.mark.slow
 
 NUM_KILLS = 24
 SEED = 2502
-POLL_SECONDS = 0.02
 REFUSALS = ("wait for it to end", "Unable to acquire lock")
 VICTIMS = ("snakemake", "job of snakemake", "dvc", "command of dvc")
 
@@ -23,7 +21,7 @@ def killed(checkout: Checkout, running: Running, of_engine: bool, delay: float, 
     """Kill the engine, or a stage command below it, after a delay; False where the run ended before."""
     deadline = time.monotonic() + delay
     while running.process.poll() is None:
-        jobs = [] if of_engine else running.below()
+        jobs = [] if of_engine else running.stage_commands()
         if time.monotonic() >= deadline and (of_engine or jobs):
             running.kill(None if of_engine else rng.choice(jobs))
             return True
@@ -55,7 +53,7 @@ def test_killed_at_any_moment(
     while num_kills < NUM_KILLS:
         victim = victims[num_kills]
         running = fresh.start_dvc() if victim.endswith("dvc") else fresh.start_snakemake()
-        if killed(fresh, running, victim in ("snakemake", "dvc"), rng.uniform(0.0, 0.8) * reference_seconds, rng):
+        if killed(fresh, running, victim in ("snakemake", "dvc"), rng.uniform(0.0, 0.6) * reference_seconds, rng):
             ended = running.ended()
             assert ended.status != 0
             num_kills += 1

@@ -10,26 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from checkout import Checkout
-from conftest import NUM_UNITS
+from expect import NUM_UNITS, NUM_UNITS_OF_CAPTIONS, OTHER_TEMPLATE, TEMPLATE, assert_all_there, assert_nothing_to_do
 
 pytestmark = pytest.mark.slow
-
-NOTHING = "Nothing to be done"
-UP_TO_DATE = "up to date"
-OTHER_TEMPLATE = "a drawing of a {class_name}"
-TEMPLATE = "recaption.captioners.label.template"
-NUM_UNITS_OF_CAPTIONS = 5  # three shards, the manifest, the page
-
-
-def assert_all_there(checkout: Checkout, right_bytes: dict[str, str], num_made: int) -> None:
-    """Both engines find everything made, and neither changes anything."""
-    for engine in (checkout.dvc, checkout.snakemake):
-        ended = engine()
-        assert ended.status == 0, ended.text
-        assert checkout.results() == right_bytes
-    assert NOTHING in ended.text
-    assert checkout.num_made == num_made, checkout.times_made()
-    assert UP_TO_DATE in checkout.dvc("status").text
 
 
 def test_dvc_gives_the_bytes_of_snakemake_and_each_finds_all(fresh: Checkout, right_bytes: dict[str, str]) -> None:
@@ -62,11 +45,11 @@ def test_a_parameter_changed_under_the_other_engine_and_back(done: Checkout, rig
 
     done.set(TEMPLATE, old)
     ended = done.snakemake()
-    assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+    assert_nothing_to_do(ended)
     assert done.results() == right_bytes
     done.set(TEMPLATE, OTHER_TEMPLATE)
     ended = done.snakemake()
-    assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+    assert_nothing_to_do(ended)
     assert done.results() == others
     done.set(TEMPLATE, old)
     ended = done.dvc("repro")
@@ -78,7 +61,7 @@ def test_execution_values_void_nothing(done: Checkout, right_bytes: dict[str, st
     done.set("execution.inference_batch_size", 3)
     done.set("execution.checkpoint_every", 7)
     ended = done.snakemake()
-    assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+    assert_nothing_to_do(ended)
     assert done.dvc("repro").status == 0
     assert (done.num_made, done.results()) == (NUM_UNITS, right_bytes)
 
@@ -125,7 +108,7 @@ def test_a_clone_that_pulled_makes_nothing_and_one_new_row_only_itself(
     copy = clone(done, tmp_path / "clone")
     if first == "snakemake":
         ended = copy.snakemake()
-        assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+        assert_nothing_to_do(ended)
         ended = copy.dvc("repro")
         assert ended.status == 0, ended.text
         assert "Running stage" not in ended.text
@@ -136,7 +119,7 @@ def test_a_clone_that_pulled_makes_nothing_and_one_new_row_only_itself(
     assert ended.status == 0, ended.text
     assert copy.num_made == NEW_ROW_UNITS, copy.times_made()
     ended = copy.snakemake()
-    assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+    assert_nothing_to_do(ended)
     shown = copy.results()
     assert {name: shown[name] for name in right_bytes if "/augment/" in name or "/download/" in name} == {
         name: value for name, value in right_bytes.items() if "/augment/" in name or "/download/" in name

@@ -31,7 +31,7 @@ from pipeline.stages import FINGERPRINT_JSON, INDEX, MANIFEST, METRICS_JSON, MOD
 from pipeline.work.carried import write_fingerprint_json
 from pipeline.work.job import Job, Voice
 from pipeline.work.plan import Plan
-from pipeline.work.store import relative_files
+from pipeline.work.store import Partial, relative_files
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOSTILE = '<script>alert("x")</script>'
@@ -102,6 +102,14 @@ class MadeUpRun:
                 plan.store.commit(fingerprint, partial, SECONDS)
             plan.fingerprints.index_made_anywhere()
         return plan.store.entry(fingerprint)
+
+
+def job_of(plan: Plan, place: Place) -> Job:
+    """A job that reads the store and writes nothing."""
+    fingerprint = plan.fingerprints.of(place)
+    assert fingerprint is not None
+    nowhere = Partial(work=plan.store.root / "nowhere", out=plan.store.root / "nowhere/out")
+    return Job(plan, place, plan.params.row(*place[:2]), fingerprint, nowhere, Voice(io.StringIO(), io.StringIO()))
 
 
 def picture(*coordinates: object, side_px: int = SIDE_PX) -> bytes:
@@ -213,7 +221,7 @@ def _recaption(job: Job) -> None:
                 if by_model
                 else f"an image of {HOSTILE}",
                 captioner=job.row.captioner,
-                instruction="full" if by_model else None,
+                instruction="full" if by_model else "an image of a {class_name}",
                 finish_reason=("length" if row == 0 else "stop") if by_model else "template",
                 num_generated_tokens=10 + row if by_model else 0,
                 scores=[],
@@ -229,7 +237,7 @@ def _encode(table: Table, field: str) -> Callable[[Job], None]:
         keys = [""] if job.place.part == UNCONDITIONAL else _keys(job, getattr(job.row, field), job.place.part)
         builder = ShardBuilder(table, extra={Meta.DTYPE: "float16"})
         for key in keys:
-            builder.add(key=key, **{name: b"\0" for name in table.payload[:1]})
+            builder.add(key=key, **dict.fromkeys(table.payload[:1], b"\x00"))
         _write(job, builder)
 
     return make

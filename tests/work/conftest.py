@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 import sandbox
 
-MADE = (("download", "heldout"), ("download", "imagenet"), ("augment", "cutmix"), ("recaption", "imagenet-label"))
-
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which all but the report of ``sandbox.small`` was made. Not to be changed: see ``made``."""
     folder = sandbox.make(tmp_path_factory.mktemp("small_run"), sandbox.small())
-    for stage, row in MADE:
+    for stage, row in sandbox.MADE:
         done = sandbox.stage(folder, stage, "--row", row)
         assert done.returncode == 0, done.stderr
     return folder

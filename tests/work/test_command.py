@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import sandbox
-from conftest import MADE
 
 from pipeline import stages
 from pipeline.stages import Place
@@ -265,7 +264,7 @@ def test_pulled_results_are_found_without_making_them(made: Path) -> None:
     """A stage command on a fresh clone after ``dvc pull``: the store is empty, the folders are not."""
     before = sandbox.contents(made / "data" / "small")
     subprocess.run(["rm", "-rf", "data/store", ".work", "logs"], cwd=made, check=True)
-    for stage, row in MADE:
+    for stage, row in sandbox.MADE:
         done = sandbox.stage(made, stage, "--row", row)
         assert done.returncode == 0, done.stderr
     assert not (made / "logs").exists()
@@ -308,7 +307,7 @@ print(status, sorted(set({heavy!r}) & set(sys.modules)))
 """
 
 
-@pytest.mark.parametrize(("stage", "row"), MADE)
+@pytest.mark.parametrize(("stage", "row"), sandbox.MADE)
 def test_a_result_is_found_without_importing_anything_heavy(made: Path, stage: str, row: str) -> None:
     done = python(made, FINDING.format(stage=stage, row=row, heavy=HEAVY))
     assert (done.stdout, done.stderr) == ("0 []\n", "")

@@ -1,0 +1,64 @@
+"""Rows and rejects on the page; what the jobs took."""
+
+from __future__ import annotations
+
+from conftest import REPORT_PLACE, Reported
+from made_up import HOSTILE, NUM_ROWS, SECONDS, job_of
+
+from pipeline.reporting.costs import stage_costs
+from pipeline.reporting.rows import RowCount, count_rows, meaning
+from pipeline.stages import MANIFEST, Place
+from pipeline.work.store import JOB_JSON
+
+
+def _rows(report: Reported) -> dict[str, RowCount]:
+    return {f"{row.stage}/{row.row}": row for row in count_rows(job_of(report.run.plan, REPORT_PLACE))}
+
+
+def test_rows_are_conserved_and_counted(report: Reported) -> None:
+    rows = _rows(report)
+    assert all(row.num_whole + row.num_rejected + row.num_null_upstream == row.num_rows for row in rows.values())
+    pictures, mixes, captions = rows["download/imagenet"], rows["augment/cutmix"], rows["recaption/imagenet-vlm"]
+    assert (pictures.num_rows, pictures.num_whole, pictures.rejected) == (NUM_ROWS, NUM_ROWS - 1, {"truncated": 1})
+    assert (mixes.num_whole, mixes.num_null_upstream, mixes.rejected) == (NUM_ROWS - 1, 1, {})
+    assert (captions.num_whole, captions.num_null_upstream, captions.rejected) == (NUM_ROWS - 3, 1, {"loop": 2})
+    assert pictures.num_shards == 2
+
+
+def test_pictures_of_the_benchmarks_are_counted_per_benchmark(report: Reported) -> None:
+    rows = _rows(report)
+    assert rows["generate/aio, geneval_shapes"].num_rows == 6 * 3 * 2
+    assert rows["generate/aio, heldout_captions"].num_rows == NUM_ROWS
+    assert "generate/ta_ia+aesthetic, heldout_captions" not in rows
+
+
+def test_examples_name_the_row_and_what_was_seen(report: Reported) -> None:
+    assert _rows(report)["download/imagenet"].examples == {"truncated": [("imagenet/2", f"cut off, {HOSTILE}")]}
+
+
+def test_reasons_of_all_stages_are_explained() -> None:
+    for reason in ("truncated", "held_out", "no_other_class", "empty_caption", "not_finite"):
+        assert len(meaning(reason)) > 10
+    assert meaning("never heard of") == ""
+
+
+def test_seconds_of_the_jobs_are_added_per_stage(report: Reported) -> None:
+    costs = {cost.stage: cost for cost in stage_costs(job_of(report.run.plan, REPORT_PLACE))}
+    assert costs["train"].seconds == 2 * SECONDS
+    assert costs["download"].num_jobs == 3 * 2 + 4  # an index, a manifest each, and four shards in all
+    assert costs["augment"].longest_seconds == SECONDS
+
+
+def test_a_result_that_came_another_way_has_no_time(report: Reported) -> None:
+    plan = report.run.plan
+    fingerprint = plan.fingerprints.of(Place("augment", "cutmix", MANIFEST))
+    assert fingerprint is not None
+    record = plan.store.entry(fingerprint) / JOB_JSON
+    kept = record.read_bytes()
+    record.unlink()
+    try:
+        costs = {cost.stage: cost for cost in stage_costs(job_of(plan, REPORT_PLACE))}
+        assert (costs["augment"].num_jobs, costs["augment"].num_without_record) == (2, 1)
+        assert not record.exists()
+    finally:
+        record.write_bytes(kept)

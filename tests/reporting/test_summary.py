@@ -1,0 +1,51 @@
+"""report.md, and that what is versioned does not differ from run to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import REPORT_PLACE, Reported, reported
+from made_up import NOTHING_TRAINED, parameters
+
+from pipeline.reporting.summary import table
+
+VERSIONED = ("metrics.json", "report.md", "plots/tasks.csv", "plots/curves.csv")
+
+
+def test_a_table_reads_in_a_terminal() -> None:
+    assert table(["name", "n"], [["a|b", "1,200"], ["c", "7"]]) == (
+        "| name |     n |\n| ---- | ----: |\n| a\\|b | 1,200 |\n| c    |     7 |"
+    )
+
+
+def test_the_text_has_scores_rows_and_the_page(report: Reported) -> None:
+    text = report.text("report.md")
+    assert "| ta_ia+aesthetic | ta_ia, finetuned on aesthetic |   0.600 | 0.560 - 0.640 |" in text
+    assert "truncated 1" in text
+    assert text.endswith("The page of the run: `reports/made_up/report.html`\n")
+
+
+def test_nothing_scored_is_said(tmp_path: Path) -> None:
+    text = reported(tmp_path, **NOTHING_TRAINED).text("report.md")
+    assert "No model was scored in this run." in text
+    assert "geneval" not in text
+
+
+@pytest.mark.parametrize("name", VERSIONED)
+def test_another_place_and_other_execution_values_give_the_same_bytes(
+    report: Reported, again: Reported, name: str
+) -> None:
+    assert again.folder != report.folder
+    assert again.text(name) == report.text(name)
+
+
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> Reported:
+    execution = {**parameters()["execution"], "num_threads": 7, "inference_batch_size": 3}
+    return reported(tmp_path_factory.mktemp("elsewhere"), execution=execution)
+
+
+def test_what_does_not_make_a_result_is_not_written(report: Reported, again: Reported) -> None:
+    assert report.run.plan.fingerprints.of(REPORT_PLACE) == again.run.plan.fingerprints.of(REPORT_PLACE)
+    assert "threads of a job</dt><dd>7<" in again.text("report.html"), "but the page tells"
