@@ -10,9 +10,9 @@ import torch
 from diffusers import AutoencoderKL
 
 from pipeline.contract.rng import generator, torch_generator
-from pipeline.demo_models.pictures import Picture, Pool
+from pipeline.demo_models.autoencoder_start import start_carrying
+from pipeline.demo_models.pictures import Picture, Pool, heldout
 from pipeline.demo_models.recipes import (
-    HELDOUT_PAIR_WEIGHTS,
     HELDOUT_SEED,
     NUM_HELDOUT,
     PAIR_WEIGHTS,
@@ -27,10 +27,10 @@ WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 
 
 def build(recipe: AutoencoderRecipe) -> AutoencoderKL:
-    """An untrained autoencoder; weights from the training seed."""
+    """An untrained autoencoder that already carries colours; the rest of its weights from the training seed."""
     torch.manual_seed(TRAIN_SEED)
     depth = len(recipe.widths)
-    return AutoencoderKL(
+    model = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * depth,
@@ -42,6 +42,8 @@ def build(recipe: AutoencoderRecipe) -> AutoencoderKL:
         mid_block_add_attention=False,
         sample_size=SIDE_PX,
     )
+    start_carrying(model)
+    return model
 
 
 def to_tensor(pictures: list[Picture]) -> torch.Tensor:
@@ -50,8 +52,8 @@ def to_tensor(pictures: list[Picture]) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
-def draw_batch(pools: dict[str, Pool], recipe: AutoencoderRecipe, phase: str, step: int) -> torch.Tensor:
-    """The pictures of one step."""
+def draw_batch(pools: dict[str, Pool], recipe: AutoencoderRecipe, phase: str, step: int, side_px: int) -> torch.Tensor:
+    """The pictures of one step, or one window of side_px of them all."""
     draws = generator("demo_models", "autoencoder", TRAIN_SEED, phase, step)
     pictures = []
     for place in range(recipe.batch_singles + recipe.batch_pairs):
@@ -59,7 +61,8 @@ def draw_batch(pools: dict[str, Pool], recipe: AutoencoderRecipe, phase: str, st
         pictures.append(
             pool.draw_single(draws) if place < recipe.batch_singles else pool.draw_pair(draws, PAIR_WEIGHTS)
         )
-    return to_tensor(pictures)
+    left, top = (int(number) for number in draws.integers(0, SIDE_PX - side_px + 1, size=2))
+    return to_tensor(pictures)[:, :, top : top + side_px, left : left + side_px].contiguous()
 
 
 def loss_of(
@@ -91,11 +94,14 @@ def run_phase(
     *,
     phase: str,
     num_steps: int,
+    side_px: int,
     peak_rate: float,
     noise_sd: float,
 ) -> None:
     """One course of the rate from warm-up to its end."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=peak_rate, betas=recipe.adam_betas, weight_decay=recipe.weight_decay
+    )
     model.train()
     for step in range(num_steps):
         share = rate_at(
@@ -103,9 +109,10 @@ def run_phase(
         )
         set_rate(optimizer, peak_rate * share)
         random = torch_generator("demo_models", "autoencoder", TRAIN_SEED, phase, step, "noise")
-        loss, error = loss_of(model, draw_batch(pools, recipe, phase, step), recipe, noise_sd, random)
+        pictures = draw_batch(pools, recipe, phase, step, side_px)
+        loss, error = loss_of(model, pictures, recipe, noise_sd, random)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()
         log.add(phase, step, loss=loss.item(), psnr_db=psnr_db(error.item()), rate=peak_rate * share)
@@ -123,22 +130,11 @@ def reconstruct(model: AutoencoderKL, pictures: torch.Tensor) -> tuple[torch.Ten
     return latents, model.decode(latents).sample.clamp(-1.0, 1.0)
 
 
-def heldout_pictures(num_each: int) -> dict[str, list[Picture]]:
-    """Pictures of a world that no training sees: singles of each style and plain pairs, num_each of each."""
-    pools = {
-        style: Pool(num_scenes=num_each, style=style, side_px=SIDE_PX, seed=HELDOUT_SEED) for style in STYLES
-    }
-    draws = generator("demo_models", "heldout_pairs", HELDOUT_SEED)
-    pictures = {f"{style} singles": [pool.single(i) for i in range(num_each)] for style, pool in pools.items()}
-    pictures["plain pairs"] = [pools["plain"].draw_pair(draws, HELDOUT_PAIR_WEIGHTS) for _ in range(num_each)]
-    return pictures
-
-
 def quality_of(model: AutoencoderKL, num_each: int) -> tuple[dict[str, float], torch.Tensor]:
     """Mean PSNR in dB over held-out pictures by kind, and the latents of all of them."""
     model.eval()
     quality, latents = {}, []
-    for kind, pictures in heldout_pictures(num_each).items():
+    for kind, pictures in heldout(num_each).items():
         clean = to_tensor(pictures)
         found, decoded = reconstruct(model, clean)
         errors = (decoded - clean).square().mean(dim=(1, 2, 3))
@@ -154,19 +150,23 @@ def train(folder: Path, recipe: AutoencoderRecipe) -> None:
         style: Pool(num_scenes=recipe.num_scenes, style=style, side_px=SIDE_PX, seed=TRAIN_SEED) for style in STYLES
     }
     model = build(recipe)
-    run_phase(
-        model, pools, recipe, log, phase="plain", num_steps=recipe.num_steps, peak_rate=recipe.peak_rate, noise_sd=0.0
+    courses = (
+        ("crops", recipe.num_crop_steps, recipe.crop_px, recipe.crop_rate, 0.0),
+        ("whole", recipe.num_steps, SIDE_PX, recipe.whole_rate, 0.0),
+        ("noise", recipe.num_noise_steps, SIDE_PX, recipe.noise_rate, recipe.noise_sd),
     )
-    run_phase(
-        model,
-        pools,
-        recipe,
-        log,
-        phase="noise",
-        num_steps=recipe.num_noise_steps,
-        peak_rate=recipe.noise_peak_rate,
-        noise_sd=recipe.noise_sd,
-    )
+    for phase, num_steps, side_px, peak_rate, noise_sd in courses:
+        run_phase(
+            model,
+            pools,
+            recipe,
+            log,
+            phase=phase,
+            num_steps=num_steps,
+            side_px=side_px,
+            peak_rate=peak_rate,
+            noise_sd=noise_sd,
+        )
     quality, latents = quality_of(model, NUM_HELDOUT)
     scale = 1.0 / float(latents.std())
     model.register_to_config(scaling_factor=round(scale, 5))
@@ -183,8 +183,9 @@ def train(folder: Path, recipe: AutoencoderRecipe) -> None:
     write_card(
         folder,
         title="Autoencoder of the demo",
-        purpose="diffusers `AutoencoderKL`: 64 px pictures of shape world to 8 x 8 x 4 latents and back, standing where "
-        "Stable Diffusion's autoencoder stands at full size. Latents are stored raw; `scaling_factor` is in config.json.",
+        purpose="diffusers `AutoencoderKL`: 64 px pictures of shape world to 8 x 8 x 4 latents and back, standing "
+        "where Stable Diffusion's autoencoder stands at full size. Latents are stored raw; config.json holds "
+        "`scaling_factor`.",
         recipe=facts,
         quality=quality,
         weights=folder / WEIGHTS_FILE,

@@ -12,9 +12,12 @@ import numpy as np
 from PIL import Image
 
 from pipeline.augment.cutmix import Placement, draw_placement, paste
+from pipeline.contract.rng import generator
+from pipeline.demo_models.recipes import HELDOUT_PAIR_WEIGHTS, HELDOUT_SEED, SIDE_PX
 from pipeline.sources.shape_world.render import outline_mask, render
 from pipeline.sources.shape_world.scene import Scene, SceneObject, scene_of
 from pipeline.sources.shape_world.source import scene_id_of
+from pipeline.sources.shape_world.world import STYLES
 
 HALF_COVERED = 127  # of 255
 MIN_VISIBLE_FRACTION = 0.6  # an object is named when at least this much of its area is left to see
@@ -136,3 +139,14 @@ def placed(thing: SceneObject, placement: Placement, side_px: int) -> SceneObjec
         center_y_px=top + thing.center_y_px * scale_y,
         radius_px=thing.radius_px * min(scale_x, scale_y),
     )
+
+
+def heldout(num_each: int) -> dict[str, list[Picture]]:
+    """Pictures of a world that no training sees: singles of each style and plain pairs, num_each of each kind."""
+    pools = {style: Pool(num_scenes=num_each, style=style, side_px=SIDE_PX, seed=HELDOUT_SEED) for style in STYLES}
+    draws = generator("demo_models", "heldout_pairs", HELDOUT_SEED)
+    pictures = {
+        f"{style} singles": [pool.single(number) for number in range(num_each)] for style, pool in pools.items()
+    }
+    pictures["plain pairs"] = [pools["plain"].draw_pair(draws, HELDOUT_PAIR_WEIGHTS) for _ in range(num_each)]
+    return pictures

@@ -21,32 +21,38 @@ class AutoencoderRecipe:
 
     Attributes:
         widths: channels at full, half, quarter and eighth side.
-        num_groups: of the group normalisations.
+        num_groups: of the group normalisations; few, so that colours at one place are seen side by side.
         num_scenes: rendered per style.
-        num_steps, num_noise_steps: plain training, then training with noise on the latents.
+        crop_px: side of the windows of the first course; convolutions learn the same from them for a quarter of the
+            cost.
+        num_crop_steps, num_steps, num_noise_steps: training on windows, on whole pictures, with noise on the latents.
         batch_singles, batch_pairs: pictures per step of either kind.
         aesthetic_share: chance that a picture is of the aesthetic style.
-        peak_rate, noise_peak_rate: of AdamW; cosine down to final_rate_share of it in each phase.
+        crop_rate, whole_rate, noise_rate: peak rates of AdamW; cosine down to final_rate_share in each course.
         kl_weight: of the mean divergence per latent element, beside a mean L1 distance in [-1, 1].
         noise_sd: the largest noise on latents in their own standard deviations; each picture draws up to it.
     """
 
     widths: tuple[int, ...] = (16, 32, 64, 64)
     latent_channels: int = 4
-    num_groups: int = 8
+    num_groups: int = 4
     num_scenes: int = 4000
-    num_steps: int = 2600  # 18 minutes
-    num_noise_steps: int = 1100  # 8 minutes
+    crop_px: int = 32
+    num_crop_steps: int = 2000  # 4 minutes
+    num_steps: int = 1200  # 8 minutes
+    num_noise_steps: int = 700  # 5 minutes
     batch_singles: int = 8
     batch_pairs: int = 16
     aesthetic_share: float = 0.3
-    peak_rate: float = 2e-3
-    noise_peak_rate: float = 8e-4
-    warmup_steps: int = 100
-    final_rate_share: float = 0.01
+    crop_rate: float = 2e-3
+    whole_rate: float = 1.5e-3
+    noise_rate: float = 8e-4
+    adam_betas: tuple[float, float] = (0.9, 0.95)
+    warmup_steps: int = 50
+    final_rate_share: float = 0.02
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    kl_weight: float = 1e-4
+    kl_weight: float = 1e-6
     noise_sd: float = 0.3
 
 
@@ -104,3 +110,35 @@ class VlmRecipe:
 
 
 VLM = VlmRecipe()
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncoderRecipe:
+    """T5 (arXiv 1910.10683) in small; the decoder is used in training only.
+
+    Attributes:
+        width, mlp_width, num_heads, num_layers, num_decoder_layers: of the transformer.
+        num_sentences: captions and prompts that are trained on.
+        hidden_share, mean_run_tokens: how much of a text is hidden, in runs of which length on average.
+        batch: sentences per step.
+        peak_rate: of AdamW; cosine down to final_rate_share of it.
+    """
+
+    width: int = 128
+    mlp_width: int = 256
+    num_heads: int = 4
+    num_layers: int = 3
+    num_decoder_layers: int = 1
+    num_sentences: int = 20000
+    hidden_share: float = 0.25
+    mean_run_tokens: float = 2.0
+    batch: int = 64
+    num_steps: int = 2000  # 4 minutes
+    peak_rate: float = 2e-3
+    warmup_steps: int = 100
+    final_rate_share: float = 0.01
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+
+
+TEXT_ENCODER = TextEncoderRecipe()

@@ -71,7 +71,8 @@ def truth_caption(picture: Picture, instruction: str) -> str:
 
 def vision_features(model: LlavaForConditionalGeneration, pictures: list[Picture]) -> torch.Tensor:
     """(B, T, width) of the vision tower's last layer, as LLaVA uses them."""
-    return model.model.vision_tower(pixel_values(pictures), output_hidden_states=True).hidden_states[-1]
+    last: torch.Tensor = model.model.vision_tower(pixel_values(pictures), output_hidden_states=True).hidden_states[-1]
+    return last
 
 
 def vision_loss(trainee: Trainee, pictures: list[Picture], draws: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -110,12 +111,11 @@ def joint_loss(trainee: Trainee, pictures: list[Picture], draws: np.random.Gener
 def optimizers_of(trainee: Trainee, peak_rate: float) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the transformers' matrices, AdamW for embeddings, norms, biases and heads; each with its peak rate."""
     recipe = trainee.recipe
-    matrices, rest = [], list(trainee.heads.parameters())
+    matrices: list[torch.nn.Parameter] = []
+    rest = list(trainee.heads.parameters())
     for name, parameter in trainee.model.named_parameters():
         (matrices if parameter.ndim == 2 and "embed" not in name else rest).append(parameter)
-    muon = torch.optim.Muon(
-        matrices, lr=peak_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = torch.optim.Muon(matrices, lr=peak_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw")
     adamw_rate = peak_rate * recipe.adamw_share
     return [(muon, peak_rate), (torch.optim.AdamW(rest, lr=adamw_rate, weight_decay=recipe.weight_decay), adamw_rate)]
 
@@ -143,7 +143,7 @@ def run_phase(
         losses = loss_of(trainee, draw_pictures(trainee, draws), draws)
         trainee.model.zero_grad(set_to_none=True)
         trainee.heads.zero_grad(set_to_none=True)
-        losses["loss"].backward()
+        torch.autograd.backward(losses["loss"])
         torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
         for optimizer, rate in optimizers:
             set_rate(optimizer, rate * share)

@@ -10,10 +10,8 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from pipeline.contract.rng import generator
-from pipeline.demo_models.pictures import Picture, Pool
-from pipeline.demo_models.recipes import HELDOUT_PAIR_WEIGHTS, HELDOUT_SEED, SIDE_PX
-from pipeline.sources.shape_world.world import COLORS, SHAPES, STYLES
+from pipeline.demo_models.pictures import Picture, heldout
+from pipeline.sources.shape_world.world import COLORS, SHAPES
 
 MAX_NEW_TOKENS = 48
 BATCH = 50
@@ -51,15 +49,6 @@ def share_right(pictures: Sequence[Picture], captions: Sequence[str]) -> float:
     """The share of captions that name exactly the visible coloured shapes."""
     pairs = zip(pictures, captions, strict=True)
     return sum(colored_shapes(caption) == visible_shapes(picture) for picture, caption in pairs) / len(captions)
-
-
-def heldout(num_each: int) -> dict[str, list[Picture]]:
-    """Held-out pictures: singles of each style and CutMix pairs of the plain one, num_each of each."""
-    pools = {style: Pool(num_scenes=num_each, style=style, side_px=SIDE_PX, seed=HELDOUT_SEED) for style in STYLES}
-    draws = generator("demo_models", "heldout_pairs", HELDOUT_SEED)
-    pictures = {f"{style} singles": [pool.single(i) for i in range(num_each)] for style, pool in pools.items()}
-    pictures["plain pairs"] = [pools["plain"].draw_pair(draws, HELDOUT_PAIR_WEIGHTS) for _ in range(num_each)]
-    return pictures
 
 
 def quality_of(folder: Path, num_each: int) -> dict[str, float]:

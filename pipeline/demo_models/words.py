@@ -76,7 +76,8 @@ def corpus(num_sentences: int, seed: int, side_px: int) -> Iterator[str]:
     for number in range(num_sentences):
         draws = generator("demo_models", "corpus", seed, number)
         yield draw_caption(draws, side_px) if number % 2 else draw_prompt(draws)
-    words = [*SHAPES, *(f"{shape}s" for shape in SHAPES), *COLORS, *(name for style in STYLES for name in BACKGROUNDS[style])]
+    words = [*SHAPES, *(f"{shape}s" for shape in SHAPES), *COLORS]
+    words += [name for style in STYLES for name in BACKGROUNDS[style]]
     words += [*COUNTS, *" ".join(RELATIONS).split(), *CHAT_WORDS.split(), *EXTRA_WORDS.split()]
     yield from (f"{word} {word}" for word in words)
 

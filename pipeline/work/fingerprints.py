@@ -3,7 +3,7 @@
 A recipe holds the stage, the part, the row as resolved with the side-table entries that it names, the seed of its
 kind, the identities of its models, and the fingerprints of its inputs in the places where the row names them. An
 index counts by its content (digest), so that one made anew with the same rows voids nothing. Execution values, paths
-and names of rows (where keys do not carry them) are no part of it. No shard is read for it.
+and names of rows (where neither keys nor the page carry them) are no part of it. No shard is read for it.
 """
 
 from __future__ import annotations
@@ -95,8 +95,9 @@ class Fingerprints:
             recipe["seed"] = getattr(self._params.seeds, stage.seed)
         if stage.key_carries_name:
             recipe["name"] = place.row
-        if place.stage == "report":
+        if place.stage == "report":  # the page calls its rows by their names
             recipe["run"] = self._params.run
+            recipe["shown"] = {str(need): self.of(need) for need in needs}
         return recipe
 
     def unstamped_recipe(self, place: Place) -> str:

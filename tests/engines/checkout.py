@@ -84,7 +84,6 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.seconds = 0.0
         self._outputs = folder / ".work" / "typed"
         self._groups: list[int] = []
 

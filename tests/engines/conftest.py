@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from expect import NUM_UNITS
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout in which Snakemake ran undisturbed; never changed, only copied."""
     checkout = Checkout.new(tmp_path_factory.mktemp("reference") / "project")
-    start = time.monotonic()
     ended = checkout.snakemake()
-    checkout.seconds = time.monotonic() - start
     assert ended.status == 0, ended.text
     assert len(checkout.store_entries()) == NUM_UNITS
     return checkout
@@ -28,12 +25,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def right_bytes(reference: Checkout) -> dict[str, str]:
     """sha256 of every result of the undisturbed run."""
     return reference.results()
-
-
-@pytest.fixture(scope="session")
-def reference_seconds(reference: Checkout) -> float:
-    """How long the undisturbed run took."""
-    return reference.seconds
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ OTHER_TEMPLATE = "a drawing of a {class_name}"
 NUM_UNITS_OF_CAPTIONS = 5  # what hangs on the template: three shards, their manifest, the page
 NOTHING = "Nothing to be done"
 UP_TO_DATE = "up to date"
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
 WAIT_SECONDS = 120.0
 
 

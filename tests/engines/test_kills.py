@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from checkout import Checkout, Ended, Running
+from checkout import MADE, Checkout, Ended, Running
 from expect import NUM_UNITS, POLL_SECONDS, assert_all_there
 
 pytestmark = pytest.mark.slow
@@ -14,17 +14,30 @@ pytestmark = pytest.mark.slow
 NUM_KILLS = 24
 SEED = 2502
 REFUSALS = ("wait for it to end", "Unable to acquire lock")
-VICTIMS = ("snakemake", "job of snakemake", "dvc", "command of dvc")
+ENGINES = ("snakemake", "dvc")
+VICTIMS = (*ENGINES, "job of snakemake", "command of dvc")
+MOST_RESULTS = 8
+START_SECONDS = 2.0
+RESULT_SECONDS = 0.6
 
 
-def killed(checkout: Checkout, running: Running, of_engine: bool, delay: float, rng: random.Random) -> bool:
-    """Kill the engine, or a stage command below it, after a delay; False where the run ended before."""
-    deadline = time.monotonic() + delay
+def killed(running: Running, victim: str, rng: random.Random) -> bool:
+    """Kill the engine or a stage command below it at a drawn moment; False where the run ended before.
+
+    The moment is a number of results made by this run and a time after the last of them, so that a busy machine kills
+    as early and as late as a quiet one.
+    """
+    num_results = rng.randrange(MOST_RESULTS)
+    delay = rng.uniform(0.0, START_SECONDS if num_results == 0 else RESULT_SECONDS)
+    deadline = None
     while running.process.poll() is None:
-        jobs = [] if of_engine else running.stage_commands()
-        if time.monotonic() >= deadline and (of_engine or jobs):
-            running.kill(None if of_engine else rng.choice(jobs))
-            return True
+        if deadline is None and len(MADE.findall(running.output.read_text())) >= num_results:
+            deadline = time.monotonic() + delay
+        if deadline is not None and time.monotonic() >= deadline:
+            jobs = [] if victim in ENGINES else running.stage_commands()
+            if jobs or victim in ENGINES:
+                running.kill(rng.choice(jobs) if jobs else None)
+                return True
         time.sleep(POLL_SECONDS)
     return False
 
@@ -43,9 +56,7 @@ def assert_right(checkout: Checkout, right_bytes: dict[str, str]) -> None:
     assert left == [], "unfinished work of the killed was found and finished"
 
 
-def test_killed_at_any_moment(
-    fresh: Checkout, right_bytes: dict[str, str], reference_seconds: float, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_killed_at_any_moment(fresh: Checkout, right_bytes: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     rng = random.Random(SEED)
     num_kills = num_ends = num_refused = 0
     victims = list(VICTIMS) * (NUM_KILLS // len(VICTIMS))
@@ -53,7 +64,7 @@ def test_killed_at_any_moment(
     while num_kills < NUM_KILLS:
         victim = victims[num_kills]
         running = fresh.start_dvc() if victim.endswith("dvc") else fresh.start_snakemake()
-        if killed(fresh, running, victim in ("snakemake", "dvc"), rng.uniform(0.0, 0.6) * reference_seconds, rng):
+        if killed(running, victim, rng):
             ended = running.ended()
             assert ended.status != 0
             num_kills += 1

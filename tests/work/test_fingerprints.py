@@ -218,7 +218,7 @@ RENAMED_STAGES = [stage.name for stage in stages.STAGES if not stage.key_carries
 
 
 @pytest.mark.parametrize("stage", RENAMED_STAGES)
-def test_renaming_rows_whose_keys_do_not_carry_names_changes_nothing(
+def test_renaming_rows_whose_keys_do_not_carry_names_changes_the_page_alone(
     stage: str, before: dict[Place, str], checkout: Path
 ) -> None:
     raw = sandbox.demo()
@@ -226,7 +226,17 @@ def test_renaming_rows_whose_keys_do_not_carry_names_changes_nothing(
     raw[stage]["rows"] = {names[f"{stage}/{row}"].split("/")[1]: own for row, own in raw[stage]["rows"].items()}
     after = sandbox.fingerprints(Plan(convert(renamed(raw, names), "demo.yaml"), checkout))
     back = {new: old for old, new in names.items()}
-    assert {Place(*back.get(p.reference, p.reference).split("/"), p.part): f for p, f in after.items()} == before
+    as_before = {Place(*back.get(p.reference, p.reference).split("/"), p.part): f for p, f in after.items()}
+    assert {place for place in before if before[place] != as_before[place]} == {Place(REPORT, "main", REPORT)}
+
+
+def test_two_rows_that_exchange_names_change_the_page(before: dict[Place, str], checkout: Path) -> None:
+    names = {"train/aio": "train/ta_ia", "train/ta_ia": "train/aio"}
+    raw = renamed(sandbox.demo(), names)
+    raw["train"]["rows"] = {"aio": raw["train"]["rows"]["ta_ia"], "ta_ia": raw["train"]["rows"]["aio"]}
+    after = sandbox.fingerprints(Plan(convert(raw, "demo.yaml"), checkout))
+    assert {f for p, f in before.items() if p.stage != REPORT} == {f for p, f in after.items() if p.stage != REPORT}
+    assert after[Place(REPORT, "main", REPORT)] != before[Place(REPORT, "main", REPORT)]
 
 
 def renamed(value: Any, names: dict[str, str]) -> Any:

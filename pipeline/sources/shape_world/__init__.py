@@ -1,3 +1,3 @@
-"""Shape world: small pictures of one coloured shape, computed from a scene's name; the offline stand-in for ImageNet."""
+"""Shape world: small pictures of one coloured shape, each computed from its name; an offline stand-in for ImageNet."""
 
 from __future__ import annotations

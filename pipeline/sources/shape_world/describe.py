@@ -90,9 +90,7 @@ def _full_pair(first: SceneObject, second: SceneObject, background: str, side_px
     )[form]
 
 
-def describe(
-    things: Sequence[SceneObject], *, style: str, background: str, side_px: int, instruction: str
-) -> str:
+def describe(things: Sequence[SceneObject], *, style: str, background: str, side_px: int, instruction: str) -> str:
     """The caption of a picture.
 
     Args:

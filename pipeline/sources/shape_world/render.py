@@ -36,7 +36,8 @@ def outline_mask(thing: SceneObject, side_px: int) -> np.ndarray:
         ]
         pen.polygon(points, fill=0 if number else 1)
     blocks = np.asarray(fine, dtype=np.float64).reshape(side_px, SUPERSAMPLING, side_px, SUPERSAMPLING)
-    return blocks.mean(axis=(1, 3))
+    covered: np.ndarray = blocks.mean(axis=(1, 3))
+    return covered
 
 
 def background_pixels(style: str, background: str, side_px: int) -> np.ndarray:
@@ -53,7 +54,8 @@ def _shaded(thing: SceneObject, side_px: int) -> np.ndarray:
     slope = ((x - thing.center_x_px) + (y - thing.center_y_px)) / (2 * thing.radius_px)
     slope = np.clip(slope, -1.0, 1.0)[:, :, None]
     lighter = color + (255.0 - color) * SHADE * np.maximum(-slope, 0.0)
-    return lighter * (1.0 - SHADE * np.maximum(slope, 0.0))
+    shaded: np.ndarray = lighter * (1.0 - SHADE * np.maximum(slope, 0.0))
+    return shaded
 
 
 def _shadow(mask: np.ndarray, thing: SceneObject) -> np.ndarray:

@@ -47,12 +47,14 @@ def _moon() -> list[Point]:
 
 
 def _framed(*rings: Sequence[Point]) -> tuple[Ring, ...]:
-    """Move and scale rings into the unit frame."""
+    """Move and scale rings into the unit frame; rounded, so that no C library's cosine moves a pixel."""
     points = [point for ring in rings for point in ring]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     center_x, center_y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
     half = max(max(xs) - min(xs), max(ys) - min(ys)) / 2
-    return tuple(tuple(((x - center_x) / half, (y - center_y) / half) for x, y in ring) for ring in rings)
+    return tuple(
+        tuple((round((x - center_x) / half, 6), round((y - center_y) / half, 6)) for x, y in ring) for ring in rings
+    )
 
 
 OUTLINES: dict[str, tuple[Ring, ...]] = {
