@@ -278,11 +278,7 @@ def _score(params: Params, row: str, part: str) -> Part:
 
 def _report(params: Params, row: str, part: str) -> Part:
     """The page shows all data and models of the run, and the scores that its row lists."""
-    needs = [
-        Place(stage, name, last)
-        for stage, last in _LAST_PARTS.items()
-        for name in params.rows(stage)
-    ]
+    needs = [Place(stage, name, last) for stage, last in _LAST_PARTS.items() for name in params.rows(stage)]
     for reference in params.row("report", row).scores:
         score = split(reference)[1]
         images = split(params.row("score", score).images)[1]
