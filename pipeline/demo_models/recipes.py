@@ -68,11 +68,11 @@ class VlmRecipe:
         patch_px: side of the vision tower's patches.
         num_scenes, num_aesthetic_scenes: rendered per style.
         num_vision_steps: the vision tower alone, with heads that are thrown away.
-        num_joint_steps, num_final_steps: everything, heads as an auxiliary loss; two courses of the rate.
+        num_joint_steps: everything, the heads as an auxiliary loss.
         batch: pictures per step.
         pair_share, aesthetic_share: chance that a picture is a CutMix pair, of the aesthetic style.
         instruction_shares: how often each instruction is trained; ``describe this image`` means ``full``.
-        vision_rate, joint_rate, final_rate: peak rates of Muon (matrices); AdamW has adamw_share of them.
+        vision_rate, joint_rate: peak rates of Muon (matrices); AdamW has adamw_share of them.
         head_weight: of the heads' loss beside the captions'.
         named_weight: of colour and shape words in the captions' loss.
     """
@@ -87,7 +87,6 @@ class VlmRecipe:
     num_aesthetic_scenes: int = 4000
     num_vision_steps: int = 4000  # 11 minutes
     num_joint_steps: int = 4500  # 20 minutes
-    num_final_steps: int = 2500  # 11 minutes
     batch: int = 32
     pair_share: float = 0.6
     aesthetic_share: float = 0.2
@@ -99,7 +98,6 @@ class VlmRecipe:
     )
     vision_rate: float = 4e-3
     joint_rate: float = 3e-3
-    final_rate: float = 2e-3
     adamw_share: float = 0.5
     weight_decay: float = 0.01
     warmup_steps: int = 100

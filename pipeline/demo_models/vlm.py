@@ -185,7 +185,6 @@ def train(folder: Path, recipe: VlmRecipe) -> None:
     courses = (
         ("vision", vision_loss, recipe.num_vision_steps, recipe.vision_rate),
         ("joint", joint_loss, recipe.num_joint_steps, recipe.joint_rate),
-        ("final", joint_loss, recipe.num_final_steps, recipe.final_rate),
     )
     for phase, loss_of, num_steps, peak_rate in courses:
         run_phase(
@@ -198,10 +197,15 @@ def train(folder: Path, recipe: VlmRecipe) -> None:
             save_now=lambda: save(folder, model, processor),
         )
     save(folder, model, processor)
+    describe_model(folder, recipe, log.minutes())
+
+
+def describe_model(folder: Path, recipe: VlmRecipe, minutes: float) -> None:
+    """Measure the saved model as others will load it, and write its card."""
     facts = dataclasses.asdict(recipe) | {
         "pattern weights of pairs": PAIR_WEIGHTS,
         "seeds of the worlds": f"training {TRAIN_SEED}, held-out {HELDOUT_SEED}",
-        "minutes": f"{log.minutes():.1f} on one thread of a shared CPU",
+        "minutes": f"{minutes:.1f} on one thread of a shared CPU",
     }
     write_card(
         folder,

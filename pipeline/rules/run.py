@@ -87,6 +87,8 @@ class SnakemakeRun:
             self._lock.take_for_engine()
         except Refusal as refusal:
             self._refusal = refusal
+        for line in self._lock.mended:
+            print(line, file=sys.stderr)
         found = reconcile(self.plan, act=self._refusal is None)
         self._missing = found.missing
         print(f"{self.source} (run {self.params.run}): {found.summary()}", file=sys.stderr)

@@ -120,9 +120,7 @@ class Command:
                 self.provide(need)
         self.plan.fingerprints.index_made_anywhere()
         with _logged(self.plan, place) as voice:
-            how = _make_locked(self.plan, place, self.make, voice)
-        if not voice.interactive:
-            _tell(f"{place}: {how}")
+            _make_locked(self.plan, place, self.make, voice)
 
     def _check_unchanged(self) -> None:
         """Work done for parameters that were edited meanwhile is kept, and does not count as done."""
@@ -156,14 +154,14 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _make_locked(plan: Plan, place: Place, make: Make, voice: Voice) -> str:
-    """Make a unit while nobody else does; returns how it came about."""
+def _make_locked(plan: Plan, place: Place, make: Make, voice: Voice) -> None:
+    """Make a unit while nobody else does."""
     fingerprint, work_name = plan.fingerprints.of(place), plan.fingerprints.work_name(place)
     if fingerprint is None or work_name is None:
         raise Refusal(f"{place}: its index is not made; run the stage download first")
-    with plan.store.locked(work_name, voice.say) as partial:
+    with plan.store.locked(work_name, lambda line: voice.announce(f"{place}: {line}")) as partial:
         if plan.store.has(fingerprint):
-            how = "found in the store, made by another process meanwhile"
+            voice.announce(f"{place}: found in the store, made by another process meanwhile")
         else:
             seconds = timed()
             row = plan.params.row(place.stage, place.row)
@@ -172,10 +170,8 @@ def _make_locked(plan: Plan, place: Place, make: Make, voice: Voice) -> str:
             if absent:
                 raise AssertionError(f"{place}: the stage did not write {', '.join(absent)}")
             plan.store.commit(fingerprint, partial, seconds())
-            how = f"made in {seconds():.1f} s"
-        voice.say(how)
+            voice.announce(f"{place}: made in {seconds():.1f} s")
     plan.fingerprints.index_made_anywhere()
-    return how
 
 
 @contextlib.contextmanager

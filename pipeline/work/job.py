@@ -40,6 +40,12 @@ class Voice:
         if self.interactive:
             print(line, file=self._terminal, flush=True)
 
+    def announce(self, line: str) -> None:
+        """One line, on the terminal of an engine too."""
+        self.say(line)
+        if not self.interactive:
+            print(line, file=self._terminal, flush=True)
+
     def progress(self, total: int, what: str) -> Progress:
         """A counter from 0 to ``total``."""
         return Progress(self, total, what, self._terminal)

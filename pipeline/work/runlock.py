@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Refusal
+from pipeline.work.dvc_files import CUT_SHORT, LOCK_FILE, is_cut_short
 from pipeline.work.store import NO_LOCKS
 
 TOKEN_VARIABLE = "T2I_RUN_TOKEN"
@@ -40,6 +41,7 @@ class RunLock:
         self._dvc = dvc_folder
         self._handles: list[int] = []
         self._knows_locks = True
+        self.mended: list[str] = []
         self.token = ""
 
     def take_for_engine(self) -> None:
@@ -76,6 +78,9 @@ class RunLock:
             time.sleep(0.1)
         self._own(handle, COMMAND)
         try:
+            self._mend_after_dvc()
+            for line in self.mended:
+                say(line)
             yield
         finally:
             os.close(self._handles.pop())
@@ -110,25 +115,59 @@ class RunLock:
         """Hold DVC's repository lock, and look for a live DVC process between two of its steps."""
         if not self._dvc.is_dir():
             return
-        lock = self._dvc / "tmp" / "lock"
-        deadline = time.monotonic() + DVC_LOCK_SECONDS
-        while (handle := self._try_lock(lock)) is None:
-            if time.monotonic() > deadline:
-                raise Refusal("DVC is at work here: wait for it to end, then type the same command again")
-            time.sleep(0.1)
+        handle = self._patiently(self._dvc / "tmp" / "lock")
         self._handles.append(handle)
         os.ftruncate(handle, 0)
         os.pwrite(handle, f" {os.getpid()}\n".encode(), 0)
         for pid, command in self._live_dvc_processes():
             self.release()
             raise Refusal(f"DVC is at work here (pid {pid}: {command}): wait for it to end")
+        self._mend_dvc_lock_file()
+
+    def _mend_after_dvc(self) -> None:
+        """For a stage command, which holds no lock of DVC's: that one is taken only where there is work to do."""
+        self._live_dvc_processes()
+        if is_cut_short(self._dvc.parent / LOCK_FILE):
+            handle = self._try_lock(self._dvc / "tmp" / "lock")
+            if handle is not None:
+                self._mend_dvc_lock_file()
+                os.close(handle)
+
+    def _mend_dvc_lock_file(self) -> None:
+        path = self._dvc.parent / LOCK_FILE
+        if is_cut_short(path):
+            os.replace(path, self._path.with_name(CUT_SHORT))
+            kept = os.path.relpath(self._path.with_name(CUT_SHORT), self._dvc.parent)
+            self.mended.append(f"{LOCK_FILE} was cut short by a kill: moved to {kept}; dvc repro writes it anew")
+
+    def _patiently(self, path: Path) -> int:
+        """One of DVC's locks, which it holds for moments. Raises Refusal where it does not let go."""
+        deadline = time.monotonic() + DVC_LOCK_SECONDS
+        while (handle := self._try_lock(path)) is None:
+            if time.monotonic() > deadline:
+                raise Refusal("DVC is at work here: wait for it to end, then type the same command again")
+            time.sleep(0.1)
+        return handle
 
     def _live_dvc_processes(self) -> list[tuple[int, str]]:
-        """Processes named in DVC's rwlock that live; it keeps the numbers of killed ones too."""
-        try:
-            content = json.loads((self._dvc / "tmp" / "rwlock").read_text())
-        except (OSError, ValueError):
+        """Processes named in DVC's rwlock that live; it keeps the numbers of killed ones too.
+
+        A DVC that is killed while it writes this file leaves it cut short, and every later one refuses to read it
+        (treeverse/dvc issue 7615). Such a file is removed here, under the lock that DVC writes it under.
+        """
+        rwlock = self._dvc / "tmp" / "rwlock"
+        if not rwlock.exists():
             return []
+        guard = self._patiently(self._dvc / "tmp" / "rwlock.lock")
+        try:
+            content = json.loads(rwlock.read_text())
+        except FileNotFoundError:
+            return []
+        except ValueError:
+            rwlock.unlink()
+            return []
+        finally:
+            os.close(guard)
         infos = list(content.get("write", {}).values())
         infos += [info for readers in content.get("read", {}).values() for info in readers]
         found = {(int(info["pid"]), str(info["cmd"])) for info in infos if info}

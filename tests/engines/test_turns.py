@@ -74,13 +74,17 @@ def test_time_stamps_do_not_matter(done: Checkout, right_bytes: dict[str, str]) 
     assert_all_there(done, right_bytes, NUM_UNITS)
 
 
-def publish(checkout: Checkout, remote: Path) -> None:
-    """Record the results and push them, as for a colleague."""
+@pytest.fixture(scope="module")
+def published(reference: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout whose results were recorded, committed and pushed, as for a colleague."""
+    folder = tmp_path_factory.mktemp("published")
+    checkout = reference.twin(folder / "project")
     assert checkout.dvc("repro").status == 0
-    assert checkout.dvc("remote", "add", "-d", "shelf", str(remote)).status == 0
+    assert checkout.dvc("remote", "add", "-d", "shelf", str(folder / "shelf")).status == 0
     assert checkout.dvc("push").status == 0
     checkout.git("add", ".")
     checkout.git("commit", "-q", "-m", "results")
+    return checkout
 
 
 def clone(checkout: Checkout, folder: Path) -> Checkout:
@@ -102,10 +106,9 @@ NEW_ROW_UNITS = 5  # three shards, their manifest, the page
 
 @pytest.mark.parametrize("first", ["snakemake", "dvc"])
 def test_a_clone_that_pulled_makes_nothing_and_one_new_row_only_itself(
-    done: Checkout, tmp_path: Path, right_bytes: dict[str, str], first: str
+    published: Checkout, tmp_path: Path, right_bytes: dict[str, str], first: str
 ) -> None:
-    publish(done, tmp_path / "shelf")
-    copy = clone(done, tmp_path / "clone")
+    copy = clone(published, tmp_path / "clone")
     if first == "snakemake":
         ended = copy.snakemake()
         assert_nothing_to_do(ended)

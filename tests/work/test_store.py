@@ -155,6 +155,29 @@ def test_a_kill_leaves_no_entry_or_a_whole_one_and_no_lock(tmp_path: Path, share
     assert_whole(store)
 
 
+def test_all_of_an_entry_is_flushed_before_it_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut too, a name in the store means whole files: contents first, then names, then the entry."""
+    flushed: list[int] = []
+    real_fsync, real_rename = os.fsync, os.rename
+
+    def fsync(handle: int) -> None:
+        flushed.append(os.fstat(handle).st_ino)
+        real_fsync(handle)
+
+    def rename(source: Path, target: Path) -> None:
+        inodes = {path.stat().st_ino for path in [source, *source.rglob("*")]}
+        assert len(inodes) == len(FILES) + 3  # out, model, job.json
+        assert inodes <= set(flushed)
+        flushed.clear()
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", rename)
+    store = Store(tmp_path)
+    make_entry(store)
+    assert flushed == [store.entry(FINGERPRINT).parent.stat().st_ino]
+
+
 def begin_and_crash(store: Store) -> None:
     with store.locked(WORK, quiet) as partial:
         (partial.work / "checkpoint").write_text("step 7")
