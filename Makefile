@@ -31,7 +31,7 @@ demo: $(READY)  ## run the demo; ends with the scores and where the report lies
 	@$(BIN)/python -m pipeline.reporting.headline --params $(DEMO)
 
 test: $(READY) lint ## lint, type-check, test
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST)
 
 lint: $(READY)  ## the checks of .pre-commit-config.yaml on all files: lint, format, types, spelling, ...
 	PRE_COMMIT_HOME=$(CURDIR)/$(VENV)/pre-commit pre-commit run --all-files

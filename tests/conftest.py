@@ -14,6 +14,26 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+# Tests that share a costly run stay in one process: the runs of both engines at tiny size, and the light runs.
+WHOLE_RUN = ("tests/stages", "tests/engines/test_whole.py")
+LIGHT_RUNS = "tests/engines"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group tests for ``--dist loadgroup``: the costly groups first, every other file on its own."""
+    groups = {}
+    for item in items:
+        name = item.path.relative_to(PROJECT).as_posix()
+        if name.startswith(WHOLE_RUN):
+            groups[item] = "0 whole run"
+        elif name.startswith(LIGHT_RUNS):
+            groups[item] = "1 light runs"
+        else:
+            groups[item] = f"2 {name}"
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    items.sort(key=lambda item: groups[item])
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder of real pictures and reference verdicts beside the checkout; tests without it are skipped."""

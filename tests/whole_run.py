@@ -217,7 +217,7 @@ def run_with_kills(checkout: Checkout) -> list[str]:
     """Type ``snakemake`` until it ends by itself, killing everything it started at three moments; says which."""
     kills = [
         ("captions", lambda: any(checkout.folder.glob("data/store/??/*.partial/batches/*.json"))),
-        ("a checkpoint", lambda: any(checkout.folder.glob("data/store/??/*.partial/checkpoints/*/*.safetensors"))),
+        ("a checkpoint", lambda: any(checkout.folder.glob("data/store/??/*.partial/checkpoints/step_*/*.json"))),
         ("pictures", lambda: any(checkout.folder.glob("data/whole/generate/*/geneval_shapes/*.parquet"))),
     ]
     killed = []

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from pipeline.digest import sha256_of_file
 
@@ -62,7 +62,7 @@ def halve_weights(path: Path) -> None:
     tensors = {
         name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
     }
-    save_file(tensors, path, metadata={"format": "pt"})
+    path.write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def write_card(

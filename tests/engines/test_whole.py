@@ -64,7 +64,7 @@ def test_the_page_has_the_scores_of_all_rows(whole: WholeRuns) -> None:
     metrics = json.loads((whole.snakemake.folder / "reports/whole/metrics.json").read_text())
     models = metrics["models"]
     assert set(models) == {"ta_ia", "more", "taken_in", "elsewhere"}
-    assert models["more"]["finetuned_on"] == "aesthetic"
+    assert models["more"]["finetuned_on"] == "aesthetic, aesthetic"
     truth = models["elsewhere"]["benchmarks"]["geneval_shapes"]["tasks"]
     assert truth["single_object"] == 1.0
     assert truth["colors"] == 0.5  # every second of its pictures shows another colour than was asked for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,5 +72,5 @@ def test_batches_of_another_size_or_half_written_are_not_taken(tmp_path: Path) -
 
     assert resumable_batches(tmp_path, 4, 2, make, lambda n: None) == ["new"] * 4
     assert made == [0, 2]
-    with pytest.raises(AssertionError, match="1 results for 2 items"):
-        resumable_batches(tmp_path, 2, 2, lambda a, b: [json.loads("1")], lambda n: None)
+    with pytest.raises(AssertionError, match="2 results for 3 items"):
+        resumable_batches(tmp_path, 3, 3, lambda a, b: [1, 2], lambda n: None)

@@ -24,12 +24,12 @@ def test_rejected_rows_are_counted_as_the_manifests_count_them(whole: WholeRuns)
     assert "demo encoders" in page.lower()
 
 
-def test_metrics_name_arm_seed_and_what_a_model_was_finetuned_on(whole: WholeRuns) -> None:
+def test_metrics_name_the_trained_models_arm_and_seed_and_what_it_was_finetuned_on(whole: WholeRuns) -> None:
     metrics = json.loads((whole.snakemake.folder / "reports/whole/metrics.json").read_text())
     assert metrics["schema"] == 1
     assert metrics["run"] == "whole"
     more = metrics["models"]["more"]
-    assert (more["arm"], more["seed"], more["finetuned_on"]) == ("ta_ia", 1, "aesthetic")
+    assert (more["arm"], more["seed"], more["finetuned_on"]) == ("ta_ia", 0, "aesthetic, aesthetic")
     assert metrics["models"]["ta_ia"]["finetuned_on"] is None
     scored = metrics["models"]["ta_ia"]["benchmarks"]["geneval_shapes"]
     stored = json.loads(whole.result("score/ta_ia", "geneval_shapes", "geneval_shapes/metrics.json").read_text())
