@@ -244,9 +244,9 @@ def test_a_stage_has_one_name_everywhere() -> None:
 
 
 def test_a_stages_test_goes_by_its_name() -> None:
-    """Files of stages that have a test of their own; none goes by another name."""
+    """Each stage has a file of tests, and no file goes by another name."""
     found = {path.stem.removeprefix("test_") for path in (PROJECT / "tests" / "stages").glob("test_*.py")}
-    assert found <= set(stages.NAMES)
+    assert found == set(stages.NAMES)
 
 
 # --- habits

@@ -5,6 +5,7 @@ Processor time and memory of a real ``snakemake -n`` are held to the targets; th
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -71,26 +72,31 @@ class Cost:
     peak_megabytes: float
 
 
+# Started from a process of its own: the system counts a large parent's memory to its child.
+MEASURE = """
+import json, resource, subprocess, sys, time
+start = time.monotonic()
+ended = subprocess.run([sys.executable, "-m", "snakemake", "-n", "--quiet"], stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([used.ru_utime + used.ru_stime, time.monotonic() - start, used.ru_maxrss / 1024]))
+sys.exit(ended.returncode)
+"""
+
+
 def dry_run(folder: Path) -> tuple[str, Cost]:
     """``snakemake -n`` in a checkout: its output and its cost."""
-    start = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "-n", "--quiet"],
+    ended = subprocess.run(
+        [sys.executable, "-c", MEASURE],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder)},
         text=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        capture_output=True,
+        check=False,
     )
-    assert process.stderr is not None
-    text = process.stderr.read()
-    process.stderr.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, text
-    cost = Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - start, usage.ru_maxrss / 1024)
+    assert ended.returncode == 0, ended.stderr
+    cost = Cost(*json.loads(ended.stdout.splitlines()[-1]))
     print(cost)
-    return text, cost
+    return ended.stderr, cost
 
 
 def checkout(folder: Path) -> Path:
