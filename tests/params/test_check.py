@@ -268,7 +268,10 @@ REFUSED: list[tuple[str, Changes, str]] = [
     ),
     (
         "fewer steps than warm-up and decay",
-        {("train", "num_steps"): 249},
+        {
+            ("train", "num_steps"): 249,
+            ("train", "schedule"): {"kind": "warmup_stable_decay", "num_warmup_steps": 50, "num_decay_steps": 200},
+        },
         "train.rows.aio.num_steps = 249: warm-up and decay alone take 250 steps",
     ),
     (
@@ -388,7 +391,10 @@ def test_a_conflict_is_refused(changes: Changes, said: str) -> None:
         {(*IMAGENET, "num_rows"): "all"},
         {("execution", "num_processes"): {"train/ta_ia": 2, "finetune/ta_ia+aesthetic": 1}},
         {("encode_images", "rows", "aesthetic", "side_px"): 128},
-        {("train", "num_steps"): 250},
+        {
+            ("train", "num_steps"): 250,
+            ("train", "schedule"): {"kind": "warmup_stable_decay", "num_warmup_steps": 50, "num_decay_steps": 200},
+        },
     ],
     ids=lambda changes: "+".join(".".join(map(str, keys)) for keys in changes) or "the demo",
 )
