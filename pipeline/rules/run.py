@@ -7,6 +7,7 @@ inputs are the missing ones among its unit's inputs. So time stamps do not matte
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.errors import Refusal
 from pipeline.params.check import check
 from pipeline.params.load import load
 from pipeline.stages import REPORT, Place, part_name
+from pipeline.work.job import GIGABYTE
 from pipeline.work.plan import Plan
 from pipeline.work.reconcile import reconcile
 from pipeline.work.runlock import TOKEN_VARIABLE, RunLock
@@ -91,11 +93,16 @@ class SnakemakeRun:
             print(line, file=sys.stderr)
         found = reconcile(self.plan, act=self._refusal is None)
         self._missing = found.missing
-        print(f"{self.source} (run {self.params.run}): {found.summary()}", file=sys.stderr)
+        print(f"{self.source} (run {self.params.run}): {found.summary()}{self._room()}", file=sys.stderr)
         for path in found.set_aside:
             print(f"not made by this pipeline, moved aside: {path}", file=sys.stderr)
         os.environ[TOKEN_VARIABLE] = self._lock.token
         os.environ[FROZEN_VARIABLE] = str(self.params_path)
+
+    def _room(self) -> str:
+        """How much room the store's disk has; each job says what it needs before it starts."""
+        folder = next(path for path in (self.plan.store.root, *self.plan.store.root.parents) if path.exists())
+        return f"; {shutil.disk_usage(folder).free / GIGABYTE:.1f} GB free for the store"
 
     def started(self) -> None:
         """Called when jobs are about to run; refuses if somebody else is at work here."""
