@@ -32,6 +32,7 @@ NORM_EPS = 1e-6
 NUM_MODULATIONS = 6  # shift, scale and gate, for self-attention and for the perceptron
 TIME_SCALE = 1000.0  # t in [0, 1] is embedded as DDPM's 1,000 steps were
 TIME_MAX_PERIOD = 10000.0
+NUM_POSITION_FREQUENCIES = 4  # waves along a side, the finest two periods of it
 NUM_TIME_FREQUENCIES = 128
 # Axial rotary frequencies for pictures (RoPE-ViT, arXiv 2403.13298): grids are short, so 100 and not text's 10,000.
 ROTARY_BASE = 100.0
@@ -83,6 +84,20 @@ def rotation_of_grid(rows: int, columns: int, head_dim: int, device: torch.devic
     shape = (rows, columns, num_frequencies)
     angles = torch.cat([row.expand(shape), column.expand(shape)], dim=-1).flatten(0, 1)
     return angles.cos(), angles.sin()
+
+
+def position_features(rows: int, columns: int, device: torch.device) -> Tensor:
+    """[N, 4 NUM_POSITION_FREQUENCIES]: where each patch of a grid lies in the picture, as waves along both sides.
+
+    Rotary angles tell attention how far apart patches are, never where they are: without this, "in the upper left"
+    cannot be learned. Places are shares of the sides, so they mean the same at another resolution or aspect ratio.
+    """
+    waves = math.pi * torch.arange(1, NUM_POSITION_FREQUENCIES + 1, dtype=torch.float32, device=device)
+    row = (torch.arange(rows, dtype=torch.float32, device=device) + 0.5)[:, None, None] / rows * waves
+    column = (torch.arange(columns, dtype=torch.float32, device=device) + 0.5)[None, :, None] / columns * waves
+    shape = (rows, columns, NUM_POSITION_FREQUENCIES)
+    angles = torch.cat([row.expand(shape), column.expand(shape)], dim=-1).flatten(0, 1)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 def rotate(heads: Tensor, rotation: Rotation) -> Tensor:
@@ -200,6 +215,7 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares
         if width % (4 * num_heads):
             raise Refusal(f"network: width {width} must be a multiple of 4 * num_heads ({4 * num_heads}); change one")
         self.patch_in = Linear(in_channels * patch_size**2, width)
+        self.position_in = Linear(4 * NUM_POSITION_FREQUENCIES, width, bias=False)
         self.time_in = Linear(2 * NUM_TIME_FREQUENCIES, width)
         self.time_out = Linear(width, width)
         self.modulation = Linear(width, NUM_MODULATIONS * width)
@@ -260,6 +276,7 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares
         shared = self.modulation(functional.silu(time)).float().reshape(len(t), NUM_MODULATIONS, -1)
         context = self.text_in(self.text_norm(text.float()))
         x = self.patch_in(patchify(latents.float(), patch_size)).float()
+        x = x + self.position_in(position_features(rows, columns, latents.device)).float()
         for block in self._blocks():
             x = block(x, shared, context, bias, rotation)
         shift, scale = (time[:, None] + self.head_offsets).unsqueeze(2).unbind(1)

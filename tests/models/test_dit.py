@@ -150,3 +150,16 @@ def test_refusals() -> None:
     latents, t, text, mask = inputs()
     with pytest.raises(Refusal, match="latents of 3 x 6 cannot be cut into patches of 2"):
         random_network()(latents[:, :, :3], t, text, mask)
+
+
+def test_places_in_the_picture_are_known_and_mean_the_same_at_another_resolution() -> None:
+    """Equal patches at different places get different answers; the corners' features do not depend on the grid."""
+    model = random_network()
+    latents, t, text, mask = inputs(4, 4)
+    velocity = model(torch.ones_like(latents), t, text, mask)
+    corner, other = velocity[..., :2, :2], velocity[..., 2:, 2:]
+    assert (corner - other).abs().amax(dim=(1, 2, 3)).min() > 1e-2
+    coarse = dit.position_features(4, 4, latents.device).reshape(4, 4, -1)
+    fine = dit.position_features(12, 20, latents.device).reshape(12, 20, -1)
+    torch.testing.assert_close(fine[1::3, 2::5], coarse)  # the centres of the coarse grid's patches
+    assert len({tuple(row.tolist()) for row in coarse.flatten(0, 1)}) == 16
