@@ -61,7 +61,7 @@ def hostile_files(real: bytes) -> dict[str, tuple[bytes, str]]:
             encoded(plain, "GIF", save_all=True, append_images=[Image.new("RGB", (40, 40), (0, 0, 255))]),
             "animated",
         ),
-        "float.bmp": (b"BM" + b"\0" * 10, "corrupt"),
+        "zeros.bmp": (b"BM" + b"\0" * 10, "not_an_image"),
     }
 
 
