@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,23 @@ class Running:
             os.kill(pid or self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             return
+
+    @contextlib.contextmanager
+    def halted(self) -> Iterator[None]:
+        """Halt (SIGSTOP) a stage command of this run, so that the run cannot end meanwhile."""
+        halted: list[int] = []
+        deadline = time.monotonic() + LONG_SECONDS
+        while not halted:
+            assert time.monotonic() < deadline, "no stage command to halt"
+            for pid in self.stage_commands():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+                    halted.append(pid)
+        try:
+            yield
+        finally:
+            for pid in halted:
+                os.kill(pid, signal.SIGCONT)
 
     def stage_commands(self) -> list[int]:
         """Processes of this group that run a stage command (not the shells around them)."""

@@ -34,13 +34,14 @@ def test_both_engines_at_once(done: Checkout, right_bytes: dict[str, str], first
 def test_while_snakemake_runs(fresh: Checkout, right_bytes: dict[str, str]) -> None:
     running = fresh.start_snakemake()
     until(running)
-    assert_refused(fresh.snakemake(), f"another snakemake runs here (pid {running.process.pid}): wait for it to end")
-    assert_refused(fresh.stage("download", "heldout"), f"snakemake runs here (pid {running.process.pid}): wait")
-    look = fresh.snakemake("-n")
-    assert look.status == 0, look.text
-    assert "dry-run" in look.text
-    assert_refused(fresh.dvc("repro"), "Unable to acquire lock")
-    assert running.process.poll() is None, "the first was to run all the while"
+    with running.halted():
+        pid = running.process.pid
+        assert_refused(fresh.snakemake(), f"another snakemake runs here (pid {pid}): wait for it to end")
+        assert_refused(fresh.stage("download", "heldout"), f"snakemake runs here (pid {pid}): wait")
+        look = fresh.snakemake("-n")
+        assert look.status == 0, look.text
+        assert "dry-run" in look.text
+        assert_refused(fresh.dvc("repro"), "Unable to acquire lock")
     assert running.ended().status == 0
     assert_all_there(fresh, right_bytes, NUM_UNITS)
 
@@ -48,10 +49,11 @@ def test_while_snakemake_runs(fresh: Checkout, right_bytes: dict[str, str]) -> N
 def test_while_dvc_runs(fresh: Checkout, right_bytes: dict[str, str]) -> None:
     running = fresh.start_dvc()
     until(running)
-    assert_refused(fresh.snakemake(), "wait for it to end")
-    look = fresh.snakemake("-n")
-    assert (look.status, "dry-run" in look.text) == (0, True), look.text
-    assert fresh.dvc("repro").status != 0
+    with running.halted():
+        assert_refused(fresh.snakemake(), "wait for it to end")
+        look = fresh.snakemake("-n")
+        assert (look.status, "dry-run" in look.text) == (0, True), look.text
+        assert fresh.dvc("repro").status != 0
     assert running.ended().status == 0
     assert_all_there(fresh, right_bytes, NUM_UNITS)
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from conftest import Reported
+from report_runs import Reported
 
 from pipeline.errors import Refusal
 from pipeline.reporting.charts import MAX_TICKS, Tick, charts
@@ -35,9 +35,9 @@ def test_all_points_of_all_models_are_in_the_table(report: Reported) -> None:
     lines = list(csv.DictReader(report.text("plots/curves.csv").splitlines()))
     assert list(lines[0]) == ["model", "curve", "step", "value"]
     assert {line["model"] for line in lines} == {"train/aio", "train/ta_ia", "finetune/ta_ia+aesthetic"}
-    assert [int(line["step"]) for line in lines if (line["model"], line["curve"]) == ("train/aio", "loss")] == list(
-        range(25, 801, 25)
-    )
+    steps = [int(line["step"]) for line in lines if (line["model"], line["curve"]) == ("train/aio", "loss")]
+    trained = report.run.plan.params.row("train", "aio")
+    assert steps == list(range(trained.log_every_steps, trained.num_steps + 1, trained.log_every_steps))
 
 
 def test_a_straight_line_runs_from_corner_to_corner() -> None:

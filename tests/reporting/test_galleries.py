@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from conftest import REPORT_PLACE, Reported
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up import HOSTILE, NUM_ROWS, job_of, picture
+from report_runs import REPORT_PLACE, Reported
 
 from pipeline.benchmarks.geneval import TASKS
 from pipeline.digest import sha256_of_bytes

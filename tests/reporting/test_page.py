@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Reported, reported
 from made_up import HOSTILE, NOTHING_TRAINED, ONLY_LABELS, shapes_metrics
+from report_runs import Reported, reported
 
 from pipeline.reporting.lineage import Lineage
 from pipeline.reporting.page import breakable, count, duration, findings, size

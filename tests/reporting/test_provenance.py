@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from conftest import REPORT_PLACE, Reported
 from made_up import job_of
+from report_runs import REPORT_PLACE, Reported
 
 from pipeline.digest import sha256_of_file
 from pipeline.reporting.provenance import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conftest import REPORT_PLACE, Reported
 from made_up import HOSTILE, NUM_ROWS, SECONDS, job_of
+from report_runs import REPORT_PLACE, Reported
 
 from pipeline.reporting.costs import stage_costs
 from pipeline.reporting.rows import RowCount, count_rows, meaning

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Reported, reported
 from made_up import HOSTILE, NOTHING_TRAINED, shapes_metrics
+from report_runs import Reported, reported
 
 from pipeline.benchmarks.geneval import TASKS
 from pipeline.errors import Refusal

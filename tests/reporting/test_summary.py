@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import REPORT_PLACE, Reported, reported
 from made_up import NOTHING_TRAINED, parameters
+from report_runs import REPORT_PLACE, Reported, reported
 
 from pipeline.reporting.summary import table
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import REPORT_PLACE, Reported
 from made_up import MadeUpRun, parameters
+from report_runs import REPORT_PLACE, Reported
 
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal
