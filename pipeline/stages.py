@@ -130,6 +130,11 @@ def num_shards(params: Params, reference: str) -> int:
     return number
 
 
+def shard_places(params: Params, reference: str) -> list[Place]:
+    """The shards of a referenced row, in order."""
+    return [at(reference, number) for number in range(num_shards(params, reference))]
+
+
 def partner_shard(seed: int, row_name: str, shard: int, number_of_shards: int) -> int:
     """The shard that CutMix partners of ``shard`` come from: a permutation without fixed points (a drawn rotation)."""
     if number_of_shards == 1:
@@ -146,8 +151,7 @@ def _shard(place: Place, needs: tuple[Place, ...]) -> Part:
 
 
 def _manifest(params: Params, place: Place, extra: tuple[Place, ...] = ()) -> Part:
-    shards = tuple(at(place.reference, i) for i in range(num_shards(params, place.reference)))
-    return Part(place, (MANIFEST_JSON, REJECTS_PARQUET), shards + extra)
+    return Part(place, (MANIFEST_JSON, REJECTS_PARQUET), (*shard_places(params, place.reference), *extra))
 
 
 def _sharded_names(stage: str, first: tuple[str, ...] = ()) -> Callable[[Params, str], list[str]]:

@@ -28,8 +28,7 @@ def make(job: Job) -> None:
     from pipeline.making.rows import finish_shard, image_rows, open_input
 
     if job.place.part == MANIFEST:
-        numbers = range(stages.num_shards(job.plan.params, job.place.reference))
-        make_manifest(job, IMAGES, [stages.at(job.place.reference, i) for i in numbers])
+        make_manifest(job, IMAGES, stages.shard_places(job.plan.params, job.place.reference))
         return
     shard = open_input(job, stages.at(job.row.images, job.place.part), IMAGES)
     job.require_disk(shard.num_rows * job.row.side_px**2 * BYTES_PER_PIXEL, "lossless pictures")

@@ -12,7 +12,7 @@ import json
 import sys
 
 from pipeline import stages
-from pipeline.stages import INDEX, INDEX_JSON, INDEX_PARQUET, MANIFEST, Place
+from pipeline.stages import INDEX, INDEX_JSON, INDEX_PARQUET, MANIFEST
 from pipeline.work.command import main
 from pipeline.work.job import Job
 
@@ -25,8 +25,7 @@ def make(job: Job) -> None:
     if job.place.part == INDEX:
         make_index(job)
     elif job.place.part == MANIFEST:
-        numbers = range(stages.num_shards(job.plan.params, job.place.reference))
-        make_manifest(job, IMAGES, [stages.at(job.place.reference, i) for i in numbers])
+        make_manifest(job, IMAGES, stages.shard_places(job.plan.params, job.place.reference))
     else:
         make_shard(job)
 
@@ -114,16 +113,10 @@ def held_out_digests(job: Job) -> set[str]:
     if not job.row.heldout:
         return set()
     found: set[str] = set()
-    for place in held_out_shards(job):
+    for place in stages.shard_places(job.plan.params, job.row.heldout):
         rows = open_input(job, place, IMAGES).rows([Column.SHA256])
         found |= {row[Column.SHA256] for row in rows if row[Column.SHA256]}
     return found
-
-
-def held_out_shards(job: Job) -> list[Place]:
-    """The shards of the held-out set."""
-    number = stages.num_shards(job.plan.params, job.row.heldout)
-    return [stages.at(job.row.heldout, i) for i in range(number)]
 
 
 if __name__ == "__main__":

@@ -24,8 +24,7 @@ def make(job: Job) -> None:
     from pipeline.making.manifest import make_manifest
 
     if job.place.part == MANIFEST:
-        numbers = range(stages.num_shards(job.plan.params, job.place.reference))
-        make_manifest(job, LATENTS, [stages.at(job.place.reference, i) for i in numbers])
+        make_manifest(job, LATENTS, stages.shard_places(job.plan.params, job.place.reference))
     else:
         make_shard(job)
 

@@ -25,8 +25,7 @@ def make(job: Job) -> None:
     from pipeline.making.manifest import make_manifest
 
     if job.place.part == MANIFEST:
-        numbers = range(stages.num_shards(job.plan.params, job.place.reference))
-        make_manifest(job, TEXT, [stages.at(job.place.reference, i) for i in numbers])
+        make_manifest(job, TEXT, stages.shard_places(job.plan.params, job.place.reference))
     elif job.place.part == UNCONDITIONAL:
         make_unconditional(job)
     else:

@@ -132,8 +132,7 @@ class Job:
 
     def shard_paths(self, reference: str) -> list[Path]:
         """The store's paths of all shards of a row."""
-        number = stages.num_shards(self.plan.params, reference)
-        return [self.input(stages.at(reference, i)) for i in range(number)]
+        return [self.input(place) for place in stages.shard_places(self.plan.params, reference)]
 
     def table_entry(self, table: str, name: str) -> Any:
         """An entry of one of the section's side tables."""
