@@ -7,6 +7,9 @@ keeps its place with an empty payload, and the reason is counted and shown in th
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 
 class Refusal(Exception):
     """Work that must not go on. The message is one line: what, where, what to do."""
@@ -24,3 +27,17 @@ class Reject(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def exit_status(action: Callable[[], object]) -> int:
+    """Run what a command line asks for; a Refusal goes to the error stream as its one line.
+
+    Returns:
+        The exit status: 0, or 1 after a Refusal.
+    """
+    try:
+        action()
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return 1
+    return 0

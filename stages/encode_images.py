@@ -15,8 +15,6 @@ from pipeline.stages import MANIFEST
 from pipeline.work.command import main
 from pipeline.work.job import Job
 
-BYTES_PER_VALUE = {"float32": 4, "float16": 2}
-
 
 def make(job: Job) -> None:
     """Make one part of a latent set."""
@@ -34,6 +32,7 @@ def make_shard(job: Job) -> None:
     from pipeline.contract.schema import IMAGES, LATENTS, Meta
     from pipeline.contract.shards import ShardBuilder
     from pipeline.encoders.autoencoder import ImageAutoencoder
+    from pipeline.encoders.precision import num_bytes
     from pipeline.errors import Refusal
     from pipeline.making.rows import finish_shard, image_rows, open_input
 
@@ -45,7 +44,7 @@ def make_shard(job: Job) -> None:
     if job.row.side_px % factor:
         raise Refusal(f"encode_images.rows.{job.place.row}.side_px = {job.row.side_px}: must be a multiple of {factor}")
     values = 2 * channels * (job.row.side_px // factor) ** 2
-    job.require_disk(shard.num_rows * values * BYTES_PER_VALUE[job.row.dtype], "latents")
+    job.require_disk(num_bytes(shard.num_rows * values, job.row.dtype), "latents")
     builder = ShardBuilder(LATENTS, extra={Meta.CHANNELS: str(channels), Meta.DTYPE: job.row.dtype})
     progress = job.voice.progress(shard.num_rows, f"encode_images {job.place.row} {job.place.part}")
     batch: list[Any] = []

@@ -15,7 +15,6 @@ from pipeline.stages import MANIFEST, UNCONDITIONAL
 from pipeline.work.command import main
 from pipeline.work.job import Job
 
-BYTES_PER_VALUE = {"float32": 4, "float16": 2}
 EMPTY_CAPTION_KEY = ""
 
 
@@ -61,7 +60,7 @@ def make_shard(job: Job) -> None:
     """Encode one caption shard; captions cut at the token limit are counted and said."""
     from pipeline.contract.schema import CAPTIONS, TEXT, Column, Meta
     from pipeline.contract.shards import ShardBuilder
-    from pipeline.encoders.precision import to_storage
+    from pipeline.encoders.precision import num_bytes, to_storage
     from pipeline.errors import Reject
     from pipeline.making.rows import finish_shard, open_input
 
@@ -69,7 +68,7 @@ def make_shard(job: Job) -> None:
     rows = shard.rows([Column.KEY, Column.CAPTION])
     encoder = load_encoder(job)
     limit = job.table_entry("encoders", job.row.encoder).max_text_tokens
-    job.require_disk(len(rows) * limit * encoder.dim * BYTES_PER_VALUE[job.row.dtype], "text embeddings, at most")
+    job.require_disk(num_bytes(len(rows) * limit * encoder.dim, job.row.dtype), "text embeddings, at most")
     captions = [row[Column.CAPTION] for row in rows if row[Column.CAPTION] is not None]
     embeddings = iter(encoder.encode(captions))
     builder = ShardBuilder(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row.dtype})

@@ -36,6 +36,11 @@ def to_storage(values: np.ndarray, dtype: StorageDtype) -> bytes:
     return stored.tobytes()
 
 
+def num_bytes(num_values: int, dtype: StorageDtype) -> int:
+    """The bytes that this many values take once stored."""
+    return num_values * np.dtype(_NUMPY_DTYPE[dtype]).itemsize
+
+
 def from_storage(data: bytes, dtype: StorageDtype, shape: tuple[int, ...]) -> np.ndarray:
     """The array that ``to_storage`` wrote, read-only, in the stored dtype.
 

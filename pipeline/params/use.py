@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from pipeline.digest import sha256_of_bytes
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, exit_status
 from pipeline.layout import PARAMS_YAML, PRESETS, WORK
 from pipeline.params.check import check
 from pipeline.params.load import BASE_PRESET, PLAIN_SECTIONS, ROWS, SCALAR_KEYS, TOP_LEVEL_KEYS, convert, load
@@ -111,12 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     known = ", ".join(presets(Path.cwd()))
     parser.add_argument("preset", nargs="?", default="", help=f"one of {known}" if known else "a file in params/")
     parsed = parser.parse_args(arguments)
-    try:
-        print(use(parsed.preset, Path.cwd()))
-    except Refusal as refusal:
-        print(refusal, file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: print(use(parsed.preset, Path.cwd())))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, exit_status
 from pipeline.stages import FINGERPRINT_JSON, METRICS_JSON, REPORT, REPORT_FILES, Place
 from pipeline.work.command import project_params
 from pipeline.work.plan import Plan
@@ -63,13 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the headline; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.reporting.headline", description=__doc__.split("\n")[0])
     parser.add_argument("--params", default="params.yaml", help="parameter file (params.yaml)")
-    project = Path.cwd()
-    try:
-        print(headline(Plan(project_params(Path(parser.parse_args(arguments).params), project), project)))
-    except Refusal as refusal:
-        print(refusal, file=sys.stderr)
-        return 1
-    return 0
+    params, project = Path(parser.parse_args(arguments).params), Path.cwd()
+    return exit_status(lambda: print(headline(Plan(project_params(params, project), project))))
 
 
 if __name__ == "__main__":

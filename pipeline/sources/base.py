@@ -31,9 +31,6 @@ class Source(Protocol):
 
     random_access: bool  # True: rows are put in the order of a digest of source_id; False: source order is kept
 
-    def stamp(self) -> str | None:
-        """A cheap mark of the source's state (archive size and time, sub-folder times); None: not at hand."""
-
     def entries(self) -> Iterator[Entry]:
         """All pictures, in source order. Raises Refusal when the source cannot be listed."""
 

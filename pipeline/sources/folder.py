@@ -14,7 +14,6 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.digest import digest_json
 from pipeline.errors import Refusal, Reject
 from pipeline.sources.base import Entry
 
@@ -49,28 +48,6 @@ class FolderSource:
             path: the folder; it may itself be a link.
         """
         self.path = path
-
-    def stamp(self) -> str | None:
-        """Digest of all folders' names, times and numbers of entries, and of the class names; None: not there.
-
-        A picture that is rewritten in place changes no folder and stays unseen.
-
-        Raises:
-            Refusal: the folder is there and cannot be listed.
-        """
-        if not self.path.exists():
-            return None
-        folders: list[list[str | int]] = []
-        pending = [""]
-        while pending:
-            relative = pending.pop()
-            listed = _scan(self.path, relative)
-            # a folder's own time changes with its entries, and only with them
-            folders.append([relative, (self.path / relative).stat().st_mtime_ns, len(listed)])
-            pending.extend(_join(relative, item.name) for item in listed if item.is_dir(follow_symlinks=False))
-        names_file = self.path / CLASS_NAMES_FILE
-        names = [names_file.stat().st_mtime_ns, names_file.stat().st_size] if names_file.exists() else []
-        return digest_json({"folders": sorted(folders), "class_names": names})
 
     def entries(self) -> Iterator[Entry]:
         """All pictures, sorted by name within each folder; those of the folder itself come first.

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, exit_status
 from pipeline.layout import PARAMS_YAML, PRESETS
 from pipeline.stages import INDEX, Place
 from pipeline.work.command import project_params
@@ -300,12 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--models", nargs="+", default=[], metavar="NAME", help="beginnings of the names of models to remove"
     )
     parsed = parser.parse_args(arguments)
-    try:
-        _collect(Path.cwd(), delete=parsed.delete, models=parsed.models)
-    except Refusal as refusal:
-        print(refusal, file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _collect(Path.cwd(), delete=parsed.delete, models=parsed.models))
 
 
 def _collect(project: Path, *, delete: bool, models: list[str]) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.errors import Refusal
+from pipeline.errors import exit_status
 from pipeline.layout import LOGS, PARAMS_YAML
 from pipeline.stages import NAMES, REPORT, Place
 from pipeline.work.carried import results_in
@@ -240,13 +240,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.work.status", description="what is done and what is not")
     parser.add_argument("--params", default=PARAMS_YAML, help=f"parameter file ({PARAMS_YAML})")
     parsed = parser.parse_args(arguments)
-    try:
+
+    def show() -> None:
         plan = Plan(project_params(Path(parsed.params), Path.cwd()), Path.cwd())
         print(render(look(plan), plan, wants_color(sys.stdout)))
-    except Refusal as refusal:
-        print(refusal, file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(show)
 
 
 if __name__ == "__main__":

@@ -202,25 +202,6 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     assert [source.read(entry.place) for entry in source.entries()] == [b"cat/a.jpg"]
 
 
-def test_stamp_sees_folders_and_names(tmp_path: Path) -> None:
-    source = fill(tmp_path / "root", "cat/a.jpg", "cat/deep/b.jpg")
-    stamps = [source.stamp()]
-    assert source.stamp() == stamps[0]
-    (tmp_path / "root/cat/deep/c.jpg").write_bytes(b"x")
-    stamps.append(source.stamp())
-    (tmp_path / "root/dog").mkdir()
-    stamps.append(source.stamp())
-    os.utime(tmp_path / "root/dog", ns=(1, 1))
-    stamps.append(source.stamp())
-    (tmp_path / "root/dog").rename(tmp_path / "root/dogs")
-    stamps.append(source.stamp())
-    (tmp_path / "root/class_names.tsv").write_text("cat\tcat\ndogs\tdogs\n")
-    stamps.append(source.stamp())
-    assert len(set(stamps)) == len(stamps)
-    assert None not in stamps
-    assert FolderSource(tmp_path / "nowhere").stamp() is None
-
-
 def test_real_pictures(shared: Path) -> None:
     source = FolderSource(shared / "data" / "imagenet-sample")
     entries = list(source.entries())

@@ -9,7 +9,7 @@ from pipeline.errors import Refusal, Reject
 from pipeline.sources.base import Entry
 from pipeline.sources.shape_world.render import png_bytes, render
 from pipeline.sources.shape_world.scene import Scene, scene_of
-from pipeline.sources.shape_world.world import REVISION, SHAPES, STYLES
+from pipeline.sources.shape_world.world import SHAPES, STYLES
 
 ID_PREFIX = "scene-"
 ID_DIGITS = 7
@@ -46,10 +46,6 @@ class ShapeWorldSource:
         self.style = style
         self.side_px = side_px
         self.seed = seed
-
-    def stamp(self) -> str | None:
-        """The revision of the world's definition; scenes have no other state."""
-        return REVISION
 
     def scene(self, place: str) -> Scene:
         """The scene behind a place. Raises Reject when this source lists no such scene."""

@@ -18,8 +18,6 @@ Point = tuple[float, float]
 Ring = tuple[Point, ...]
 Color = tuple[int, int, int]
 
-REVISION = "shape-world-1"  # raised whenever one pixel of any scene would change
-
 CURVE_POINTS = 72
 RING_HOLE = 0.55
 MOON_BITE_RADIUS = 0.8
