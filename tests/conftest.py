@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-# Tests that share a costly run stay in one process: the runs of both engines at tiny size, and the light runs.
+# Tests that change one checkout stay in one process. The two checkouts of the whole run are made once for all.
 WHOLE_RUN = ("tests/stages", "tests/engines/test_whole.py")
 LIGHT_RUNS = "tests/engines"
+OTHER_CHECKOUT = "in_the_checkout_of_dvc"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,10 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     groups = {}
     for item in items:
         name = item.path.relative_to(PROJECT).as_posix()
-        if name.startswith(WHOLE_RUN):
+        if OTHER_CHECKOUT in item.name:
+            groups[item] = "1 whole run, the other checkout"
+        elif name.startswith(WHOLE_RUN):
             groups[item] = "0 whole run"
         elif name.startswith(LIGHT_RUNS):
-            groups[item] = "1 light runs"
+            groups[item] = "0 light runs"
         else:
             groups[item] = f"2 {name}"
         item.add_marker(pytest.mark.xdist_group(groups[item]))
@@ -46,8 +50,10 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeRuns]:
     """All ten stages at tiny size, run to the end on both engines (see ``whole_run``)."""
-    from whole_run import run_both
+    from whole_run import runs_once
 
-    runs = run_both(tmp_path_factory.mktemp("whole"))
+    base = tmp_path_factory.getbasetemp()
+    # processes of one test run have their folders side by side
+    runs = runs_once((base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "whole")
     yield runs
     runs.end()

@@ -35,7 +35,14 @@ def demo() -> dict[str, Any]:
 def small() -> dict[str, Any]:
     """Parameters of a run without any network: pictures, CutMix pictures and template captions, 8 rows in 2 shards."""
     raw = demo()
-    world = {"source": "shape_world", "revision": 1, "num_scenes": 40, "style": "plain", "side_px": 64}
+    world = {
+        "source": "shape_world",
+        "revision": 1,
+        "num_scenes": 40,
+        "style": "plain",
+        "layout": "grid",
+        "side_px": 64,
+    }
     raw["run"] = "small"
     raw["download"]["rows"] = {
         "imagenet": {**world, "num_rows": 8, "num_shards": 2, "heldout": "download/heldout"},

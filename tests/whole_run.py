@@ -6,6 +6,7 @@ killed three times, whole process groups at once, and goes on; DVC's is undistur
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
+from pipeline.digest import sha256_of_file
 from pipeline.params.load import load
 from pipeline.stages import at
 from pipeline.work.plan import Plan
@@ -31,6 +34,7 @@ from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder, make_tiny
 SIDE_PX = 32
 IMPORTED_MODEL, IMPORTED_PICTURES = "data/elsewhere/model", "data/elsewhere/pictures"
 PATIENCE_SECONDS = 900.0
+PAGE = ("report.html", "report.md", "fingerprint.json")  # the page tells times
 
 
 def whole_params() -> dict[str, Any]:
@@ -38,7 +42,14 @@ def whole_params() -> dict[str, Any]:
     p: dict[str, Any] = yaml.safe_load((PROJECT / "params" / "demo.yaml").read_text())
     p["run"] = "whole"
     p["execution"].update(device="cpu", num_threads=1, inference_batch_size=8, checkpoint_every=2)
-    world = {"source": "shape_world", "revision": 1, "num_scenes": 40, "style": "plain", "side_px": SIDE_PX}
+    world = {
+        "source": "shape_world",
+        "revision": 1,
+        "num_scenes": 40,
+        "style": "plain",
+        "layout": "grid",
+        "side_px": SIDE_PX,
+    }
     p["download"]["rows"] = {
         "imagenet": {**world, "num_rows": 24, "num_shards": 2, "heldout": "download/heldout"},
         "heldout": {**world, "num_rows": 8, "num_shards": 1},
@@ -250,11 +261,13 @@ class WholeRuns:
         snakemake: the checkout in which Snakemake ran, killed on the way.
         dvc: the checkout in which DVC ran.
         kills: what Snakemake's run was doing when it was killed.
+        shown: sha256 of the files that each run showed when it ended, by engine and path; without the page.
     """
 
     snakemake: Checkout
     dvc: Checkout
     kills: list[str]
+    shown: dict[str, dict[str, str]]
 
     def plan(self) -> Plan:
         """The plan of Snakemake's run, for reading its results from the store."""
@@ -274,12 +287,39 @@ class WholeRuns:
         self.dvc.end_everything()
 
 
-def run_both(folder: Path) -> WholeRuns:
-    """Run both engines at the same time, each in its own checkout."""
+def runs_once(folder: Path) -> WholeRuns:
+    """The runs in this folder; made by the first process that asks while the others wait."""
+    first, second = folder / "with_snakemake", folder / "with_dvc"
+    record = folder / "ended.json"
+    with FileLock(f"{folder}.lock"):
+        if not record.exists():
+            kills = run_both(folder, first, second)
+            shown = {"snakemake": shown_bytes(first), "dvc": shown_bytes(second)}
+            record.write_text(json.dumps({"kills": kills, "shown": shown}))
+    return WholeRuns(Checkout(first), Checkout(second), **json.loads(record.read_text()))
+
+
+def run_both(folder: Path, first: Path, second: Path) -> list[str]:
+    """Run both engines at the same time, each in its own checkout; what Snakemake was doing when killed."""
     models = make_models(folder / "models" / "data")
-    first, second = (new_checkout(folder / name, models) for name in ("with_snakemake", "with_dvc"))
-    dvc = second.start_dvc()
-    kills = run_with_kills(first)
-    ended = dvc.ended()
+    with_snakemake, with_dvc = new_checkout(first, models), new_checkout(second, models)
+    try:
+        dvc = with_dvc.start_dvc()
+        kills = run_with_kills(with_snakemake)
+        ended = dvc.ended()
+    finally:
+        with_snakemake.end_everything()
+        with_dvc.end_everything()
     assert ended.status == 0, ended.text
-    return WholeRuns(first, second, kills)
+    return kills
+
+
+def shown_bytes(folder: Path) -> dict[str, str]:
+    """The sha256 of each file that a run shows, by its path in the checkout; not of the page, which tells times."""
+    found = {}
+    for top in ("data/whole", "reports/whole"):
+        for path in sorted((folder / top).rglob("*")):
+            is_page = top.startswith("reports") and path.name in PAGE
+            if path.is_file() and not is_page:
+                found[path.relative_to(folder).as_posix()] = sha256_of_file(path)
+    return found

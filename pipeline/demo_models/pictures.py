@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.augment.cutmix import Placement, draw_placement, paste
 from pipeline.contract.rng import generator
-from pipeline.demo_models.recipes import HELDOUT_PAIR_WEIGHTS, HELDOUT_SEED, SIDE_PX
+from pipeline.demo_models.recipes import HELDOUT_PAIR_WEIGHTS, HELDOUT_SEED, LAYOUT, SIDE_PX
 from pipeline.sources.shape_world.render import outline_mask, render
 from pipeline.sources.shape_world.scene import Scene, SceneObject, scene_of
 from pipeline.sources.shape_world.source import scene_id_of
@@ -60,7 +60,8 @@ class Pool:
 
     def __init__(self, *, num_scenes: int, style: str, side_px: int, seed: int) -> None:
         self.scenes: list[Scene] = [
-            scene_of(scene_id_of(number), seed=seed, style=style, side_px=side_px) for number in range(num_scenes)
+            scene_of(scene_id_of(number), seed=seed, style=style, layout=LAYOUT, side_px=side_px)
+            for number in range(num_scenes)
         ]
         self.pixels = np.stack([np.asarray(render(scene)) for scene in self.scenes])
         self.masks = np.stack(

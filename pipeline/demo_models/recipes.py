@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SIDE_PX = 64
+LAYOUT = "grid"  # the freest, so that a run may take any
 TRAIN_SEED = 1_000_001  # worlds that no run uses; what a run draws is new to all three models
 HELDOUT_SEED = 1_000_002
 NUM_HELDOUT = 400

@@ -71,7 +71,7 @@ def _download(where: _Where, row: Any) -> None:
     held = where.reference("heldout", row.heldout, ("download",))
     if held.heldout is not None:
         raise where.refuse("heldout", row.heldout, "must name a row that has no held-out rows itself")
-    for key in ("source", "path", "num_scenes", "style", "side_px"):
+    for key in ("source", "path", "num_scenes", "style", "layout", "side_px"):
         mine, theirs = (_tag(r) if key == "source" else getattr(r, key, None) for r in (row, held))
         if mine != theirs:
             raise where.refuse("heldout", row.heldout, f"must come from the same source: its {key} is {theirs!r}")

@@ -17,4 +17,6 @@ def open_source(row: Any, seed: int) -> Source:
         return FolderSource(Path(row.path))
     from pipeline.sources.shape_world.source import ShapeWorldSource
 
-    return ShapeWorldSource(num_scenes=row.num_scenes, style=row.style, side_px=row.side_px, seed=seed)
+    return ShapeWorldSource(
+        num_scenes=row.num_scenes, style=row.style, layout=row.layout, side_px=row.side_px, seed=seed
+    )

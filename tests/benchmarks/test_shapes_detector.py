@@ -60,7 +60,7 @@ def noisy(image: Image.Image, deviation: float, number: int) -> Image.Image:
 @pytest.mark.parametrize("style", STYLES)
 def test_every_single_object_is_found_for_sure_sharp_and_blurred(style: str) -> None:
     for number in range(40):
-        one = scene_of(f"single-{number}", seed=0, style=style, side_px=SIDE_PX)
+        one = scene_of(f"single-{number}", seed=0, style=style, layout="grid", side_px=SIDE_PX)
         image = render(one)
         for seen in (image, blurred(image, 1.0), blurred(image, 2.0), noisy(image, 15, number)):
             assert found(seen, SURE) == truth(one), one
@@ -85,7 +85,7 @@ def test_all_shapes_and_colours_are_told_apart_on_all_backgrounds(style: str) ->
 @pytest.mark.parametrize("side_px", [32, 128])
 def test_another_side_is_judged_alike(side_px: int) -> None:
     for number in range(12):
-        one = scene_of(f"side-{number}", seed=0, style="plain", side_px=side_px)
+        one = scene_of(f"side-{number}", seed=0, style="plain", layout="grid", side_px=side_px)
         assert found(render(one), SURE) == truth(one)
 
 

@@ -18,7 +18,7 @@ from pipeline.work.dvc_files import is_cut_short
 
 pytestmark = pytest.mark.slow
 
-NUM_KILLS = 24
+NUM_KILLS = 20
 SEED = 2502
 # What DVC says where one before it was killed while it wrote its own files; see the last test.
 CUT_SHORT = {".dvc/tmp/rwlock": "JSON structure is corrupted", "dvc.lock": "'./dvc.lock' validation failed"}

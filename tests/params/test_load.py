@@ -35,7 +35,7 @@ REFUSED: list[tuple[tuple[Any, ...], Any, str]] = [
     (("train", "num_step"), 3, "train.num_step is not a parameter; did you mean 'num_steps'?"),
     (("recaption", "captionrs"), {}, "recaption.captionrs is not a parameter; did you mean 'captioners'?"),
     ((*IMAGENET, "hedout"), "x", "download.rows.imagenet.hedout is not a parameter where source is shape_world; did"),
-    ((*IMAGENET, "path"), "x", "path is not a parameter where source is shape_world; known are heldout, max_image"),
+    ((*IMAGENET, "path"), "x", "path is not a parameter where source is shape_world; known are heldout, layout"),
     (("augment", "min_scale"), 0.5, "augment.rows.cutmix.min_scale is not a parameter where kind is cutmix; known"),
     ((*VLM, "templat"), "x", "recaption.captioners.vlm.templat is not a parameter where kind is local"),
     (("train", "optimizer", "beta_3"), 0.1, "train.rows.aio.optimizer.beta_3 is not a parameter where kind is adamw"),

@@ -27,7 +27,7 @@ COLOR_LIMIT = 90  # smallest distance between the channels of an object's own pi
 
 
 def source(**changes: object) -> ShapeWorldSource:
-    values = {"num_scenes": 300, "style": "plain", "side_px": SIDE_PX, "seed": 0} | changes
+    values = {"num_scenes": 300, "style": "plain", "layout": "grid", "side_px": SIDE_PX, "seed": 0} | changes
     return ShapeWorldSource(**values)  # type: ignore[arg-type]
 
 
@@ -43,13 +43,19 @@ def test_a_picture_depends_on_its_name_alone() -> None:
 
 
 def test_seed_and_style_are_worlds_of_their_own() -> None:
-    scenes = [scene_of("scene-0000001", seed=seed, style=style, side_px=SIDE_PX) for seed in (0, 1) for style in STYLES]
+    scenes = [
+        scene_of("scene-0000001", seed=seed, style=style, layout="grid", side_px=SIDE_PX)
+        for seed in (0, 1)
+        for style in STYLES
+    ]
     assert len({scene.objects for scene in scenes}) == len(scenes)
 
 
 def test_pixels_have_not_changed_since_the_digest_was_written() -> None:
     pixels = b"".join(
-        np.asarray(render(scene_of(f"scene-{number:07d}", seed=0, style=style, side_px=SIDE_PX))).tobytes()
+        np.asarray(
+            render(scene_of(f"scene-{number:07d}", seed=0, style=style, layout="grid", side_px=SIDE_PX))
+        ).tobytes()
         for style in STYLES
         for number in range(20)
     )
@@ -74,7 +80,9 @@ def test_entries_carry_class_and_keys() -> None:
 
 
 def test_draws_are_independent_and_cover_everything() -> None:
-    scenes = [scene_of(f"scene-{number:07d}", seed=5, style="plain", side_px=SIDE_PX) for number in range(2000)]
+    scenes = [
+        scene_of(f"scene-{number:07d}", seed=5, style="plain", layout="grid", side_px=SIDE_PX) for number in range(2000)
+    ]
     pairs = Counter((scene.objects[0].shape, scene.objects[0].color) for scene in scenes)
     assert len(pairs) == len(SHAPES) * len(COLORS)
     assert min(pairs.values()) > 25  # 56 expected
@@ -86,14 +94,14 @@ def test_draws_are_independent_and_cover_everything() -> None:
 
 def test_objects_are_large_and_whole() -> None:
     for number in range(300):
-        made = scene_of(f"scene-{number:07d}", seed=2, style="aesthetic", side_px=SIDE_PX).objects[0]
+        made = scene_of(f"scene-{number:07d}", seed=2, style="aesthetic", layout="grid", side_px=SIDE_PX).objects[0]
         assert 14 <= made.radius_px <= 22
         for center in (made.center_x_px, made.center_y_px):
             assert made.radius_px <= center <= SIDE_PX - made.radius_px
 
 
 def test_a_scene_keeps_its_content_at_another_side() -> None:
-    small, large = (scene_of("scene-0000004", seed=0, style="plain", side_px=side) for side in (64, 256))
+    small, large = (scene_of("scene-0000004", seed=0, style="plain", layout="grid", side_px=side) for side in (64, 256))
     assert large.objects[0].radius_px == pytest.approx(4 * small.objects[0].radius_px)
     shrunk = np.asarray(render(large).resize((64, 64), Image.Resampling.BOX), dtype=float)
     assert np.abs(shrunk - np.asarray(render(small), dtype=float)).mean() < 2.0

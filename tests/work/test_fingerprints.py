@@ -43,6 +43,7 @@ def other_value(keys: Keys, value: Any) -> Any:
     words = {
         "device": "cpu",
         "style": {"plain": "aesthetic", "aesthetic": "plain"}.get(str(value)),
+        "layout": {"grid": "corners", "corners": "grid"}.get(str(value)),
         "attention": "sdpa",
         "view": "square",
         "dtype": {"float16": "float32", "float32": "float16"}.get(str(value)),

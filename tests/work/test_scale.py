@@ -40,7 +40,14 @@ def wide() -> dict[str, Any]:
     """The demo's models on full-size data; model folders are Hub ids, which are not looked at."""
     raw = sandbox.demo()
     raw["run"] = "wide"
-    world = {"source": "shape_world", "revision": 1, "style": "plain", "side_px": 64, "num_scenes": 10**7}
+    world = {
+        "source": "shape_world",
+        "revision": 1,
+        "style": "plain",
+        "layout": "grid",
+        "side_px": 64,
+        "num_scenes": 10**7,
+    }
     full = {**world, "num_rows": NUM_SHARDS * ROWS_PER_SHARD, "num_shards": NUM_SHARDS}
     raw["download"]["rows"] = {
         "imagenet": {**full, "heldout": "download/heldout"},

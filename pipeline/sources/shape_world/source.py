@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pipeline.errors import Refusal, Reject
 from pipeline.sources.base import Entry
 from pipeline.sources.shape_world.render import png_bytes, render
-from pipeline.sources.shape_world.scene import Scene, scene_of
+from pipeline.sources.shape_world.scene import LAYOUTS, Scene, scene_of
 from pipeline.sources.shape_world.world import SHAPES, STYLES
 
 ID_PREFIX = "scene-"
@@ -26,6 +26,7 @@ class ShapeWorldSource:
     Args:
         num_scenes: how many pictures the source lists; must be positive.
         style: a name of world.STYLES.
+        layout: a name of scene.LAYOUTS.
         side_px: width and height of the pictures.
         seed: another seed is another world of the same kind.
 
@@ -35,15 +36,18 @@ class ShapeWorldSource:
 
     random_access = True
 
-    def __init__(self, *, num_scenes: int, style: str, side_px: int, seed: int) -> None:
+    def __init__(self, *, num_scenes: int, style: str, layout: str, side_px: int, seed: int) -> None:
         if not 0 < num_scenes < 10**ID_DIGITS:
             raise Refusal(f"shape_world: num_scenes must lie between 1 and {10**ID_DIGITS - 1}, got {num_scenes}")
         if style not in STYLES:
             raise Refusal(f"shape_world: style must be one of {', '.join(STYLES)}, got {style!r}")
+        if layout not in LAYOUTS:
+            raise Refusal(f"shape_world: layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
         if side_px <= 0:
             raise Refusal(f"shape_world: side_px must be positive, got {side_px}")
         self.num_scenes = num_scenes
         self.style = style
+        self.layout = layout
         self.side_px = side_px
         self.seed = seed
 
@@ -52,7 +56,7 @@ class ShapeWorldSource:
         match = re.fullmatch(rf"{ID_PREFIX}(\d{{{ID_DIGITS}}})", place)
         if match is None or int(match[1]) >= self.num_scenes:
             raise Reject("missing", f"no scene {place!r} among the first {self.num_scenes}")
-        return scene_of(place, seed=self.seed, style=self.style, side_px=self.side_px)
+        return scene_of(place, seed=self.seed, style=self.style, layout=self.layout, side_px=self.side_px)
 
     def entries(self) -> Iterator[Entry]:
         """All scenes in the order of their numbers; the label is the shape's place in world.SHAPES."""
