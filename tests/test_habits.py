@@ -25,7 +25,14 @@ PROJECT = Path(__file__).resolve().parents[1]
 MAKEFILE = (PROJECT / "Makefile").read_text()
 CONFIG: dict[str, Any] = yaml.safe_load((PROJECT / ".pre-commit-config.yaml").read_text())
 HOOKS: dict[str, dict[str, Any]] = {hook["id"]: hook for repo in CONFIG["repos"] for hook in repo["hooks"]}
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/parameters.md", "docs/data-contract.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/parameters.md",
+    "docs/data-contract.md",
+    "docs/models.md",
+)
 EXPECTED_HOOKS = {
     *("ruff-check", "ruff-format", "snakefmt", "mypy", "codespell", "check-yaml", "check-merge-conflict"),
     *("check-added-large-files", "secrets", "conventional-commit"),

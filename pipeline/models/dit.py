@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -23,12 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import Refusal
+from pipeline.models.layers import NORM_EPS, AttentionKind, Linear, attend, mask_bias, patchify, unpatchify
 from pipeline.params import schema
 
-AttentionKind = Literal["matmul", "sdpa"]
 Rotation = tuple[Tensor, Tensor]
 
-NORM_EPS = 1e-6
 NUM_MODULATIONS = 6  # shift, scale and gate, for self-attention and for the perceptron
 TIME_SCALE = 1000.0  # t in [0, 1] is embedded as DDPM's 1,000 steps were
 TIME_MAX_PERIOD = 10000.0
@@ -36,32 +34,6 @@ NUM_POSITION_FREQUENCIES = 4  # waves along a side, the finest two periods of it
 NUM_TIME_FREQUENCIES = 128
 # Axial rotary frequencies for pictures (RoPE-ViT, arXiv 2403.13298): grids are short, so 100 and not text's 10,000.
 ROTARY_BASE = 100.0
-MASKED = -1e9  # finite, so that it survives bfloat16; normalised queries and keys keep scores far above it
-
-
-class Linear(nn.Linear):
-    """A linear layer that starts at zero instead of drawing from the global random state."""
-
-    def reset_parameters(self) -> None:
-        """Set weight and bias to zero."""
-        nn.init.zeros_(self.weight)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-
-def patchify(latents: Tensor, patch_size: int) -> Tensor:
-    """[B, C, H, W] -> [B, N, patch_size^2 C]: patches row by row; inside one row, column, channel."""
-    batch, channels, height, width = latents.shape
-    rows, columns = height // patch_size, width // patch_size
-    cut = latents.reshape(batch, channels, rows, patch_size, columns, patch_size)
-    return cut.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
-
-
-def unpatchify(patches: Tensor, patch_size: int, rows: int, columns: int) -> Tensor:
-    """The inverse of ``patchify`` for a grid of rows x columns patches."""
-    batch = patches.shape[0]
-    cut = patches.reshape(batch, rows, columns, patch_size, patch_size, -1)
-    return cut.permute(0, 5, 1, 3, 2, 4).reshape(batch, -1, rows * patch_size, columns * patch_size)
 
 
 def time_features(t: Tensor) -> Tensor:
@@ -105,17 +77,6 @@ def rotate(heads: Tensor, rotation: Rotation) -> Tensor:
     cosine, sine = rotation
     first, second = heads.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, kind: AttentionKind) -> Tensor:
-    """softmax(q k / sqrt(head_dim) + bias) v over [B, heads, N, head_dim]; both kinds agree but for rounding."""
-    if kind == "sdpa":
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    if bias is not None:
-        scores = scores + bias
-    mixed: Tensor = scores.softmax(dim=-1) @ value
-    return mixed
 
 
 class Attention(nn.Module):
@@ -271,7 +232,7 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares
         rows, columns = height // patch_size, width // patch_size
         head_dim = int(self.config["width"]) // int(self.config["num_heads"])
         rotation = rotation_of_grid(rows, columns, head_dim, latents.device)
-        bias = torch.zeros(text_mask.shape, device=text.device).masked_fill(~text_mask, MASKED)[:, None, None, :]
+        bias = mask_bias(text_mask)
         time = self.time_out(functional.silu(self.time_in(time_features(t)))).float()
         shared = self.modulation(functional.silu(time)).float().reshape(len(t), NUM_MODULATIONS, -1)
         context = self.text_in(self.text_norm(text.float()))

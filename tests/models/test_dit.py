@@ -12,6 +12,8 @@ from pipeline.errors import Refusal
 from pipeline.models import dit
 from pipeline.params import schema
 
+pytestmark = pytest.mark.models
+
 SIZE = schema.DiTI(width=32, depth=2, num_heads=2, patch_size=2, mlp_ratio=2.0)
 
 

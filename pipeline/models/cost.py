@@ -1,0 +1,138 @@
+"""What a network costs: parameters, and floating-point operations of one pass for one picture, from its sizes alone.
+
+Counted are matrix products, a multiplication and an addition each one operation, as torch's own counter does; norms,
+activations and softmax add about a percent of time and are left out. ``python -m pipeline.models.cost`` prints the
+table of ``docs/models.md``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from pipeline.models.dit import NUM_MODULATIONS, NUM_POSITION_FREQUENCIES, NUM_TIME_FREQUENCIES, DiTI
+from pipeline.models.rin import NUM_TEXT_BLOCKS, RIN, TEXT_MLP_RATIO
+from pipeline.models.rin_parts import MlpKind, hidden_width
+from pipeline.models.sizes import DIT_SIZES, RIN_SIZES
+
+# The setting of the table: 256 px through an 8x autoencoder of 4 channels, a T5-XL's embeddings.
+TABLE_LATENT_SIDE, TABLE_IN_CHANNELS, TABLE_TEXT_DIM, TABLE_TEXT_TOKENS = 32, 4, 2048, 256
+
+
+def num_parameters(make: Callable[[], torch.nn.Module]) -> int:
+    """Weights of the network that ``make`` builds; no memory is taken for them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in make().parameters())
+
+
+def dit_flops(config: Mapping[str, Any], *, latent_side: int, num_text_tokens: int) -> int:
+    """Operations of one pass of a DiT-I for one square picture.
+
+    Args:
+        config: arguments of ``dit.DiTI``.
+        latent_side: side of the latent picture.
+        num_text_tokens: T, padding included.
+    """
+    width, patch_values = config["width"], config["in_channels"] * config["patch_size"] ** 2
+    patches = (latent_side // config["patch_size"]) ** 2
+    outside = (
+        2 * _matrix(patches, patch_values, width)
+        + _matrix(patches, 4 * NUM_POSITION_FREQUENCIES, width)
+        + _matrix(1, 2 * NUM_TIME_FREQUENCIES, width)
+        + _matrix(1, width, width)
+        + _matrix(1, width, NUM_MODULATIONS * width)
+        + _matrix(num_text_tokens, config["text_dim"], width)
+    )
+    block = (
+        _attention(patches, patches, width, width)
+        + _attention(patches, num_text_tokens, width, width)
+        + 2 * _matrix(patches, width, int(width * config["mlp_ratio"]))
+    )
+    return int(outside + config["depth"] * block)
+
+
+def rin_flops(config: Mapping[str, Any], *, num_text_tokens: int) -> int:
+    """Operations of one pass of a recurrent-interface network for one picture, all scores given.
+
+    Args:
+        config: arguments of ``rin.RIN``.
+        num_text_tokens: T, padding included.
+    """
+    width, data_width, latents = config["width"], config["data_width"], config["num_latents"]
+    patch_values = config["in_channels"] * config["patch_size"] ** 2
+    patches = (config["latent_side"] // config["patch_size"]) ** 2
+    own_tokens = len(config["scores"]) + config["num_registers"]
+    text_tokens = own_tokens + num_text_tokens
+    number = _matrix(1, width // 4, width) + _matrix(1, width, width)
+    text_block = _attention(text_tokens, text_tokens, width, width) + _mlp(text_tokens, width, TEXT_MLP_RATIO, "gelu")
+    outside = (
+        2 * _matrix(patches, patch_values, data_width)
+        + (1 + len(config["scores"])) * number
+        + _mlp(latents, width, config["mlp_ratio"], "gelu")
+        + _matrix(num_text_tokens, config["text_dim"], width)
+        + NUM_TEXT_BLOCKS * text_block
+    )
+    mlp = _mlp(latents, width, config["mlp_ratio"], config["mlp"])
+    block = (
+        _attention(latents, 1 + text_tokens, width, width)
+        + mlp
+        + _attention(latents, patches, width, data_width)
+        + mlp
+        + config["num_layers"] * (_attention(latents, latents, width, width) + mlp)
+        + _attention(patches, latents, data_width, width)
+        + _mlp(patches, data_width, config["data_mlp_ratio"], config["mlp"])
+    )
+    return int(outside + config["num_blocks"] * block)
+
+
+def _matrix(rows: int, width_in: int, width_out: int) -> int:
+    return 2 * rows * width_in * width_out
+
+
+def _attention(num_queries: int, num_keys: int, width: int, other_width: int) -> int:
+    """Projections and both products of attention of the smaller width."""
+    inner = min(width, other_width)
+    projections = 2 * _matrix(num_queries, width, inner) + 2 * _matrix(num_keys, other_width, inner)
+    return projections + 2 * _matrix(num_queries, inner, num_keys)
+
+
+def _mlp(rows: int, width: int, ratio: float, kind: MlpKind) -> int:
+    return (3 if kind == "swiglu" else 2) * _matrix(rows, width, hidden_width(kind, width, ratio))
+
+
+def table() -> str:
+    """The costs of all named sizes as a Markdown table."""
+    head = "| network | parameters, M | GFLOP a pass | patches | latents | condition tokens |"
+    lines = [head, "|---|---:|---:|---:|---:|---:|"]
+    common = {"in_channels": TABLE_IN_CHANNELS, "text_dim": TABLE_TEXT_DIM}
+    for name, size in DIT_SIZES.items():
+        arguments = {**common, **size}
+        flops = dit_flops(arguments, latent_side=TABLE_LATENT_SIDE, num_text_tokens=TABLE_TEXT_TOKENS)
+        patches = (TABLE_LATENT_SIDE // size["patch_size"]) ** 2
+        parameters = num_parameters(lambda arguments=arguments: DiTI(**arguments))  # type: ignore[misc]
+        lines.append(_line(name, parameters, flops, patches, "none", TABLE_TEXT_TOKENS))
+    for name, size in RIN_SIZES.items():
+        arguments = {**common, **size}
+        flops = rin_flops(arguments, num_text_tokens=TABLE_TEXT_TOKENS)
+        patches = (size["latent_side"] // size["patch_size"]) ** 2
+        tokens = 1 + len(size["scores"]) + size["num_registers"] + TABLE_TEXT_TOKENS
+        parameters = num_parameters(lambda arguments=arguments: RIN(**arguments))  # type: ignore[misc]
+        lines.append(_line(name, parameters, flops, patches, str(size["num_latents"]), tokens))
+    return "\n".join(lines)
+
+
+def _line(name: str, parameters: int, flops: int, patches: int, latents: str, tokens: int) -> str:
+    return f"| {name} | {parameters / 1e6:.1f} | {flops / 1e9:.1f} | {patches} | {latents} | {tokens} |"
+
+
+def main() -> int:
+    """Print the table."""
+    print(table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""The paper's own networks: released weights into our network, and sampling exactly as the authors sample.
+
+CAD-I (arXiv 2502.21318) predicts noise and is sampled by DDIM, MIRO (arXiv 2510.25897) predicts a velocity and is
+sampled by Euler's method. Both carry their latents from step to step, separately for the two branches of guidance,
+which they write e_c (1 + w) - e_u w. Their gamma is the share of the picture: 1 is the picture, whatever t is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.diffusion.sampler import Condition
+from pipeline.errors import Refusal
+from pipeline.models.released_config import cad_config, miro_config
+from pipeline.models.released_names import Layout, from_released
+from pipeline.models.rin import RIN
+from pipeline.models.rin_inputs import COHERENCE
+
+GAMMA_MIN = 1e-9
+SIGMOID_START, SIGMOID_END, SIGMOID_TAU, SIGMOID_MAX = -3.0, 3.0, 0.9, 1 - 1e-4
+
+Number = float | Tensor
+
+
+def load(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> RIN:
+    """A CAD-I network from its public configuration and weights, with or without the coherence score.
+
+    Call it as ``model(y, gamma, text_embeddings, text_mask, previous_latents=None, coherence=None)`` (see
+    ``rin.RIN.forward``). Weights become float32, but stay float64 where they all are.
+
+    Raises:
+        Refusal: a key of the configuration or a weight is missing, unknown or does not fit.
+    """
+    return _loaded(cad_config(config), "cad_i", state_dict)
+
+
+def load_miro(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> RIN:
+    """A MIRO network from its public configuration (``network``, ``preconditioning``) and weights.
+
+    Call it as ``model(y, gamma, text_embeddings, text_mask, previous_latents=None, rewards=None)``; scaling of in- and
+    output is part of it.
+
+    Raises:
+        Refusal: a key of the configuration or a weight is missing, unknown or does not fit.
+    """
+    return _loaded(miro_config(config), "miro", state_dict)
+
+
+def _loaded(arguments: dict[str, Any], layout: Layout, released: Mapping[str, Tensor]) -> RIN:
+    model: RIN = RIN(**arguments)
+    ours = from_released(model, layout, released)
+    if {tensor.dtype for tensor in ours.values()} == {torch.float64}:
+        model.double()
+    model.load_state_dict(ours, strict=True)
+    model.eval()
+    return model
+
+
+# --- noise schedules
+
+
+def gamma_linear(t: Tensor) -> Tensor:
+    """max(1 - t, 1e-9)."""
+    return (1 - t).clamp(min=GAMMA_MIN)
+
+
+def gamma_sigmoid(t: Tensor) -> Tensor:
+    """(s(end/tau) - s((t (end - start) + start)/tau)) / (s(end/tau) - s(start/tau)), clipped (arXiv 2212.11972).
+
+    Everything but t is rounded once, from Python's floats, as the authors have it; t = 1 is set, since the first step
+    divides by the root of what is left of the numerator there.
+    """
+    end, start = (torch.sigmoid(t.new_tensor(edge / SIGMOID_TAU)) for edge in (SIGMOID_END, SIGMOID_START))
+    level = torch.sigmoid((t * (SIGMOID_END - SIGMOID_START) + SIGMOID_START) / SIGMOID_TAU)
+    gamma = ((end - level) / (end - start)).clamp(GAMMA_MIN, SIGMOID_MAX)
+    return gamma.masked_fill(t == 1, GAMMA_MIN)
+
+
+SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {"linear": gamma_linear, "sigmoid": gamma_sigmoid}
+
+
+# --- sampling
+
+
+@dataclass
+class _Branches:
+    """A network with both branches of guidance and the latents that each carries."""
+
+    model: RIN
+    positive: Condition
+    negative: Condition
+    scores: dict[str, Tensor]
+    negative_scores: dict[str, Tensor]
+    latents: Tensor | None = None
+    negative_latents: Tensor | None = None
+
+    def alone(self, x: Tensor, gamma: Tensor) -> Tensor:
+        """The positive branch's prediction; its latents then are those of both."""
+        condition = self.positive
+        out, latents = self._network(
+            x, gamma.expand(len(x)), condition.text, condition.mask, self.latents, rewards=self.scores
+        )
+        self.latents = self.negative_latents = latents
+        return out
+
+    def _network(self, *inputs: Tensor | None, rewards: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = self.model(*inputs, rewards=rewards)
+        return out
+
+    def guided(self, x: Tensor, gamma: Tensor, scale: float) -> Tensor:
+        """e_c (1 + w) - e_u w, both branches in one pass."""
+        if scale == 0:
+            return self.alone(x, gamma)
+        carried = [latents for latents in (self.latents, self.negative_latents) if latents is not None]
+        out, latents = self._network(
+            torch.cat([x, x]),
+            gamma.expand(2 * len(x)),
+            torch.cat([self.positive.text, self.negative.text]),
+            torch.cat([self.positive.mask, self.negative.mask]),
+            torch.cat(carried) if carried else None,
+            rewards={name: torch.cat([self.scores[name], self.negative_scores[name]]) for name in self.scores},
+        )
+        self.latents, self.negative_latents = latents.chunk(2)
+        conditional, unconditional = out.chunk(2)
+        return conditional * (1 + scale) - unconditional * scale
+
+
+@torch.inference_mode()
+def sample(
+    model: RIN,
+    noise: Tensor,
+    text_embeddings: Tensor,
+    text_mask: Tensor,
+    negative_embeddings: Tensor,
+    negative_mask: Tensor,
+    num_steps: int,
+    cfg_rate: float,
+    clamp: float,
+    schedule: str,
+    *,
+    coherence: Number = 1.0,
+    negative_coherence: Number = 0.0,
+) -> Tensor:
+    """CAD-I's DDIM: x0 clamped, noise recomputed from it, guidance from the second step on.
+
+    Args:
+        model: what ``load`` gives.
+        noise: [B, C, S, S], standard normal.
+        text_embeddings: [B, T, text_dim], with ``text_mask`` [B, T] bool.
+        negative_embeddings: [B, T', text_dim] (or one row for all), with ``negative_mask``.
+        num_steps: N network passes (of both branches together).
+        cfg_rate: w; 0 is the positive branch alone.
+        clamp: bound of x0.
+        schedule: ``linear`` or ``sigmoid``.
+        coherence: of the positive branch, a number or [B]; not read where the network takes none.
+        negative_coherence: the same of the negative branch.
+
+    Returns:
+        [B, C, S, S], the last x'.
+
+    Raises:
+        Refusal: an unknown schedule, no steps, or inputs that do not fit the network.
+    """
+    if schedule not in SCHEDULES:
+        raise Refusal(f"schedule: {schedule!r} is unknown; known are {', '.join(SCHEDULES)}")
+    has_coherence = COHERENCE in model.config["scores"]
+    branches = _branches(
+        model,
+        noise,
+        Condition(text_embeddings, text_mask),
+        Condition(negative_embeddings, negative_mask),
+        {COHERENCE: coherence} if has_coherence else {},
+        {COHERENCE: negative_coherence} if has_coherence else {},
+    )
+    steps = torch.linspace(1, 0, _checked_steps(num_steps) + 1, dtype=torch.float32, device=noise.device)
+    x = noise.to(model.dtype)
+    for number, (gamma, after) in enumerate(itertools.pairwise(SCHEDULES[schedule](steps).to(x.dtype))):
+        predicted = branches.guided(x, gamma, cfg_rate) if number else branches.alone(x, gamma)
+        picture = ((x - (1 - gamma).sqrt() * predicted) / gamma.sqrt()).clamp(-clamp, clamp)
+        predicted = (x - gamma.sqrt() * picture) / (1 - gamma).sqrt()
+        x = after.sqrt() * picture + (1 - after).sqrt() * predicted
+    return x
+
+
+@torch.inference_mode()
+def sample_miro(
+    model: RIN,
+    noise: Tensor,
+    text_embeddings: Tensor,
+    text_mask: Tensor,
+    negative_embeddings: Tensor,
+    negative_mask: Tensor,
+    num_steps: int,
+    guidance_scale: float,
+    rewards: Mapping[str, Number] | None,
+    negative_rewards: Mapping[str, Number] | None,
+) -> Tensor:
+    """MIRO's Euler steps over gamma from 0 to 1, guided at every step.
+
+    Args:
+        model: what ``load_miro`` gives.
+        noise: [B, C, S, S], standard normal.
+        text_embeddings: [B, T, text_dim], with ``text_mask`` [B, T] bool.
+        negative_embeddings: [B, T', text_dim] (or one row for all), with ``negative_mask``.
+        num_steps: N network passes (of both branches together).
+        guidance_scale: w; 0 is the positive branch alone.
+        rewards: score name to a number or [B]; scores that are not named are 1, NaN leaves one out.
+        negative_rewards: the same of the negative branch, 0 where not named.
+
+    Returns:
+        [B, C, S, S], the last x.
+
+    Raises:
+        Refusal: no steps, an unknown score, or inputs that do not fit the network.
+    """
+    names = model.config["scores"]
+    branches = _branches(
+        model,
+        noise,
+        Condition(text_embeddings, text_mask),
+        Condition(negative_embeddings, negative_mask),
+        dict.fromkeys(names, 1.0) | dict(rewards or {}),
+        dict.fromkeys(names, 0.0) | dict(negative_rewards or {}),
+    )
+    share = torch.arange(_checked_steps(num_steps) + 1, dtype=torch.float32, device=noise.device) / num_steps
+    x = noise.to(model.dtype)
+    for gamma, after in itertools.pairwise(share.clamp(min=GAMMA_MIN).to(x.dtype)):
+        x = x - branches.guided(x, gamma, guidance_scale) * (after - gamma)
+    return x
+
+
+def _branches(
+    model: RIN,
+    noise: Tensor,
+    positive: Condition,
+    negative: Condition,
+    scores: Mapping[str, Number],
+    negative_scores: Mapping[str, Number],
+) -> _Branches:
+    """Both branches at the same number of text tokens, with a value per picture for each score."""
+    negative = negative.expanded(len(noise)) if len(negative.text) == 1 else negative
+    for name, given in (("text_embeddings", positive), ("negative_embeddings", negative)):
+        if given.text.ndim != 3 or given.text.shape[:2] != given.mask.shape or len(given.text) != len(noise):
+            shapes = f"{tuple(given.text.shape)} with a mask of {tuple(given.mask.shape)}"
+            raise Refusal(f"{name}: is of shape {shapes}; [B, T, text_dim] and [B, T] are needed, B = {len(noise)}")
+    num_tokens = max(positive.text.shape[1], negative.text.shape[1])
+    return _Branches(
+        model,
+        positive.padded(num_tokens),
+        negative.padded(num_tokens),
+        _per_picture(scores, model, noise),
+        _per_picture(negative_scores, model, noise),
+    )
+
+
+def _per_picture(scores: Mapping[str, Number], model: RIN, noise: Tensor) -> dict[str, Tensor]:
+    known = model.config["scores"]
+    values = {}
+    for name, given in scores.items():
+        if name not in known:
+            raise Refusal(f"{name}: is no score of this network (its scores: {', '.join(known)}); leave it out")
+        value = torch.as_tensor(given, dtype=model.dtype, device=noise.device)
+        if value.ndim and tuple(value.shape) != (len(noise),):
+            raise Refusal(f"{name}: is of shape {tuple(value.shape)}; a number or one per picture is needed")
+        values[name] = value.expand(len(noise))
+    return values
+
+
+def _checked_steps(num_steps: int) -> int:
+    if num_steps < 1:
+        raise Refusal(f"num_steps = {num_steps}: must be 1 or more")
+    return num_steps

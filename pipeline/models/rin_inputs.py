@@ -1,0 +1,75 @@
+"""What a recurrent-interface network takes: sizes that fit each other, inputs that fit the network, scores in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import Refusal
+
+COHERENCE = "coherence"
+
+Scores = Mapping[str, Tensor | None]
+
+
+def check_sizes(latent_side: int, patch_size: int, width: int, scores: list[str]) -> None:
+    """Refuse sizes that no network can have. Raises Refusal."""
+    if latent_side % patch_size:
+        raise Refusal(f"latent_side {latent_side} cannot be cut into patches of {patch_size}; change one")
+    if width % 8:
+        raise Refusal(f"width {width} must be a multiple of 8 (cosines and sines of a quarter of it); change it")
+    if len(set(scores)) != len(scores):
+        raise Refusal(f"scores {scores}: a name is there twice; leave one out")
+
+
+def ordered_scores(
+    config: Mapping[str, Any], coherence: Tensor | None, rewards: Scores | None
+) -> dict[str, Tensor | None]:
+    """One entry per score of the network, in its order; None where it is absent.
+
+    Raises:
+        Refusal: a score that the network does not know, or needs and was not given.
+    """
+    given = dict(rewards or {})
+    if coherence is not None:
+        given[COHERENCE] = coherence
+    names: list[str] = config["scores"]
+    for name in given:
+        if name not in names:
+            known = ", ".join(names) or "none"
+            raise Refusal(f"{name}: this network is not conditioned on it (its scores: {known}); leave it out")
+    for name in names:
+        if config["scores_required"] and given.get(name) is None:
+            raise Refusal(f"{name}: this network needs it for every picture; give [B] values in [0, 1]")
+    return {name: given.get(name) for name in names}
+
+
+def check_inputs(
+    config: Mapping[str, Any],
+    y: Tensor,
+    gamma: Tensor,
+    text: Tensor,
+    mask: Tensor,
+    previous: Tensor | None,
+    scores: Scores,
+) -> None:
+    """Refuse inputs of another shape than ``rin.RIN.forward`` states. Raises Refusal, naming the input."""
+    num_samples = len(y) if y.ndim else 0
+    num_tokens = text.shape[1] if text.ndim == 3 else 0
+    side = config["latent_side"]
+    expected: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
+        "y": (y, (num_samples, config["in_channels"], side, side)),
+        "gamma": (gamma, (num_samples,)),
+        "text_embeddings": (text, (num_samples, num_tokens, config["text_dim"])),
+        "text_mask": (mask, (num_samples, num_tokens)),
+        "previous_latents": (previous, (num_samples, config["num_latents"], config["width"])),
+        **{name: (value, (num_samples,)) for name, value in scores.items()},
+    }
+    for name, (value, shape) in expected.items():
+        if value is not None and tuple(value.shape) != shape:
+            raise Refusal(f"{name}: is of shape {tuple(value.shape)}, this network takes {shape}")
+    if mask.dtype != torch.bool:
+        raise Refusal(f"text_mask: is of {mask.dtype}, must be bool, True for a token that may be seen")

@@ -1,0 +1,76 @@
+"""The sizes of networks that have a name, as a table of arguments.
+
+CAD-I and MIRO as published (arXiv 2502.21318, 2510.25897), both read off the authors' code and configurations; DiT-I at
+the usual sizes of diffusion transformers (arXiv 2212.09748, table 1). All are for latents of 32 x 32 at 256 px, except
+that a DiT knows no size of the picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pipeline.models.rin import RIN
+from pipeline.models.rin_inputs import COHERENCE
+
+# What makes the recurrent-interface network CAD-I or MIRO, whatever its size.
+CAD_KIND: dict[str, Any] = {
+    "scores_required": True,
+    "norm": "layer",
+    "mlp": "gelu",
+    "query_key_norm": False,
+    "number_features": "sinusoid",
+    "number_scale": 1000.0,
+    "sigma_data": None,
+}
+MIRO_KIND: dict[str, Any] = {
+    "scores_required": False,
+    "norm": "rms",
+    "mlp": "swiglu",
+    "query_key_norm": True,
+    "number_features": "fourier",
+    "number_scale": 1.0,
+    "sigma_data": 0.5,
+}
+MIRO_SCORES = (
+    *("clip_score", "aesthetic_score", "image_reward_score", "pick_a_score_score"),
+    *("hpsv2_score", "vqa_score", "sciscore_score"),
+)
+
+_COMMON: dict[str, Any] = {
+    "latent_side": 32,
+    "patch_size": 2,
+    "num_blocks": 4,
+    "num_layers": 4,
+    "read_write_heads": 16,
+    "text_heads": 16,
+    "mlp_ratio": 4,
+    "data_mlp_ratio": 4,
+    "num_registers": 16,
+}
+_BASE = {**_COMMON, "data_width": 256, "num_latents": 128, "width": 768, "compute_heads": 12, **CAD_KIND}
+_L = {**_COMMON, "data_width": 256, "num_latents": 256, "width": 1024, "compute_heads": 16, **CAD_KIND}
+_MIRO = {**_COMMON, "data_width": 512, "num_latents": 256, "width": 1024, "compute_heads": 32, **MIRO_KIND}
+
+RIN_SIZES: dict[str, dict[str, Any]] = {
+    "CAD-I base, text": {**_BASE, "scores": []},
+    "CAD-I base, coherence": {**_BASE, "scores": [COHERENCE]},
+    "CAD-I L, text": {**_L, "scores": []},
+    "CAD-I L, coherence": {**_L, "scores": [COHERENCE]},
+    "MIRO": {**_MIRO, "scores": list(MIRO_SCORES)},
+}
+
+DIT_SIZES: dict[str, dict[str, Any]] = {
+    "DiT-I S": {"width": 384, "depth": 12, "num_heads": 6, "patch_size": 2, "mlp_ratio": 4.0},
+    "DiT-I B": {"width": 768, "depth": 12, "num_heads": 12, "patch_size": 2, "mlp_ratio": 4.0},
+    "DiT-I L": {"width": 1024, "depth": 24, "num_heads": 16, "patch_size": 2, "mlp_ratio": 4.0},
+    "DiT-I XL": {"width": 1152, "depth": 28, "num_heads": 16, "patch_size": 2, "mlp_ratio": 4.0},
+}
+
+
+def new_rin(arguments: dict[str, Any], *, in_channels: int, text_dim: int, generator: torch.Generator) -> RIN:
+    """A recurrent-interface network of these arguments (an entry of ``RIN_SIZES``), its weights from ``generator``."""
+    model: RIN = RIN(in_channels=in_channels, text_dim=text_dim, **arguments)
+    model.initialise(generator)
+    return model
