@@ -24,7 +24,10 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 # Names of the weights that the libraries load; other files of a repository (single-file checkpoints, weights for
 # other frameworks, half-precision variants) are left where they are.
-_WANTED = ("*.json", "*.txt", "*.model", "*.jinja", "model*.safetensors", "diffusion_pytorch_model*.safetensors")
+_WANTED = (
+    *("*.json", "*.txt", "*.model", "*.jinja", "model*.safetensors", "diffusion_pytorch_model*.safetensors"),
+    "uncond_embedding.npy",  # of the released MIRO
+)
 _UNWANTED = ("*.fp16.*", "*.fp16-*", "*.non_ema.*", "*.bf16.*")
 
 ATTENTION = {"matmul": "eager", "sdpa": "sdpa"}

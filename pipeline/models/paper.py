@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from pipeline.diffusion.sampler import Condition
 from pipeline.errors import Refusal
 from pipeline.models.released_config import cad_config, miro_config
 from pipeline.models.released_names import Layout, from_released
@@ -88,13 +88,24 @@ SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {"linear": gamma_linear, "sig
 # --- sampling
 
 
+class _Text(NamedTuple):
+    """Embeddings [B, T, text_dim] and their mask [B, T] bool, True where a token is there."""
+
+    text: Tensor
+    mask: Tensor
+
+    def padded(self, num_tokens: int) -> _Text:
+        missing = num_tokens - self.text.shape[1]
+        return _Text(functional.pad(self.text, (0, 0, 0, missing)), functional.pad(self.mask, (0, missing)))
+
+
 @dataclass
 class _Branches:
     """A network with both branches of guidance and the latents that each carries."""
 
     model: RIN
-    positive: Condition
-    negative: Condition
+    positive: _Text
+    negative: _Text
     scores: dict[str, Tensor]
     negative_scores: dict[str, Tensor]
     latents: Tensor | None = None
@@ -173,8 +184,8 @@ def sample(
     branches = _branches(
         model,
         noise,
-        Condition(text_embeddings, text_mask),
-        Condition(negative_embeddings, negative_mask),
+        _Text(text_embeddings, text_mask),
+        _Text(negative_embeddings, negative_mask),
         {COHERENCE: coherence} if has_coherence else {},
         {COHERENCE: negative_coherence} if has_coherence else {},
     )
@@ -223,8 +234,8 @@ def sample_miro(
     branches = _branches(
         model,
         noise,
-        Condition(text_embeddings, text_mask),
-        Condition(negative_embeddings, negative_mask),
+        _Text(text_embeddings, text_mask),
+        _Text(negative_embeddings, negative_mask),
         dict.fromkeys(names, 1.0) | dict(rewards or {}),
         dict.fromkeys(names, 0.0) | dict(negative_rewards or {}),
     )
@@ -238,13 +249,14 @@ def sample_miro(
 def _branches(
     model: RIN,
     noise: Tensor,
-    positive: Condition,
-    negative: Condition,
+    positive: _Text,
+    negative: _Text,
     scores: Mapping[str, Number],
     negative_scores: Mapping[str, Number],
 ) -> _Branches:
     """Both branches at the same number of text tokens, with a value per picture for each score."""
-    negative = negative.expanded(len(noise)) if len(negative.text) == 1 else negative
+    if len(negative.text) == 1:
+        negative = _Text(*(part.expand(len(noise), *part.shape[1:]) for part in negative))
     for name, given in (("text_embeddings", positive), ("negative_embeddings", negative)):
         if given.text.ndim != 3 or given.text.shape[:2] != given.mask.shape or len(given.text) != len(noise):
             shapes = f"{tuple(given.text.shape)} with a mask of {tuple(given.mask.shape)}"
