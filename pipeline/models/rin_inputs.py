@@ -44,7 +44,8 @@ def ordered_scores(
     for name in names:
         if config["scores_required"] and given.get(name) is None:
             raise Refusal(f"{name}: this network needs it for every picture; give [B] values in [0, 1]")
-    return {name: given.get(name) for name in names}
+    values = {name: given.get(name) for name in names}
+    return {name: None if value is None else torch.as_tensor(value) for name, value in values.items()}
 
 
 def check_inputs(

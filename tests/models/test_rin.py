@@ -213,6 +213,7 @@ def test_bfloat16_is_autocast_over_float32_weights() -> None:
         ({"text_mask": torch.ones(4, 5)}, "text_mask: is of torch.float32, must be bool"),
         ({"previous_latents": torch.zeros(4, 6, 32)}, "previous_latents: is of shape"),
         ({"coherence": torch.zeros(3)}, "coherence: is of shape"),
+        ({"coherence": 1.0}, r"coherence: is of shape \(\), this network takes \(4,\)"),
         ({"coherence": None}, "coherence: this network needs it for every picture"),
         ({"rewards": {"beauty": torch.zeros(4)}}, r"beauty: this network is not .*\(its scores: coherence\)"),
     ],
