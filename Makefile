@@ -13,7 +13,7 @@ export PYTHONPATH := $(CURDIR)
 DEMO := params/demo.yaml
 SCRATCH := .work/venv
 
-.PHONY: demo test lint hooks format status gc use demo-models lock setup clean help
+.PHONY: demo test lint hooks format status gc use demo-models ceiling lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -55,6 +55,9 @@ use: $(READY)   ## write a preset, resolved, into params.yaml: make use P=folder
 
 demo-models: $(READY) ## train the demo's autoencoder, text encoder and captioner anew
 	$(BIN)/python -m pipeline.demo_models --out data/demo_models
+
+ceiling: $(READY) ## truth pictures through the demo's autoencoder and judge: what a model of the demo can reach
+	@$(BIN)/python -m pipeline.demo_models.ceiling --params $(DEMO)
 
 lock:           ## write requirements.lock from requirements.in, in a fresh environment
 	rm -rf $(SCRATCH)

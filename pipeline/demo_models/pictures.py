@@ -56,11 +56,12 @@ class Pool:
         style: a name of world.STYLES.
         side_px: width and height.
         seed: the world's seed.
+        layout: a name of scene.LAYOUTS; the demo models know all places that any layout has.
     """
 
-    def __init__(self, *, num_scenes: int, style: str, side_px: int, seed: int) -> None:
+    def __init__(self, *, num_scenes: int, style: str, side_px: int, seed: int, layout: str = LAYOUT) -> None:
         self.scenes: list[Scene] = [
-            scene_of(scene_id_of(number), seed=seed, style=style, layout=LAYOUT, side_px=side_px)
+            scene_of(scene_id_of(number), seed=seed, style=style, layout=layout, side_px=side_px)
             for number in range(num_scenes)
         ]
         self.pixels = np.stack([np.asarray(render(scene)) for scene in self.scenes])

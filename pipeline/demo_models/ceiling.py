@@ -1,0 +1,185 @@
+"""What a model of the demo can reach at best: truth pictures through the autoencoder and before the judge.
+
+No diffusion model passes what its autoencoder and judge do not let through. So pictures whose truth is known, singles
+and CutMix pairs of a world that no run draws, are judged as they are and once more after the autoencoder.
+
+    python -m pipeline.demo_models.ceiling --params params/demo.yaml
+
+prints the table as Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from pipeline.augment.cutmix import PATTERNS
+from pipeline.benchmarks.geneval import PUBLISHED_RULES, Detection, judge_image
+from pipeline.benchmarks.shapes_detector import classify_color, detect
+from pipeline.contract.rng import generator
+from pipeline.demo_models.autoencoder import reconstruct, to_tensor
+from pipeline.demo_models.pictures import Picture, Pool
+from pipeline.demo_models.recipes import HELDOUT_SEED, SIDE_PX
+from pipeline.errors import Refusal, exit_status
+from pipeline.params.schema import ShapeWorldRow
+from pipeline.sources.shape_world.describe import relation_words
+from pipeline.sources.shape_world.world import STYLES
+from pipeline.work.command import project_params
+
+BATCH_SIZE = 50
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """One line of the table: shares of pictures, as they are and after the autoencoder.
+
+    Attributes:
+        name: which pictures.
+        two_visible: share in which both objects can be seen well enough to be named.
+        two_found: share in which the judge finds two classes; the first as they are, the second after.
+        exact: share in which the judge finds just what can be seen, each in its colour.
+        tasks: task -> shares of right verdicts over the pictures in which two classes can be seen.
+    """
+
+    name: str
+    two_visible: float
+    two_found: tuple[float, float]
+    exact: tuple[float, float]
+    tasks: dict[str, tuple[float, float]]
+
+
+def through_autoencoder(model: AutoencoderKL, pictures: Sequence[Picture]) -> list[Image.Image]:
+    """The pictures, encoded (mean) and decoded."""
+    images: list[Image.Image] = []
+    for start in range(0, len(pictures), BATCH_SIZE):
+        _, decoded = reconstruct(model, to_tensor(list(pictures[start : start + BATCH_SIZE])))
+        pixels = ((decoded + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        images += [Image.fromarray(one) for one in pixels]
+    return images
+
+
+def confident(image: Image.Image) -> list[Detection]:
+    """What the judge counts as found."""
+    return [one for one in detect(image) if one.score > PUBLISHED_RULES.min_score]
+
+
+def is_exact(found: Sequence[Detection], picture: Picture) -> bool:
+    """Whether just the visible objects were found, each in its colour."""
+    seen = sorted((one.class_name, one.color or "") for one in found)
+    return seen == sorted((thing.shape, thing.color) for thing in picture.visible)
+
+
+def requirements(picture: Picture) -> dict[str, dict[str, Any]]:
+    """The prompts' metadata, by task, that a picture of two visible objects fulfils."""
+    first, second = picture.visible
+    clauses = [{"class": thing.shape, "count": 1} for thing in (first, second)]
+    colored = [clause | {"color": thing.color} for clause, thing in zip(clauses, (first, second), strict=True)]
+    placed = [clauses[0], clauses[1] | {"position": [relation_words(second, first), 0]}]
+    include = {"two_object": clauses, "position": placed, "color_attr": colored}
+    return {task: {"tag": task, "prompt": "", "include": wanted, "exclude": []} for task, wanted in include.items()}
+
+
+def ceiling(name: str, pictures: Sequence[Picture], model: AutoencoderKL) -> Ceiling:
+    """Judge some pictures before and after the autoencoder."""
+    versions = [[Image.fromarray(one.pixels) for one in pictures], through_autoencoder(model, pictures)]
+    two_found, exact, tasks = [], [], []
+    for images in versions:
+        found = [confident(image) for image in images]
+        two_found.append(float(np.mean([len({one.class_name for one in each}) >= 2 for each in found])))
+        exact.append(float(np.mean([is_exact(each, one) for each, one in zip(found, pictures, strict=True)])))
+        tasks.append(_verdicts(images, pictures))
+    return Ceiling(
+        name,
+        float(np.mean([len(one.visible) == 2 for one in pictures])),
+        (two_found[0], two_found[1]),
+        (exact[0], exact[1]),
+        {task: (tasks[0][task], tasks[1][task]) for task in tasks[0]},
+    )
+
+
+def _verdicts(images: Sequence[Image.Image], pictures: Sequence[Picture]) -> dict[str, float]:
+    right: dict[str, list[bool]] = {}
+    for image, picture in zip(images, pictures, strict=True):
+        if len(picture.visible) == 2:
+            found = detect(image)
+            for task, wanted in requirements(picture).items():
+                right.setdefault(task, []).append(judge_image(wanted, found, classify_color, PUBLISHED_RULES).correct)
+    return {task: float(np.mean(verdicts)) for task, verdicts in right.items()}
+
+
+def ceilings(model: AutoencoderKL, layout: str, num_each: int) -> list[Ceiling]:
+    """Singles of both styles, then plain pairs of each pattern."""
+    pools = {
+        style: Pool(num_scenes=num_each, style=style, side_px=SIDE_PX, seed=HELDOUT_SEED, layout=layout)
+        for style in STYLES
+    }
+    lines = [
+        ceiling(f"{style} singles", [pool.single(number) for number in range(num_each)], model)
+        for style, pool in pools.items()
+    ]
+    for pattern in PATTERNS:
+        draws = generator("demo_models", "ceiling", layout, pattern)
+        pairs = [pools["plain"].draw_pair(draws, {pattern: 1.0}) for _ in range(num_each)]
+        lines.append(ceiling(f"{pattern} pairs", pairs, model))
+    return lines
+
+
+def table(lines: Sequence[Ceiling], weights: dict[str, float]) -> str:
+    """The lines as a Markdown table, and the share of mixes of these weights that show two classes."""
+    tasks = ("two_object", "position", "color_attr")
+    head = ["pictures", "two can be seen", "two classes found", "exactly what can be seen", *tasks]
+    rows = [head, ["---"] * len(head)]
+    for line in lines:
+        shares = [line.two_found, line.exact, *(line.tasks[task] for task in tasks if task in line.tasks)]
+        cells = [f"{before:.2f} / {after:.2f}" for before, after in shares]
+        rows.append([line.name, f"{line.two_visible:.2f}", *cells, *["-"] * (len(head) - 2 - len(cells))])
+    total = sum(weights.values())
+    found = {line.name.split()[0]: line.two_found for line in lines}
+    mixes = [sum(weights[name] * found[name][i] for name in weights) / total for i in (0, 1)]
+    last = f"Mixes of the run's weights in which two classes are found: {mixes[0]:.2f} / {mixes[1]:.2f}."
+    return "\n".join(["| " + " | ".join(row) + " |" for row in rows] + ["", last])
+
+
+def measured(params_file: Path, num_each: int) -> str:
+    """The table of a parameter file's autoencoder, layout and pattern weights.
+
+    Raises:
+        Refusal: the file has no shape world, autoencoder or CutMix row to read them from.
+    """
+    params = project_params(params_file, Path.cwd())
+    worlds = [params.row("download", name) for name in params.rows("download")]
+    layouts = [row.layout for row in worlds if isinstance(row, ShapeWorldRow)]
+    mixes = [params.row("augment", name) for name in params.rows("augment")]
+    weights = [row.weights for row in mixes if hasattr(row, "weights")]
+    autoencoders = params.sections["encode_images"].tables["autoencoders"]
+    if not layouts or not weights or len(autoencoders) != 1:
+        raise Refusal(
+            f"{params_file}: needs rows of shape_world and cutmix and one autoencoder, as params/demo.yaml has"
+        )
+    (entry,) = autoencoders.values()
+    model = AutoencoderKL.from_pretrained(entry.model).eval()
+    drawn: dict[str, float] = msgspec.to_builtins(weights[0])
+    return table(ceilings(model, layouts[0], num_each), drawn)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.demo_models.ceiling", description=__doc__)
+    parser.add_argument("--params", type=Path, required=True, help="parameter file")
+    parser.add_argument("--num", type=int, default=200, help="pictures of each kind (200)")
+    asked = parser.parse_args(arguments)
+    return exit_status(lambda: print(measured(asked.params, asked.num)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""The ceiling: truth as it is reaches one, truth that the autoencoder destroys reaches nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.contract.rng import generator
+from pipeline.demo_models import ceiling
+from pipeline.demo_models.pictures import Pool
+from pipeline.demo_models.recipes import HELDOUT_SEED, SIDE_PX
+
+NUM = 12
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    return Pool(num_scenes=NUM, style="plain", side_px=SIDE_PX, seed=HELDOUT_SEED, layout="corners")
+
+
+def gives(decoded):
+    return lambda model, clean: (None, decoded(clean))
+
+
+def test_a_perfect_autoencoder_changes_nothing(pool, monkeypatch):
+    monkeypatch.setattr(ceiling, "reconstruct", gives(lambda clean: clean))
+    line = ceiling.ceiling("singles", [pool.single(number) for number in range(NUM)], None)
+    assert line.exact == (1.0, 1.0)
+    assert line.two_found == (0.0, 0.0)
+    assert line.tasks == {}
+
+
+def test_an_autoencoder_that_paints_all_grey_lets_nothing_through(pool, monkeypatch):
+    monkeypatch.setattr(ceiling, "reconstruct", gives(torch.zeros_like))
+    draws = generator("test", "ceiling")
+    pairs = [pool.draw_pair(draws, {"quarter": 1.0}) for _ in range(NUM)]
+    line = ceiling.ceiling("quarter pairs", pairs, None)
+    assert 0 < line.two_visible < 1
+    assert set(line.tasks) == {"two_object", "position", "color_attr"}
+    for as_they_are, after in [line.two_found, *line.tasks.values()]:
+        assert as_they_are > 0.5
+        assert after == 0.0
+
+
+def test_the_table_weighs_the_patterns(monkeypatch):
+    lines = [
+        ceiling.Ceiling(f"{name} pairs", 1.0, (share, 0.0), (1.0, 1.0), {})
+        for name, share in (("half", 0.2), ("quarter", 0.8))
+    ]
+    text = ceiling.table(lines, {"half": 1.0, "quarter": 3.0})
+    assert text.endswith("two classes are found: 0.65 / 0.00.")
+
+
+def test_parameters_without_a_world_are_refused(capsys, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert ceiling.main(["--params", "params/folder.yaml"]) == 1
+    assert "params/folder.yaml: needs rows of shape_world" in capsys.readouterr().err
