@@ -57,7 +57,9 @@ def draw(asked: argparse.Namespace) -> Path:
     from pipeline.models.text_to_image import TextToImage
 
     digests = Digests(Path.cwd() / WORK / "digests.json", Path.cwd())
-    model = TextToImage(folder, params.execution, digests.model)
+    # A batch of one: pictures of generate fill theirs up to the size of execution.
+    execution = msgspec.structs.replace(params.execution, inference_batch_size=1)
+    model = TextToImage(folder, execution, digests.model)
     noise = draw_noise(model.latent_shape(side_px), "sample", asked.seed)[None]
     picture = model([asked.prompt], noise, sampler)[0]
     if isinstance(picture, Reject):
@@ -81,11 +83,11 @@ def sampling_values(params: Params, asked: argparse.Namespace) -> tuple[int, Sam
     drawing = [row for row in rows if hasattr(row, "sampler")]
     if not drawing:
         raise Refusal(f"{params.source}: generate has no row that draws, so there are no sampling values to take")
-    values = msgspec.to_builtins(drawing[0].sampler)
+    values: dict[str, Any] = msgspec.to_builtins(drawing[0].sampler)
     asked_values = {"num_steps": asked.num_steps, "guidance_scale": asked.guidance_scale}
     values |= {name: value for name, value in asked_values.items() if value is not None}
     try:
-        sampler = msgspec.convert(values, Sampler)
+        sampler: Sampler = msgspec.convert(values, Sampler)
     except msgspec.ValidationError as error:
         raise Refusal(f"--{str(error).rsplit('.', maxsplit=1)[-1].strip('`').replace('_', '-')}: {error}") from None
     return asked.side_px or drawing[0].side_px, sampler

@@ -1,10 +1,17 @@
-"""Rectified flow: the straight path between a picture and noise (arXiv 2209.03003; 2403.03206, section 2).
+"""Paths between a picture and noise: x_t = alpha(t) x_0 + sigma(t) n, with t = 0 the picture x_0 and t = 1 the noise n.
 
-x_t = (1 - t) x_0 + t n, so t = 0 is the picture x_0 and t = 1 is the noise n; the velocity dx_t/dt is n - x_0. Shapes:
-x [B, ...], t [B].
+Straight (rectified flow, arXiv 2209.03003; 2403.03206, section 2): alpha = 1 - t, sigma = t.
+Variance preserving (arXiv 2011.13456, section 3.4; in the paper's terms 2502.21318): alpha = sqrt(gamma(t)),
+sigma = sqrt(1 - gamma(t)), so that alpha^2 + sigma^2 = 1; gamma is one of ``diffusion.gamma``.
+
+Shapes: x [B, ...], t [B].
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,36 +20,66 @@ from torch import Tensor
 from pipeline.contract.rng import generator
 
 
+class Path(Protocol):
+    """How much of the picture and of the noise there is at each t."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """The picture's share, in the precision of t."""
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The noise's share, in the precision of t."""
+
+
+@dataclass(frozen=True)
+class Straight:
+    """alpha = 1 - t, sigma = t."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """1 - t."""
+        return 1 - t
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The time itself."""
+        return t
+
+
+@dataclass(frozen=True)
+class VariancePreserving:
+    """alpha = sqrt(gamma), sigma = sqrt(1 - gamma).
+
+    Attributes:
+        gamma: t -> the picture's share of the variance, falling from about 1 at t = 0 to about 0 at t = 1.
+    """
+
+    gamma: Callable[[Tensor], Tensor]
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """sqrt(gamma(t))."""
+        return self.gamma(t).sqrt()
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """sqrt(1 - gamma(t))."""
+        return (1 - self.gamma(t)).sqrt()
+
+
 def draw_noise(shape: tuple[int, ...], *coordinates: str | int) -> np.ndarray:
     """Standard normal noise for these coordinates, float32. Independent of batch, device and model."""
     return generator(*coordinates).standard_normal(shape, np.float32)
 
 
-def interpolate(x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """x_t = (1 - t) x_0 + t n."""
-    t = _like(t, x_0)
-    return (1 - t) * x_0 + t * noise
+def interpolate(path: Path, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """x_t = alpha(t) x_0 + sigma(t) n."""
+    alpha, sigma = shares(path, t, x_0)
+    return alpha * x_0 + sigma * noise
 
 
-def velocity_target(x_0: Tensor, noise: Tensor) -> Tensor:
-    """n - x_0, the velocity of the path; it does not depend on t."""
-    return noise - x_0
+def shares(path: Path, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha(t) and sigma(t), [B, 1, ...], in the precision of x."""
+    t = t.to(x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
+    return path.alpha(t), path.sigma(t)
 
 
-def picture_from_velocity(x_t: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
-    """x_0 = x_t - t v."""
-    return x_t - _like(t, x_t) * velocity
-
-
-def noise_from_velocity(x_t: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
-    """n = x_t + (1 - t) v."""
-    return x_t + (1 - _like(t, x_t)) * velocity
-
-
-def velocity_loss(velocity: Tensor, x_0: Tensor, noise: Tensor) -> Tensor:
-    """Mean squared error of a predicted velocity, per sample, [B], float32."""
-    return torch.square(velocity.float() - velocity_target(x_0, noise).float()).flatten(1).mean(dim=1)
-
-
-def _like(t: Tensor, x: Tensor) -> Tensor:
-    return t.to(x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
+def shares_at(path: Path, t: float, dtype: torch.dtype) -> tuple[float, float]:
+    """alpha and sigma at one t, computed in ``dtype`` as they are for a batch."""
+    at = torch.tensor(t, dtype=dtype)
+    return float(path.alpha(at)), float(path.sigma(at))

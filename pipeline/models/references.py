@@ -1,4 +1,4 @@
-"""What an exported model says of itself beside its weights: which autoencoder and text encoder it was trained with.
+"""What an exported model says of itself beside its weights: its autoencoder, its text encoder, its objective.
 
 ``references.json`` lies in the model's folder. It holds their parameters as ``params.yaml`` had them, and their
 identity (digest of the files, or id and pinned revision), so that a model is never sampled through another one.
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from pipeline.errors import Refusal
-from pipeline.params.schema import Autoencoder, TextEncoder
+from pipeline.params.fits import kind_of
+from pipeline.params.schema import Autoencoder, NoisePrediction, Objective, RectifiedFlow, TextEncoder, VPrediction
 from pipeline.stages import REFERENCES_JSON
 
 VERSION = 1
@@ -31,6 +33,7 @@ class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         text_encoder: parameters of the encoder that made its text embeddings.
         text_encoder_identity: of its weights.
         shift: timestep shift of its training, used for sampling too.
+        objective: what it was trained to predict; absent: the velocity of rectified flow.
     """
 
     schema: int
@@ -41,6 +44,25 @@ class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     text_encoder: TextEncoder
     text_encoder_identity: str
     shift: float
+    objective: NoisePrediction | VPrediction | UnsetType = UNSET
+
+
+def recorded(objective: Objective) -> NoisePrediction | VPrediction | UnsetType:
+    """An objective as ``References`` hold it."""
+    return UNSET if isinstance(objective, RectifiedFlow) else objective
+
+
+def objective_kind(found: References) -> str:
+    """The kind of objective that a model was trained with."""
+    return "rectified_flow" if found.objective is UNSET else kind_of(found.objective)
+
+
+def prediction_of(found: References) -> str:
+    """What a model predicts, in words: the kind of its objective and its schedule of gamma."""
+    if found.objective is UNSET:
+        return objective_kind(found)
+    gamma = json.dumps(msgspec.to_builtins(found.objective.gamma), sort_keys=True)
+    return f"{objective_kind(found)} with gamma {gamma}"
 
 
 def write(folder: Path, references: References) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import UNSET
 from PIL import Image
 
-from pipeline.diffusion.sampler import Condition, euler
+from pipeline.diffusion.guidance import Condition, from_text_alone
+from pipeline.diffusion.process import RECTIFIED_FLOW, process_of
+from pipeline.diffusion.sampler import sample
 from pipeline.encoders import scaling
 from pipeline.encoders.autoencoder import ImageAutoencoder
 from pipeline.encoders.loading import choose_device, load_strictly
@@ -18,6 +21,7 @@ from pipeline.encoders.text import TextEncoder
 from pipeline.errors import Refusal, Reject
 from pipeline.models import references
 from pipeline.models.dit import DiTI
+from pipeline.params.fits import misfit
 from pipeline.params.schema import Execution, Sampler
 
 
@@ -36,8 +40,10 @@ class TextToImage:
 
     def __init__(self, folder: Path, execution: Execution, identify: Callable[[str, str | None, str], str]) -> None:
         torch.set_num_threads(execution.num_threads)
+        self._folder = folder
         self.references = references.read(folder)
         refers = self.references
+        self._process = RECTIFIED_FLOW if refers.objective is UNSET else process_of(refers.objective)
         for what, entry, identity in (
             ("autoencoder", refers.autoencoder, refers.autoencoder_identity),
             ("text_encoder", refers.text_encoder, refers.text_encoder_identity),
@@ -53,7 +59,7 @@ class TextToImage:
         self._autoencoder = ImageAutoencoder(refers.autoencoder, execution)
         self._text_encoder = TextEncoder(refers.text_encoder, execution)
         unconditional = torch.from_numpy(self._text_encoder.unconditional())[None].to(self._device)
-        self._unconditional = Condition(unconditional, torch.ones(unconditional.shape[:2], dtype=torch.bool))
+        self._unconditional = Condition(unconditional, torch.ones(unconditional.shape[:2], dtype=torch.bool), {})
 
     def latent_shape(self, side_px: int) -> tuple[int, int, int]:
         """(channels, height, width) of the latents of square pictures of this side."""
@@ -66,39 +72,58 @@ class TextToImage:
     def __call__(self, prompts: Sequence[str], noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
         """One picture per prompt, or a reject where it could not be drawn.
 
+        Every batch has the size that ``execution`` states and every text the length that the text encoder allows, and
+        a prompt is encoded alone: so a picture is the same to the bit whatever is drawn beside it.
+
         Args:
             prompts: texts.
             noise: float32 [B, C, H, W], standard normal.
-            sampler: steps and guidance.
+            sampler: solver, steps and guidance.
+
+        Raises:
+            Refusal: the sampler does not fit the model's objective.
         """
-        encoded = self._text_encoder.encode(prompts)
-        good = [i for i, text in enumerate(encoded) if not isinstance(text, Reject)]
-        pictures: list[Image.Image | Reject] = [t if isinstance(t, Reject) else _NOT_DRAWN for t in encoded]
-        for start in range(0, len(good), self._execution.inference_batch_size):
-            rows = good[start : start + self._execution.inference_batch_size]
-            texts = [encoded[i].embedding for i in rows]  # type: ignore[union-attr]
-            latents = euler(
-                self._model,
-                torch.from_numpy(noise[rows]).to(self._device),
-                self._condition(texts),
-                self._unconditional,
-                num_steps=sampler.num_steps,
-                guidance_scale=sampler.guidance_scale,
-                shift=self.references.shift,
-            )
-            entry = self.references.autoencoder
-            raw = scaling.invert(latents, entry.scale, entry.shift)
-            for i, picture in zip(rows, self._autoencoder.decode(raw), strict=True):
+        why = misfit(sampler, references.objective_kind(self.references))
+        if why is not None:
+            raise Refusal(f"{self._folder}: {why}")
+        encoded = {prompt: self._text_encoder.encode([prompt])[0] for prompt in dict.fromkeys(prompts)}
+        pictures: list[Image.Image | Reject] = [_NOT_DRAWN] * len(prompts)
+        texts: dict[int, np.ndarray] = {}
+        for i, prompt in enumerate(prompts):
+            text = encoded[prompt]
+            if isinstance(text, Reject):
+                pictures[i] = text
+            else:
+                texts[i] = text.embedding
+        good, batch_size = list(texts), self._execution.inference_batch_size
+        for start in range(0, len(good), batch_size):
+            rows = good[start : start + batch_size]
+            filled = rows + rows[-1:] * (batch_size - len(rows))
+            drawn = self._draw([texts[i] for i in filled], noise[filled], sampler)
+            for i, picture in zip(rows, drawn[: len(rows)], strict=True):
                 pictures[i] = picture
         return pictures
 
+    def _draw(self, texts: list[np.ndarray], noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
+        latents = sample(
+            from_text_alone(self._model),
+            self._process,
+            torch.from_numpy(noise).to(self._device),
+            self._condition(texts),
+            self._unconditional,
+            sampler=sampler,
+            shift=self.references.shift,
+        )
+        entry = self.references.autoencoder
+        return self._autoencoder.decode(scaling.invert(latents, entry.scale, entry.shift))
+
     def _condition(self, texts: list[np.ndarray]) -> Condition:
-        longest = max(len(text) for text in texts)
-        padded = np.zeros((len(texts), longest, texts[0].shape[1]), dtype=np.float32)
-        mask = np.zeros((len(texts), longest), dtype=bool)
+        shape = (len(texts), self.references.text_encoder.max_text_tokens)
+        padded = np.zeros((*shape, texts[0].shape[1]), dtype=np.float32)
+        mask = np.zeros(shape, dtype=bool)
         for i, text in enumerate(texts):
             padded[i, : len(text)], mask[i, : len(text)] = text, True
-        return Condition(torch.from_numpy(padded).to(self._device), torch.from_numpy(mask).to(self._device))
+        return Condition(torch.from_numpy(padded).to(self._device), torch.from_numpy(mask).to(self._device), {})
 
 
 _NOT_DRAWN = Reject("not_drawn", "the sampler gave nothing for this prompt")

@@ -14,6 +14,7 @@ import msgspec
 from pipeline import stages
 from pipeline.errors import Refusal
 from pipeline.params import schema
+from pipeline.params.fits import kind_of, misfit
 from pipeline.params.load import Params
 
 IMAGE_STAGES = ("download", "augment")
@@ -161,6 +162,16 @@ def _training(where: _Where, row: Any, latents: str, texts: dict[str, float]) ->
     if len(encoders) > 1:
         raise where.refuse("texts", sorted(texts), f"text sets of several encoders ({', '.join(sorted(encoders))})")
     _schedule(where, row)
+    _gamma(where, getattr(row.objective, "gamma", None))
+
+
+def _gamma(where: _Where, gamma: Any) -> None:
+    if not isinstance(gamma, schema.SigmoidGamma):
+        return
+    for lower, upper in (("start", "end"), ("clip_min", "clip_max")):
+        low, high = getattr(gamma, lower), getattr(gamma, upper)
+        if low >= high:
+            raise where.refuse(f"objective.gamma.{lower}", low, f"must be below {upper} ({high})")
 
 
 def _same_latents(where: _Where, key: str, reference: str, other: Any, own: Any) -> None:
@@ -211,6 +222,14 @@ def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
     _training(where, row, latents, texts)
     if isinstance(other, schema.TrainRow):
         _same_spaces(where, row.model, latents, texts)
+        if _prediction(row.objective) != _prediction(other.objective):
+            why = f"{reference} was trained with another: kind and gamma must be the same"
+            raise where.refuse("objective.kind", kind_of(row.objective), why)
+
+
+def _prediction(objective: Any) -> tuple[str, Any]:
+    """What an objective asks of a network, whichever t it asks at."""
+    return kind_of(objective), getattr(objective, "gamma", None)
 
 
 def _same_spaces(where: _Where, model: str, latents: str, texts: dict[str, float]) -> None:
@@ -233,7 +252,8 @@ def _generate(where: _Where, row: Any) -> None:
     if isinstance(row, schema.ImportedPicturesRow):
         _known_import(where, row)
     else:
-        where.reference("model", row.model, MODEL_STAGES)
+        model = where.reference("model", row.model, MODEL_STAGES)
+        _sampler(where, row.sampler, model)
     if len(set(row.benchmarks)) < len(row.benchmarks):
         raise where.refuse("benchmarks", row.benchmarks, "names a benchmark twice")
     for name in row.benchmarks:
@@ -245,6 +265,17 @@ def _generate(where: _Where, row: Any) -> None:
                 raise where.refuse("benchmarks", name, "is the name of another method: names carry the method")
         elif name != kind and not name.startswith(f"{kind}-"):
             raise where.refuse("benchmarks", name, f"is of kind {kind}: name it {kind} or {kind}-<suffix>")
+
+
+def _sampler(where: _Where, sampler: schema.Sampler, model: Any) -> None:
+    lowest, highest = sampler.guidance_interval
+    if lowest > highest:
+        raise where.refuse("sampler.guidance_interval", sampler.guidance_interval, "must be [lowest t, highest t]")
+    if isinstance(model, schema.ImportedModelRow):
+        return  # made elsewhere: what it predicts is written beside its weights
+    why = misfit(sampler, kind_of(model.objective))
+    if why is not None:
+        raise where.refuse("sampler.kind", kind_of(sampler), why)
 
 
 def _score(where: _Where, row: schema.ScoreRow) -> None:

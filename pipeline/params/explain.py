@@ -169,7 +169,10 @@ def _in_words(kind: Any) -> str:
         for sign, bound in bounds
         if bound is not None
     )
-    return name + (f" {limits}" if limits else "") + (", not empty" if meta.min_length else "")
+    length = ", not empty" if meta.min_length else ""
+    if meta.min_length is not None and meta.min_length == meta.max_length:
+        length = f" of {meta.min_length}"
+    return name + (f" {limits}" if limits else "") + length
 
 
 def _yaml_hint(value: Any) -> str:

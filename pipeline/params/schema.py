@@ -21,10 +21,12 @@ Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+OpenFraction = Annotated[float, Meta(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Weights = Annotated[dict[Text, NotNegative], Meta(min_length=1)]
+Interval = Annotated[list[Fraction], Meta(min_length=2, max_length=2)]
 References = Annotated[dict[Reference, Positive], Meta(min_length=1)]
 PerChannel = float | list[float]
 StorageDtype = Literal["float32", "float16"]
@@ -225,11 +227,46 @@ class LogitNormalTimesteps(Strict, tag_field="kind", tag="logit_normal", frozen=
     std: Positive
 
 
-class RectifiedFlow(Strict, tag_field="kind", tag="rectified_flow", frozen=True, kw_only=True):
-    """Velocity prediction on the straight path between picture (t = 0) and noise (t = 1)."""
+class LinearGamma(Strict, tag_field="kind", tag="linear", frozen=True, kw_only=True):
+    """gamma = max(1 - t, clip_min)."""
+
+    clip_min: OpenFraction
+
+
+class SigmoidGamma(Strict, tag_field="kind", tag="sigmoid", frozen=True, kw_only=True):
+    """gamma falls along a sigmoid between start and end, at temperature tau."""
+
+    start: float
+    end: float
+    tau: Positive
+    clip_min: OpenFraction
+    clip_max: OpenFraction
+
+
+class TrainingObjective(Strict, tag_field="kind", frozen=True, kw_only=True):
+    """What a network is asked, and at which t between picture (t = 0) and noise (t = 1)."""
 
     timesteps: UniformTimesteps | LogitNormalTimesteps
     shift: Positive
+
+
+class RectifiedFlow(TrainingObjective, tag="rectified_flow", frozen=True, kw_only=True):
+    """Velocity prediction on the straight path."""
+
+
+class NoisePrediction(TrainingObjective, tag="noise", frozen=True, kw_only=True):
+    """Noise prediction on the variance-preserving path of a gamma."""
+
+    gamma: LinearGamma | SigmoidGamma
+
+
+class VPrediction(TrainingObjective, tag="v", frozen=True, kw_only=True):
+    """v-prediction on the variance-preserving path of a gamma."""
+
+    gamma: LinearGamma | SigmoidGamma
+
+
+Objective = RectifiedFlow | NoisePrediction | VPrediction
 
 
 class AdamW(Strict, tag_field="kind", tag="adamw", frozen=True, kw_only=True):
@@ -292,7 +329,7 @@ class Validation(Strict, frozen=True, kw_only=True):
 class TrainingRow(TableRow, frozen=True, kw_only=True):
     """What training and finetuning have in common."""
 
-    objective: RectifiedFlow
+    objective: Objective
     optimizer: AdamW | Muon
     schedule: ConstantSchedule | CosineSchedule | WarmupStableDecay
     num_steps: Count
@@ -358,11 +395,36 @@ class CaptionsBenchmark(Strict, tag_field="kind", tag="captions", frozen=True, k
 Benchmark = GenevalShapesBenchmark | CaptionsBenchmark
 
 
-class Sampler(Strict, tag_field="kind", tag="euler", frozen=True, kw_only=True):
-    """Euler steps from t = 1 to t = 0 with classifier-free guidance."""
+class GuidedSampler(Strict, tag_field="kind", frozen=True, kw_only=True):
+    """A way from noise (t = 1) to a picture (t = 0) with classifier-free guidance."""
 
     num_steps: Count
     guidance_scale: NotNegative
+    guidance_interval: Interval
+    guidance_rescale: Fraction
+
+
+class Euler(GuidedSampler, tag="euler", frozen=True, kw_only=True):
+    """Euler's method along the velocity."""
+
+
+class Heun(GuidedSampler, tag="heun", frozen=True, kw_only=True):
+    """Heun's method along the velocity: two passes a step."""
+
+
+class Dpmpp2m(GuidedSampler, tag="dpmpp_2m", frozen=True, kw_only=True):
+    """DPM-Solver++(2M)."""
+
+    clamp: Positive | Literal["none"]
+
+
+class Ddim(GuidedSampler, tag="ddim", frozen=True, kw_only=True):
+    """DDIM without noise of its own."""
+
+    clamp: Positive | Literal["none"]
+
+
+Sampler = Euler | Heun | Dpmpp2m | Ddim
 
 
 class GenerateRow(TableRow, frozen=True, kw_only=True):

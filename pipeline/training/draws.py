@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.contract.rng import permutation, uniform, weighted_choice
 from pipeline.diffusion.timesteps import timestep
 from pipeline.errors import Refusal
-from pipeline.params.schema import RectifiedFlow
+from pipeline.params.schema import Objective
 from pipeline.training.rows import LatentRows, SetRows, TextRows, check_aligned, read_unconditional
 from pipeline.training.sets import LatentSet, SwapSet, TextSet, TrainingData, ValidationData, WeightedTexts
 
@@ -118,7 +118,7 @@ class TrainingDraws:
         rows: TrainingRows,
         *,
         seed: Coordinates,
-        objective: RectifiedFlow,
+        objective: Objective,
         caption_dropout: float,
         batch_size: int,
     ) -> None:

@@ -25,7 +25,9 @@ def first_weights(job: Job) -> tuple[Callable[[], Any], References]:
         folder = job.input(stages.at(job.row.model, MODEL), f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent
         start = references.read(folder)
         own = references_of(job, start.arm)
-        check_same_encoders(own, start, f"finetune.rows.{job.place.row}.model = {job.row.model!r}")
+        where = f"finetune.rows.{job.place.row}.model = {job.row.model!r}"
+        check_same_encoders(own, start, where)
+        check_same_prediction(own, start, where)
         return lambda: load_strictly(DiTI.from_pretrained, folder), own
     seed = job.plan.params.seeds.train
     channels, dim = latent_channels(job), text_dim(job)
@@ -76,6 +78,7 @@ def references_of(job: Job, arm: str) -> References:
         text_encoder=encoder,
         text_encoder_identity=identify(encoder.model, encoder.revision, "text_encoder"),
         shift=job.row.objective.shift,
+        objective=references.recorded(job.row.objective),
     )
 
 
@@ -89,6 +92,13 @@ def check_same_encoders(own: References, other: References, where: str) -> None:
         mine, theirs = getattr(own.autoencoder, name), getattr(other.autoencoder, name)
         if mine != theirs:
             raise Refusal(f"{where}: latents are read with {name} {mine}, the model was trained with {theirs}")
+
+
+def check_same_prediction(own: References, other: References, where: str) -> None:
+    """A finetuned model must be asked for what it has learned to predict. Raises Refusal."""
+    mine, theirs = references.prediction_of(own), references.prediction_of(other)
+    if mine != theirs:
+        raise Refusal(f"{where}: is asked to predict {mine}, the model was trained to predict {theirs}")
 
 
 def latent_channels(job: Job) -> int:

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from pipeline.diffusion.path import interpolate, velocity_loss
+from pipeline.diffusion.process import Process, process_of
 from pipeline.errors import Refusal
 from pipeline.models.dit import DiTI
 from pipeline.params.schema import Execution, FinetuneRow, TrainRow
@@ -44,6 +44,7 @@ class _Run:
     row: TrainRow | FinetuneRow
     execution: Execution
     accelerator: Accelerator
+    process: Process
     draws: TrainingDraws
     loader: Loader
     validator: Validator | None
@@ -123,6 +124,7 @@ def _prepare(
         row=row,
         execution=execution,
         accelerator=accelerator,
+        process=process_of(row.objective),
         draws=draws,
         loader=loader,
         validator=Validator(data.validation, row) if data.validation is not None else None,
@@ -165,10 +167,10 @@ def _train_step(run: _Run, batch: Batch) -> None:
     row, state = run.row, run.state
     step = state.progress.step
     on_device = batch.to(run.accelerator.device)
-    x_t = interpolate(on_device.latents, on_device.noise, on_device.t)
+    x_t = run.process.interpolate(on_device.latents, on_device.noise, on_device.t)
     with autocast(run.accelerator.device, row.precision):
-        velocity = run.network(x_t, on_device.t, on_device.text, on_device.text_mask)
-    loss = velocity_loss(velocity, on_device.latents, on_device.noise).mean()
+        output = run.network(x_t, on_device.t, on_device.text, on_device.text_mask)
+    loss = run.process.loss(output, on_device.latents, on_device.noise, on_device.t).mean()
     run.accelerator.backward(loss)
     norm = run.accelerator.clip_grad_norm_(state.model.parameters(), row.clip_norm)
     values = _finite_values(run, loss.detach(), norm)

@@ -1,10 +1,13 @@
-"""The validation loss: the objective on pictures never trained on, at fixed timesteps and noise."""
+"""The validation loss: the objective on pictures never trained on, at fixed timesteps and noise.
+
+Losses of different objectives are means of different things and cannot be compared.
+"""
 
 from __future__ import annotations
 
 import torch
 
-from pipeline.diffusion.path import interpolate, velocity_loss
+from pipeline.diffusion.process import process_of
 from pipeline.models.dit import DiTI
 from pipeline.params.schema import TrainingRow
 from pipeline.training.draws import TrainingRows, validation_draws
@@ -20,7 +23,7 @@ class Validator:
 
     Args:
         data: the validation set.
-        row: batch size and how latents are drawn.
+        row: objective, batch size and how latents are drawn.
     """
 
     def __init__(self, data: ValidationData, row: TrainingRow) -> None:
@@ -28,14 +31,15 @@ class Validator:
         self._reader = BatchReader(rows, row.latent_draw)
         self._draws = validation_draws(rows, MAX_VALIDATION_ROWS)
         self._batch_size = row.batch_size
+        self._process = process_of(row.objective)
 
     @torch.inference_mode()
     def loss(self, model: DiTI, device: torch.device) -> float:
-        """Mean squared error of the velocity over the validation rows."""
+        """Mean squared error of what the objective predicts, over the validation rows."""
         total = 0.0
         for first in range(0, len(self._draws), self._batch_size):
             batch = self._reader.read(self._draws[first : first + self._batch_size]).to(device)
-            x_t = interpolate(batch.latents, batch.noise, batch.t)
-            velocity = model(x_t, batch.t, batch.text, batch.text_mask)
-            total += float(velocity_loss(velocity, batch.latents, batch.noise).double().sum())
+            x_t = self._process.interpolate(batch.latents, batch.noise, batch.t)
+            output = model(x_t, batch.t, batch.text, batch.text_mask)
+            total += float(self._process.loss(output, batch.latents, batch.noise, batch.t).double().sum())
         return total / len(self._draws)

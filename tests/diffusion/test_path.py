@@ -1,32 +1,31 @@
-"""Rectified flow against its closed forms."""
+"""Noise belongs to its coordinates; every path runs from the picture to noise."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from exact_gaussian import CASES, Case
 
 from pipeline.diffusion import path
+from pipeline.diffusion.process import process_of
+
+pytestmark = pytest.mark.models
 
 
-def test_ends_velocity_and_inverses() -> None:
-    generator = torch.Generator().manual_seed(0)
-    x_0, noise = torch.randn(2, 3, 4, 5, 5, generator=generator, dtype=torch.float64).unbind(0)
-    t = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
-    x_t = path.interpolate(x_0, noise, t)
-    assert torch.equal(x_t[0], x_0[0])  # t = 0 is the picture
-    assert torch.equal(x_t[2], noise[2])  # t = 1 is noise
-    velocity = path.velocity_target(x_0, noise)
-    slope = (path.interpolate(x_0, noise, t + 1e-6) - x_t) / 1e-6
-    torch.testing.assert_close(slope, velocity, rtol=0, atol=1e-8)
-    torch.testing.assert_close(path.picture_from_velocity(x_t, velocity, t), x_0)
-    torch.testing.assert_close(path.noise_from_velocity(x_t, velocity, t), noise)
-
-
-def test_loss_is_zero_for_the_target_and_per_sample() -> None:
-    x_0, noise = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)
-    velocity = noise - x_0
-    velocity[1] += 3.0
-    assert path.velocity_loss(velocity, x_0, noise).tolist() == [0.0, 9.0]
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_shares_are_the_formula_and_run_from_picture_to_noise(case: Case) -> None:
+    of = process_of(case.objective).path
+    times = torch.linspace(0, 1, 101, dtype=torch.float64)
+    wanted = torch.tensor([case.shares(float(t)) for t in times], dtype=torch.float64)
+    torch.testing.assert_close(torch.stack([of.alpha(times), of.sigma(times)], dim=1), wanted, rtol=0, atol=1e-7)
+    assert bool((of.alpha(times).diff() <= 0).all())
+    assert bool((of.sigma(times).diff() >= 0).all())
+    assert path.shares_at(of, 0.3, torch.float64) == pytest.approx(case.shares(0.3), abs=1e-9)
+    picture, noise = torch.ones(2, 1, 2, 2), torch.zeros(2, 1, 2, 2)
+    ends = path.interpolate(of, picture, noise, torch.tensor([0.0, 1.0]))
+    assert float(ends[0].mean()) == pytest.approx(1.0, abs=1e-4)
+    assert float(ends[1].mean()) == pytest.approx(0.0, abs=1e-4)
 
 
 def test_noise_belongs_to_its_coordinates() -> None:

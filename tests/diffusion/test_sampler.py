@@ -1,87 +1,105 @@
-"""Euler's method on velocity fields whose flow is known exactly."""
+"""Sampling a small DiT: neutral values, and pictures that do not depend on what is drawn beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from exact_gaussian import CASES
+from torch import Tensor, nn
 
-from pipeline.diffusion.sampler import Condition, euler, time_grid
+from pipeline.diffusion.guidance import Condition, from_text_alone
+from pipeline.diffusion.process import process_of
+from pipeline.diffusion.sampler import sample
+from pipeline.params import schema
+from pipeline.params.fits import OBJECTIVES, misfit
 
-SHAPE = (3, 2, 4, 4)
-EMPTY = Condition(torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.bool))
-TEXT = Condition(torch.ones(3, 4, 2), torch.ones(3, 4, dtype=torch.bool))
-Field = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+pytestmark = pytest.mark.models
 
-
-def noise() -> Tensor:
-    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(5))
-
-
-def gaussian(mean: float, std: float) -> Field:
-    """Velocity E[n - x_0 | x_t] for pictures x_0 ~ N(mean, std^2); its flow takes noise z to mean + std z."""
-
-    def field(x: Tensor, t: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
-        t = t[:, None, None, None]
-        variance = (1 - t) ** 2 * std**2 + t**2
-        residual = x - (1 - t) * mean
-        return t / variance * residual - (mean + (1 - t) * std**2 / variance * residual)
-
-    return field
-
-
-@pytest.mark.parametrize("shift", [1.0, 3.0])
-@pytest.mark.parametrize("num_steps", [1, 2, 7])
-def test_a_point_mass_is_reached_exactly_whatever_the_grid(num_steps: int, shift: float) -> None:
-    result = euler(gaussian(0.7, 0.0), noise(), TEXT, EMPTY, num_steps=num_steps, guidance_scale=1.0, shift=shift)
-    torch.testing.assert_close(result, torch.full(SHAPE, 0.7), rtol=0, atol=1e-5)
+BATCH_SIZE, CHANNELS, SIDE, NUM_TOKENS, TEXT_DIM = 8, 4, 8, 16, 32
+GUIDED: dict[str, Any] = {
+    **{"num_steps": 4, "guidance_scale": 4.0, "guidance_interval": [0.0, 0.9]},
+    **{"guidance_rescale": 0.5},
+}
+SAMPLERS: dict[str, schema.Sampler] = {
+    "euler": schema.Euler(**GUIDED),
+    "heun": schema.Heun(**GUIDED),
+    "dpmpp_2m": schema.Dpmpp2m(**GUIDED, clamp=1.2),
+    "ddim": schema.Ddim(**GUIDED, clamp=1.2),
+}
+PAIRS = [(sampler, kind) for sampler, kinds in OBJECTIVES.items() for kind in kinds]
+OBJECTIVE = {"rectified_flow": "rectified_flow", "noise": "noise-linear", "v": "v-sigmoid"}
 
 
-def test_a_gaussian_is_reached_with_an_error_of_first_order() -> None:
-    target = 0.7 + 0.5 * noise()
-    errors = []
-    for num_steps in (50, 100, 200):
-        result = euler(gaussian(0.7, 0.5), noise(), TEXT, EMPTY, num_steps=num_steps, guidance_scale=1.0, shift=1.0)
-        errors.append(float((result - target).abs().max()))
-    assert errors[0] < 0.05
-    assert errors[0] / errors[1] == pytest.approx(2, abs=0.2)
-    assert errors[1] / errors[2] == pytest.approx(2, abs=0.2)
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    """A DiT whose weights are all drawn: a new one's head is zero, and a picture would be its own noise."""
+    from pipeline.models.dit import DiTI
+
+    model: nn.Module = DiTI(
+        in_channels=CHANNELS, text_dim=TEXT_DIM, width=32, depth=2, num_heads=2, patch_size=2, mlp_ratio=2.0
+    )
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.1, generator=generator)
+    model.set_attention("matmul")
+    return model.eval()
 
 
-def by_text(x: Tensor, t: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
-    """A point mass at 1 for text, at 0 for the empty caption; sees only tokens that the mask shows."""
-    shown = (text * text_mask[..., None]).sum(dim=(1, 2)) / text_mask.sum(dim=1) / 2
-    return (x - shown[:, None, None, None]) / t[:, None, None, None]
+def rows(seed: int) -> tuple[Tensor, Condition]:
+    """Noise and texts of various lengths for a batch."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(BATCH_SIZE, CHANNELS, SIDE, SIDE, generator=generator)
+    text = torch.randn(BATCH_SIZE, NUM_TOKENS, TEXT_DIM, generator=generator)
+    lengths = torch.randint(1, NUM_TOKENS + 1, (BATCH_SIZE, 1), generator=generator)
+    mask = torch.arange(NUM_TOKENS)[None] < lengths
+    return noise, Condition(text * mask[..., None], mask, {})
 
 
-@pytest.mark.parametrize(("guidance_scale", "target"), [(0.0, 0.0), (1.0, 1.0), (4.0, 4.0), (0.25, 0.25)])
-def test_guidance_is_unconditional_plus_scaled_difference(guidance_scale: float, target: float) -> None:
-    # v_u + g (v_c - v_u) = (x - g) / t: a point mass at g.
-    result = euler(by_text, noise(), TEXT, EMPTY, num_steps=3, guidance_scale=guidance_scale, shift=1.0)
-    torch.testing.assert_close(result, torch.full(SHAPE, target), rtol=0, atol=1e-5)
+def draw(network: nn.Module, noise: Tensor, condition: Condition, sampler: schema.Sampler, kind: str) -> Tensor:
+    empty = Condition(torch.full((1, 1, TEXT_DIM), 0.5), torch.ones(1, 1, dtype=torch.bool), {})
+    process = process_of(CASES[OBJECTIVE[kind]].objective)
+    return sample(from_text_alone(network), process, noise, condition, empty, sampler=sampler, shift=1.0)
 
 
-def test_one_pass_for_both_branches_and_only_the_one_that_counts() -> None:
-    sizes: list[int] = []
-
-    def counting(x: Tensor, t: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
-        sizes.append(len(x))
-        return by_text(x, t, text, text_mask)
-
-    for guidance_scale in (0.0, 1.0, 4.0):
-        euler(counting, noise(), TEXT, EMPTY, num_steps=2, guidance_scale=guidance_scale, shift=1.0)
-    assert sizes == [3, 3, 3, 3, 6, 6]
+def put(to: tuple[Tensor, Condition], place: int, row: tuple[Tensor, Condition], of: int) -> None:
+    to[0][place] = row[0][of]
+    to[1].text[place], to[1].mask[place] = row[1].text[of], row[1].mask[of]
 
 
-def test_a_picture_does_not_depend_on_its_batch() -> None:
-    whole = euler(gaussian(0.1, 0.3), noise(), TEXT, EMPTY, num_steps=5, guidance_scale=2.0, shift=1.0)
-    one = Condition(TEXT.text[1:2], TEXT.mask[1:2])
-    alone = euler(gaussian(0.1, 0.3), noise()[1:2], one, EMPTY, num_steps=5, guidance_scale=2.0, shift=1.0)
-    assert torch.equal(whole[1:2], alone)
+@pytest.mark.parametrize(("sampler", "kind"), PAIRS)
+def test_a_picture_does_not_depend_on_its_neighbours(network: nn.Module, sampler: str, kind: str) -> None:
+    wanted, others = rows(1), rows(2)
+    first = draw(network, *wanted, SAMPLERS[sampler], kind)
+    assert bool(torch.isfinite(first).all())
+    assert float((first - wanted[0]).abs().max()) > 0.1
+    put(others, 3, wanted, 3)  # in its place, among others
+    assert torch.equal(draw(network, *others, SAMPLERS[sampler], kind)[3], first[3])
+    put(others, 6, wanted, 3)  # and in another place
+    assert torch.equal(draw(network, *others, SAMPLERS[sampler], kind)[6], first[3])
 
 
-def test_grid_runs_from_noise_to_picture() -> None:
-    assert time_grid(4, 1.0) == [1.0, 0.75, 0.5, 0.25, 0.0]
-    assert time_grid(2, 3.0) == pytest.approx([1.0, 0.75, 0.0])
+def test_values_of_guidance_reach_the_picture(network: nn.Module) -> None:
+    neutral = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0}
+    variants = [neutral, {**neutral, "guidance_interval": [0.0, 0.5]}, {**neutral, "guidance_rescale": 0.7}]
+    drawn = [
+        draw(network, *rows(1), schema.Euler(num_steps=4, guidance_scale=4.0, **values), "rectified_flow")
+        for values in variants
+    ]
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    unguided = [
+        draw(network, *rows(1), schema.Euler(num_steps=4, guidance_scale=1.0, **values), "rectified_flow")
+        for values in variants
+    ]
+    assert torch.equal(unguided[0], unguided[1])
+    assert torch.equal(unguided[0], unguided[2])
+
+
+def test_every_objective_has_a_sampler_and_a_misfit_is_told_in_one_line() -> None:
+    for kind in ("rectified_flow", "noise", "v"):
+        fitting = [name for name, sampler in SAMPLERS.items() if misfit(sampler, kind) is None]
+        assert fitting == [name for name, kinds in OBJECTIVES.items() if kind in kinds]
+        assert fitting
+    assert misfit(SAMPLERS["heun"], "v") == ("sampler heun does not fit a model of objective v; take dpmpp_2m or ddim")

@@ -24,6 +24,20 @@ OTHER_ENCODER = {"model": "owner/t5", "revision": "abc", "max_text_tokens": 64}
 CAD_I = {"import": "owner/model", "revision": "abc", "arm": "cad_i", "seed": 0}
 FOLDER = {"source": "folder", "revision": 1, "path": "pictures", "num_rows": "all", "num_shards": 1}
 
+DPMPP_2M = {
+    **{"kind": "dpmpp_2m", "num_steps": 2, "guidance_scale": 2.0, "guidance_interval": [0.0, 1.0]},
+    **{"guidance_rescale": 0.0, "clamp": "none"},
+}
+NOISE = {
+    **{"kind": "noise", "timesteps": {"kind": "uniform"}, "shift": 1.0},
+    "gamma": {"kind": "sigmoid", "start": -3.0, "end": 3.0, "tau": 0.9, "clip_min": 1e-9, "clip_max": 0.9999},
+}
+ALL_OF_NOISE = {
+    ("train", "objective"): NOISE,
+    ("finetune", "objective"): {**NOISE, "shift": 2.0},
+    ("generate", "sampler"): {**DPMPP_2M, "kind": "ddim"},
+}
+
 REFUSED: list[tuple[str, Changes, str]] = [
     # references that lead nowhere, or to the wrong stage
     (
@@ -303,6 +317,42 @@ REFUSED: list[tuple[str, Changes, str]] = [
         "texts = ['encode_text/aesthetic-vlm']: encoded by t5, but train/ta_ia knows demo",
     ),
     (
+        "finetuning another objective",
+        {**ALL_OF_NOISE, ("finetune", "objective", "kind"): "v"},
+        "finetune.rows.ta_ia+aesthetic.objective.kind = 'v': train/ta_ia was trained with another: kind and gamma must",
+    ),
+    (
+        "finetuning another gamma",
+        {**ALL_OF_NOISE, ("finetune", "objective", "gamma"): {"kind": "linear", "clip_min": 1e-9}},
+        "objective.kind = 'noise': train/ta_ia was trained with another: kind and gamma must be the same",
+    ),
+    (
+        "a gamma that rises",
+        {**ALL_OF_NOISE, ("train", "objective", "gamma", "start"): 3.0},
+        "train.rows.aio.objective.gamma.start = 3.0: must be below end (3.0)",
+    ),
+    (
+        "a gamma of nothing",
+        {**ALL_OF_NOISE, ("train", "objective", "gamma", "clip_max"): 1e-10},
+        "train.rows.aio.objective.gamma.clip_min = 1e-09: must be below clip_max (1e-10)",
+    ),
+    (
+        "a sampler of another objective",
+        {**ALL_OF_NOISE, ("generate", "rows", "aio", "sampler"): sandbox.demo()["generate"]["sampler"]},
+        "generate.rows.aio.sampler.kind = 'euler': sampler euler does not fit a model of objective noise; take "
+        "dpmpp_2m or ddim",
+    ),
+    (
+        "a sampler that is another by another name",
+        {("generate", "sampler"): {**DPMPP_2M, "kind": "ddim"}},
+        "does not fit a model of objective rectified_flow; take euler or heun or dpmpp_2m",
+    ),
+    (
+        "an interval from high to low",
+        {("generate", "sampler", "guidance_interval"): [0.8, 0.2]},
+        "generate.rows.aio.sampler.guidance_interval = [0.8, 0.2]: must be [lowest t, highest t]",
+    ),
+    (
         "a benchmark twice",
         {("generate", "rows", "aio", "benchmarks"): ["geneval_shapes", "geneval_shapes"]},
         "generate.rows.aio.benchmarks = ['geneval_shapes', 'geneval_shapes']: names a benchmark twice",
@@ -389,6 +439,8 @@ def test_a_conflict_is_refused(changes: Changes, said: str) -> None:
         {("finetune", "rows", "b"): {"model": "finetune/ta_ia+aesthetic"}},
         {("augment", "rows", "crop"): {**CROP, "min_scale": 0.5, "max_scale": 0.5}},
         {(*IMAGENET, "num_rows"): "all"},
+        ALL_OF_NOISE,
+        {("generate", "sampler"): DPMPP_2M},
         {("execution", "num_processes"): {"train/ta_ia": 2, "finetune/ta_ia+aesthetic": 1}},
         {("encode_images", "rows", "aesthetic", "side_px"): 128},
         {

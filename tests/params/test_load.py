@@ -24,6 +24,10 @@ TA_IA = ("train", "rows", "ta_ia")
 VLM = ("recaption", "captioners", "vlm")
 NAME = "a name of letters, digits, _ + -"
 REFERENCE = "a reference <stage>/<row>"
+GUIDANCE = {"num_steps": 2, "guidance_scale": 2.0, "guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0}
+DDIM = {"kind": "ddim", **GUIDANCE}
+NOISE = {"kind": "noise", "timesteps": {"kind": "uniform"}, "shift": 1.0}
+LINEAR = {"kind": "linear", "clip_min": 1e-9}
 
 # (keys, value; ... removes it) -> the line behind "demo.yaml: "
 REFUSED: list[tuple[tuple[Any, ...], Any, str]] = [
@@ -44,7 +48,7 @@ REFUSED: list[tuple[tuple[Any, ...], Any, str]] = [
     (("seeds", "data"), ..., "seeds.data is missing: a whole number >= 0"),
     (("train", "num_steps"), ..., "train.rows.aio.num_steps is missing: a whole number >= 1"),
     ((*IMAGENET, "source"), ..., "download.rows.imagenet.source is missing: folder | shape_world"),
-    (("generate", "sampler", "kind"), ..., "generate.rows.aio.sampler.kind is missing: euler"),
+    (("generate", "sampler", "kind"), ..., "generate.rows.aio.sampler.kind is missing: ddim | dpmpp_2m | euler | heun"),
     (("train", "rows"), ..., "train must be a mapping with a table 'rows' in it"),
     (("train",), 3, "train must be a mapping with a table 'rows' in it"),
     (("train", "rows"), [], "train must be a mapping with a table 'rows' in it"),
@@ -87,7 +91,16 @@ REFUSED: list[tuple[tuple[Any, ...], Any, str]] = [
     (("train", "optimizer", "kind"), "adam", "train.optimizer.kind = 'adam': must be adamw | muon"),
     (("train", "network", "patch_size"), 3, "train.network.patch_size = 3: must be 1 | 2 | 4"),
     (("train", "schedule", "kind"), "step", "schedule.kind = 'step': must be constant | cosine | warmup_stable_decay"),
-    (("generate", "sampler", "kind"), "heun", "generate.sampler.kind = 'heun': must be euler"),
+    (("generate", "sampler", "kind"), "pndm", "sampler.kind = 'pndm': must be ddim | dpmpp_2m | euler | heun"),
+    (("generate", "sampler", "guidance_interval"), [0.5], "guidance_interval = [0.5]: must be a list of 2"),
+    (("generate", "sampler", "guidance_interval"), [0.5, 2], "guidance_interval.1 = 2: must be a number >= 0 and <= 1"),
+    (("generate", "sampler", "clamp"), 1.2, "sampler.clamp is not a parameter where kind is euler"),
+    (("generate", "sampler"), {**DDIM, "clamp": "no"}, "sampler.clamp = 'no': must be a number > 0 or none"),
+    (("train", "objective", "kind"), "x0", "train.objective.kind = 'x0': must be noise | rectified_flow | v"),
+    (("train", "objective", "gamma"), {}, "gamma is not a parameter where kind is rectified_flow"),
+    (("train", "objective"), NOISE, "objective.gamma is missing: a mapping"),
+    (("train", "objective"), {**NOISE, "gamma": {"kind": "cosine"}}, "gamma.kind = 'cosine': must be linear | sigmoid"),
+    (("train", "objective"), {**NOISE, "gamma": {**LINEAR, "clip_min": 0}}, "clip_min = 0: must be a number > 0 and <"),
     # out of range
     (("seeds", "data"), -1, "seeds.data = -1: must be a whole number >= 0"),
     (("train", "num_steps"), 0, "train.num_steps = 0: must be a whole number >= 1"),

@@ -10,7 +10,8 @@ import torch
 
 from pipeline.errors import Refusal
 from pipeline.models import references
-from pipeline.training.job import check_same_encoders
+from pipeline.params import schema
+from pipeline.training.job import check_same_encoders, check_same_prediction
 
 if TYPE_CHECKING:
     from whole_run import WholeRuns
@@ -48,3 +49,16 @@ def test_sets_of_another_encoder_are_refused(whole: WholeRuns) -> None:
     rescaled = msgspec.structs.replace(own.autoencoder, scale=0.5)
     with pytest.raises(Refusal, match=r"scale 0\.18"):
         check_same_encoders(own, msgspec.structs.replace(own, autoencoder=rescaled), "here")
+
+
+def test_another_objective_than_the_models_own_is_refused(whole: WholeRuns) -> None:
+    own = references.read(whole.result("train/ta_ia", "model", "model/config.json").parent)
+    assert references.objective_kind(own) == "rectified_flow"
+    gamma = schema.LinearGamma(clip_min=1e-9)
+    noise = schema.NoisePrediction(timesteps=schema.UniformTimesteps(), shift=1.0, gamma=gamma)
+    other = msgspec.structs.replace(own, objective=noise)
+    shifted = msgspec.structs.replace(own, objective=msgspec.structs.replace(noise, shift=2.0))
+    check_same_prediction(own, own, "here")
+    check_same_prediction(shifted, other, "here")
+    with pytest.raises(Refusal, match=r"here: .*predict noise with gamma .*linear.* to predict rectified_flow"):
+        check_same_prediction(other, own, "here")
