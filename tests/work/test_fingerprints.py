@@ -50,6 +50,7 @@ def other_value(keys: Keys, value: Any) -> Any:
         "latent_draw": "mean",
         "precision": "float32",
         "patch_size": 4,
+        "guidance_interval": [0.0, 0.5],
     }
     key = keys[-1]
     if key in words and value is not None:
@@ -59,7 +60,7 @@ def other_value(keys: Keys, value: Any) -> Any:
     others = {
         "bool": lambda: not value,
         "int": lambda: value + 1,
-        "float": lambda: value / 2,
+        "float": lambda: value / 2 or 0.5,
         "dict": lambda: {"train/ta_ia": 2},
         "str": lambda: f"{value}x",
     }
