@@ -16,6 +16,8 @@ import msgspec
 
 from pipeline.errors import Refusal, Reject
 from pipeline.layout import WORK
+from pipeline.models import references
+from pipeline.params.fits import misfit
 from pipeline.params.load import Params
 from pipeline.params.schema import Sampler
 from pipeline.stages import MODEL_FOLDER, REFERENCES_JSON
@@ -48,7 +50,8 @@ def draw(asked: argparse.Namespace) -> Path:
     """Draw and write the picture; returns its path. Raises Refusal."""
     folder = model_folder(asked.model)
     params = project_params(asked.params, Path.cwd())
-    side_px, sampler = sampling_values(params, asked)
+    objective_kind = references.objective_kind(references.read(folder))
+    side_px, sampler = sampling_values(params, asked, objective_kind)
     out: Path = asked.out or Path(f"{re.sub(r'[^a-z0-9]+', '-', asked.prompt.lower()).strip('-') or 'picture'}.png")
     if not asked.prompt.strip():
         raise Refusal("the prompt is empty: say what to draw")
@@ -77,12 +80,15 @@ def model_folder(given: Path) -> Path:
     raise Refusal(f"--model {given}: no {REFERENCES_JSON} there or in its folder {MODEL_FOLDER}; name a trained model")
 
 
-def sampling_values(params: Params, asked: argparse.Namespace) -> tuple[int, Sampler]:
-    """Side and sampler: as asked, else as the first row of generate that draws has them."""
+def sampling_values(params: Params, asked: argparse.Namespace, objective_kind: str) -> tuple[int, Sampler]:
+    """Side and sampler: as asked, else as the first row of generate that draws with such a model has them."""
     rows: list[Any] = [params.row("generate", name) for name in params.rows("generate")]
-    drawing = [row for row in rows if hasattr(row, "sampler")]
+    drawing = [row for row in rows if hasattr(row, "sampler") and misfit(row.sampler, objective_kind) is None]
     if not drawing:
-        raise Refusal(f"{params.source}: generate has no row that draws, so there are no sampling values to take")
+        raise Refusal(
+            f"{params.source}: generate has no row that draws with a model of objective {objective_kind}, so there "
+            "are no sampling values to take; add one"
+        )
     values: dict[str, Any] = msgspec.to_builtins(drawing[0].sampler)
     asked_values = {"num_steps": asked.num_steps, "guidance_scale": asked.guidance_scale}
     values |= {name: value for name, value in asked_values.items() if value is not None}

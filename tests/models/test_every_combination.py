@@ -253,3 +253,25 @@ def test_a_finetuning_of_a_model_made_elsewhere_must_ask_what_it_knows(project: 
     job: Any = Job(plan, place, plan.params.row("finetune", "other"), "", None, None)  # type: ignore[arg-type]
     with pytest.raises(Refusal, match=r"other\.model = 'train/taken_in': is asked to predict v with gamma"):
         first_weights(job)
+
+
+@pytest.mark.parametrize("objective", ["rectified_flow", "v-linear"])
+def test_one_picture_is_drawn_with_a_sampler_that_fits(project: Path, objective: str) -> None:
+    from pipeline.sample import main
+
+    row = row_name(f"dit_i.{objective}")
+    assert small_project.run_stage("train", row) == 0
+    assert main(["a red star", "--model", f"data/small/train/{row}", "--out", f"{objective}.png"]) == 0
+    assert Image.open(f"{objective}.png").size == (SIDE_PX, SIDE_PX)
+
+
+def test_without_a_row_that_fits_no_picture_is_drawn(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from pipeline.sample import main
+
+    row = row_name("dit_i.v-linear")
+    assert small_project.run_stage("train", row) == 0
+    raw = parameters()
+    raw["generate"]["rows"] = {}
+    small_project.write_parameters(project / "without.yaml", raw)
+    assert main(["a red star", "--model", f"data/small/train/{row}", "--params", "without.yaml"]) == 1
+    assert "without.yaml: generate has no row that draws with a model of objective v" in capfd.readouterr().err
