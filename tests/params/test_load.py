@@ -42,7 +42,7 @@ REFUSED: list[tuple[tuple[Any, ...], Any, str]] = [
     ((*IMAGENET, "path"), "x", "path is not a parameter where source is shape_world; known are heldout, layout"),
     (("augment", "min_scale"), 0.5, "augment.rows.cutmix.min_scale is not a parameter where kind is cutmix; known"),
     ((*VLM, "templat"), "x", "recaption.captioners.vlm.templat is not a parameter where kind is local"),
-    (("train", "optimizer", "beta_3"), 0.1, "train.rows.aio.optimizer.beta_3 is not a parameter where kind is adamw"),
+    (("train", "optimizer", "beta_3"), 0.1, "train.rows.aio.optimizer.beta_3 is not a parameter where kind is muon"),
     ((*TA_IA, "swap", "abovet"), 0.1, "train.rows.ta_ia.swap.abovet is not a parameter; did you mean 'above_t'?"),
     # missing
     (("seeds", "data"), ..., "seeds.data is missing: a whole number >= 0"),

@@ -69,10 +69,11 @@ def test_a_chain_that_leads_nowhere_is_refused() -> None:
 
 def test_a_recipe_names_data_texts_and_swaps() -> None:
     params = _params()
+    row: Any = params.row("train", "ta_ia")
     said = recipe_in_words(params, "train/ta_ia")
     assert said == (
-        f"{params.row('train', 'ta_ia').num_steps:,} steps of 64 pictures of imagenet; "
-        "texts imagenet-vlm 90%, imagenet-label 10%; cutmix with probability 0.5 where t > 0.4"
+        f"{row.num_steps:,} steps of 64 pictures of imagenet; texts imagenet-vlm 90%, imagenet-label 10%; "
+        f"cutmix with probability 0.5 where t > {row.swap.above_t}"
     )
     assert recipe_in_words(_params(), "finetune/ta_ia+aesthetic").startswith(
         f"starts from train/ta_ia; {params.row('finetune', 'ta_ia+aesthetic').num_steps:,} steps"
