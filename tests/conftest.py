@@ -21,6 +21,7 @@ LIGHT_RUNS = "tests/engines"
 OTHER_CHECKOUT = "in_the_checkout_of_dvc"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group tests for ``--dist loadgroup``: the costly groups first, every other file on its own."""
     groups = {}
