@@ -39,6 +39,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: groups[item])
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Without groups two processes would work in one checkout, each with the whole runs of its own."""
+    lost = [item.nodeid for item in session.items if "@" not in item.nodeid]
+    if lost and getattr(session.config.option, "loadgroup", False):
+        pytest.exit(f"pytest-xdist does not see the groups of tests (first: {lost[0]}); install requirements.lock", 3)
+
+
 @pytest.fixture
 def shared() -> Path:
     """The folder of real pictures and reference verdicts beside the checkout; tests without it are skipped."""

@@ -32,6 +32,7 @@ PAGES = (
     "docs/parameters.md",
     "docs/data-contract.md",
     "docs/models.md",
+    "docs/demo.md",
 )
 EXPECTED_HOOKS = {
     *("ruff-check", "ruff-format", "snakefmt", "mypy", "codespell", "check-yaml", "check-merge-conflict"),
