@@ -11,9 +11,10 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 DEMO := params/demo.yaml
+ABLATION = params/ablation$(if $(TABLE),-$(TABLE))$(if $(filter-out 1,$(SEEDS)),-$(SEEDS)-seeds).yaml
 SCRATCH := .work/venv
 
-.PHONY: demo test lint hooks format status gc use demo-models ceiling lock setup clean help
+.PHONY: demo ablation test lint hooks format status gc use demo-models ceiling lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -29,6 +30,11 @@ $(READY): requirements.lock
 demo: $(READY)  ## run the demo; ends with the scores and where the report lies
 	snakemake --cores all --configfile $(DEMO)
 	@$(BIN)/python -m pipeline.reporting.headline --params $(DEMO)
+
+ablation: $(READY) ## what text and image augmentation each bring; SEEDS=3 trains each arm three times
+	@ls $(ABLATION) > /dev/null
+	snakemake --cores all --configfile $(ABLATION)
+	@$(BIN)/python -m pipeline.reporting.headline --params $(ABLATION)
 
 test: $(READY) lint ## lint, type-check, test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST)
