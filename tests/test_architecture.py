@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from pipeline import stages
-from pipeline.params.load import TOP_LEVEL_KEYS, read_yaml
+from pipeline.params.load import TOP_LEVEL_KEYS, load, read_yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 CODE = sorted(path for folder in ("pipeline", "stages") for path in (PROJECT / folder).rglob("*.py"))
@@ -121,6 +121,37 @@ def test_training_knows_no_pictures() -> None:
         and end in ("sources", "captioners", "demo_models", "augment")
     ]
     assert wrong == []
+
+
+def test_judging_sees_pictures_and_prompts_alone() -> None:
+    """The judge knows the world's outlines and colours, not how scenes are drawn, described or captioned."""
+    known = {"pipeline.sources.shape_world.world"}
+    wrong = [
+        f"{path.relative_to(PROJECT)}:{line}: {module}"
+        for path, tree in TREES.items()
+        if path.name in ("score.py", "generate.py") or part_of(module_of(path)) in ("benchmarks", "metrics")
+        for line, module in imports(tree)
+        if part_of(module) in ("sources", "captioners", "augment", "demo_models", "training") and module not in known
+    ]
+    assert wrong == []
+
+
+def test_scores_of_shapes_are_made_from_generated_pictures_alone() -> None:
+    params = load(PROJECT / "params/demo.yaml", PROJECT)
+    for row in params.rows("score"):
+        needs = stages.part_of(params, stages.Place("score", row, "geneval_shapes")).needs
+        assert {need.stage for need in needs} == {"generate"}
+
+
+def test_descriptions_of_scenes_are_for_the_demo_models_alone() -> None:
+    """The sentences that they learnt from are truth: a stage that read them would not need a captioner."""
+    users = {
+        part_of(module_of(path))
+        for path, tree in TREES.items()
+        for _, module in imports(tree)
+        if module == "pipeline.sources.shape_world.describe"
+    }
+    assert users == {"demo_models"}
 
 
 def test_only_the_rules_know_the_engines() -> None:
