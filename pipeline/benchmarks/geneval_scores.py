@@ -126,13 +126,13 @@ def aggregate(
     for task in TASKS:
         share_of_prompt = correct[tags == task].mean(axis=1)
         tasks[task] = float(share_of_prompt.mean())
-        resampled[task] = _resampled_means(share_of_prompt, task, bootstrap)
+        resampled[task] = resampled_means(share_of_prompt, task, bootstrap)
     overall_resampled = np.mean([resampled[task] for task in TASKS], axis=0)
     return GenEvalScores(
         overall=float(np.mean([tasks[task] for task in TASKS])),
-        overall_interval=_interval(overall_resampled, bootstrap.level),
+        overall_interval=percentile_interval(overall_resampled, bootstrap.level),
         tasks=tasks,
-        task_intervals={task: _interval(resampled[task], bootstrap.level) for task in TASKS},
+        task_intervals={task: percentile_interval(resampled[task], bootstrap.level) for task in TASKS},
         images_correct=float(correct.mean()),
         prompts_correct=float(correct.any(axis=1).mean()),
         num_prompts=len(prompt_ids),
@@ -140,7 +140,7 @@ def aggregate(
     )
 
 
-def _resampled_means(values: np.ndarray, task: str, bootstrap: Bootstrap) -> np.ndarray:
+def resampled_means(values: np.ndarray, task: str, bootstrap: Bootstrap) -> np.ndarray:
     """Means of ``values`` [prompt] over draws with replacement, float64 [num_resamples]."""
     draws = generator(bootstrap.seed, "score", "geneval_bootstrap", task)
     rows = draws.integers(0, len(values), (bootstrap.num_resamples, len(values)))
@@ -148,6 +148,7 @@ def _resampled_means(values: np.ndarray, task: str, bootstrap: Bootstrap) -> np.
     return means
 
 
-def _interval(resampled: np.ndarray, level: float) -> Interval:
+def percentile_interval(resampled: np.ndarray, level: float) -> Interval:
+    """The middle ``level`` of resampled values [resample]."""
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))

@@ -22,6 +22,7 @@ from pipeline.reporting.augmented import AugmentedDataset
 from pipeline.reporting.captions import CaptionedDataset
 from pipeline.reporting.charts import Chart
 from pipeline.reporting.costs import StageCost
+from pipeline.reporting.differences import PairsOfBenchmark
 from pipeline.reporting.provenance import Machine, TrainedModel
 from pipeline.reporting.rows import RowCount, meaning
 from pipeline.reporting.scores import CAPTIONS, SHAPES, Scored
@@ -45,6 +46,7 @@ class Content:
     """All that the page shows.
 
     Attributes:
+        pairs: benchmark to the differences between its models.
         pictures: name to data URL.
         picture_side_px: longest side that pictures were reduced to.
         used_models: (what, name, identity) of the models that data were made with.
@@ -54,6 +56,7 @@ class Content:
 
     run: str
     scores: list[Scored]
+    pairs: dict[str, PairsOfBenchmark]
     comparisons: list[Comparison]
     charts: list[Chart]
     captioned: list[CaptionedDataset]
