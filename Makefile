@@ -11,10 +11,11 @@ READY := $(VENV)/ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 DEMO := params/demo.yaml
+CONTROLS := params/controls.yaml
 ABLATION = params/ablation$(if $(TABLE),-$(TABLE))$(if $(filter-out 1,$(SEEDS)),-$(SEEDS)-seeds).yaml
 SCRATCH := .work/venv
 
-.PHONY: demo ablation test lint hooks format status gc use demo-models ceiling lock setup clean help
+.PHONY: demo ablation controls test lint hooks format status gc use demo-models ceiling lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -35,6 +36,10 @@ ablation: $(READY) ## what text and image augmentation each bring; SEEDS=3 train
 	@ls $(ABLATION) > /dev/null
 	snakemake --cores all --configfile $(ABLATION)
 	@$(BIN)/python -m pipeline.reporting.headline --params $(ABLATION)
+
+controls: $(READY) ## models that cannot know colours: are they right about them by chance alone?
+	snakemake --cores all --configfile $(CONTROLS)
+	@$(BIN)/python -m pipeline.reporting.controls --params $(CONTROLS)
 
 test: $(READY) lint ## lint, type-check, test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST)

@@ -187,12 +187,14 @@ def _row_by_row(stage: str, field: str) -> Callable[[Params, str, str], Part]:
 
     def declare(params: Params, row: str, part: str) -> Part:
         place, source = Place(stage, row, part), getattr(params.row(stage, row), field)
+        # Captions that are shuffled belong to the same pictures, shard by shard.
+        others = [params.row(stage, row).captions] if stage == "recaption" and params.row(stage, row).captions else []
         if part == UNCONDITIONAL:
             return Part(place, (f"{UNCONDITIONAL}.parquet",), ())
         if part == MANIFEST:
             extra = (at(place.reference, UNCONDITIONAL),) if stage == "encode_text" else ()
-            return _manifest(params, place, (at(source, MANIFEST), *extra))
-        return _shard(place, (at(source, part),))
+            return _manifest(params, place, (*(at(one, MANIFEST) for one in (source, *others)), *extra))
+        return _shard(place, tuple(at(one, part) for one in (source, *others)))
 
     return declare
 

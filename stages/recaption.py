@@ -39,14 +39,19 @@ def make_shard(job: Job) -> None:
     keys = [row[Column.KEY] for row in shard.rows([Column.KEY])]
     whole = [number for number, is_whole in enumerate(shard.whole_rows()) if is_whole]
     entry = job.table_entry("captioners", job.row.captioner)
-    caption = by_label(shard, entry, whole) if hasattr(entry, "template") else by_model(job, shard, entry, whole, keys)
+    if job.row.captions is not None:
+        whole, caption = by_shuffling(job)
+    elif hasattr(entry, "template"):
+        caption = by_label(shard, entry, whole)
+    else:
+        caption = by_model(job, shard, entry, whole, keys)
     progress = job.voice.progress(len(whole), f"recaption {job.place.row} {job.place.part}")
     batch_size = job.plan.params.execution.inference_batch_size
     found = resumable_batches(job.work, len(whole), batch_size, caption, progress.advance)
     progress.close()
     captions = dict(zip(whole, found, strict=True))
     builder = ShardBuilder(CAPTIONS)
-    name = entry.model if hasattr(entry, "model") else "label"
+    name = entry.model if hasattr(entry, "model") else entry.__struct_config__.tag
     for number, key in enumerate(keys):
         values = captions.get(number)
         if values is None:
@@ -67,6 +72,20 @@ def by_label(shard: Any, entry: Any, whole: list[int]) -> Any:
     captioner = LabelCaptioner(entry)
     names = [row[Column.CLASS_NAME] for row in shard.rows([Column.CLASS_NAME])]
     return lambda start, stop: as_json(captioner.caption([names[i] for i in whole[start:stop]]))
+
+
+def by_shuffling(job: Job) -> tuple[list[int], Any]:
+    """Rows that have a caption in the other set, and (start, stop) -> for each of them that of another row."""
+    from pipeline.captioners.shuffled import partners
+    from pipeline.contract.schema import CAPTIONS, Column
+    from pipeline.making.rows import open_input
+
+    other = open_input(job, stages.at(job.row.captions, job.place.part), CAPTIONS)
+    columns = [Column.CAPTION, Column.INSTRUCTION, Column.FINISH_REASON, Column.NUM_GENERATED_TOKENS]
+    rows = other.rows(columns)
+    whole = [number for number, is_whole in enumerate(other.whole_rows()) if is_whole]
+    taken = partners(len(whole), job.plan.params.seeds.data, job.row.images, int(job.place.part))
+    return whole, lambda start, stop: [rows[whole[taken[i]]] for i in range(start, stop)]
 
 
 def by_model(job: Job, shard: Any, entry: Any, whole: list[int], keys: list[str]) -> Any:

@@ -98,7 +98,11 @@ def _some_weight(where: _Where, key: str, weights: dict[str, float]) -> None:
 def _recaption(where: _Where, row: schema.RecaptionRow) -> None:
     images = where.reference("images", row.images, IMAGE_STAGES)
     captioner = where.table("captioner", row.captioner, "captioners")
-    if isinstance(captioner, schema.LabelCaptioner):
+    if isinstance(captioner, schema.ShuffledCaptioner):
+        _shuffled(where, row)
+    elif row.captions is not None:
+        raise where.refuse("captions", row.captions, f"{row.captioner} makes its own; only kind shuffled reads others")
+    elif isinstance(captioner, schema.LabelCaptioner):
         if "{class_name}" not in captioner.template:
             raise where.refuse("captioner", row.captioner, "its template must hold {class_name}")
         if isinstance(images, schema.AugmentRow):
@@ -106,6 +110,16 @@ def _recaption(where: _Where, row: schema.RecaptionRow) -> None:
     else:
         _some_weight(where, "captioner.instructions", captioner.instructions)
     _known_model(where, "captioner", captioner)
+
+
+def _shuffled(where: _Where, row: schema.RecaptionRow) -> None:
+    if row.captions is None:
+        raise where.refuse("captions", None, f"{row.captioner} shuffles another row's captions: name it")
+    other = where.reference("captions", row.captions, ("recaption",))
+    if other.images != row.images:
+        raise where.refuse("captions", row.captions, f"captions of {other.images}, not of {row.images}")
+    if other.captions is not None:
+        raise where.refuse("captions", row.captions, "is shuffled itself; name the row that it was made from")
 
 
 def _known_model(where: _Where, key: str, entry: Any) -> None:

@@ -153,7 +153,11 @@ class LocalCaptioner(Strict, tag_field="kind", tag="local", frozen=True, kw_only
     revision: Text | None = None
 
 
-Captioner = LabelCaptioner | LocalCaptioner
+class ShuffledCaptioner(Strict, tag_field="kind", tag="shuffled", frozen=True, kw_only=True):
+    """Another set's captions, each given to another picture of its shard: a control."""
+
+
+Captioner = LabelCaptioner | LocalCaptioner | ShuffledCaptioner
 
 
 class RecaptionRow(ShardedRow, frozen=True, kw_only=True):
@@ -161,6 +165,7 @@ class RecaptionRow(ShardedRow, frozen=True, kw_only=True):
 
     images: Reference
     captioner: Name
+    captions: Reference | None = None
 
 
 # --- encode_images, encode_text

@@ -40,6 +40,21 @@ def test_models_that_the_demo_has_are_the_demos_and_come_from_the_store(
     assert (ours.seeds, ours.execution) == (demo.seeds, demo.execution)
 
 
+def test_the_control_differs_from_the_demos_arm_in_texts_alone() -> None:
+    ours, demo = preset("controls"), preset("demo")
+    assert values(ours, "aio") == values(demo, "aio"), "params/controls.yaml: copy train.rows.aio from demo.yaml"
+    assert values(ours, "shuffled", "arm", "texts") == values(ours, "aio", "arm", "texts")
+    captioners = ours.sections["recaption"].tables["captioners"]
+    for name, entry in demo.sections["recaption"].tables["captioners"].items():
+        assert captioners[name] == entry, f"params/controls.yaml: copy captioners.{name} from demo.yaml"
+    for stage in ("recaption", "encode_images", "encode_text"):
+        of_demo = demo.sections[stage].rows
+        assert {name: row for name, row in ours.sections[stage].rows.items() if name in of_demo}.items() <= (
+            of_demo.items()
+        )
+    assert ours.row("recaption", "imagenet-shuffled").captions == "recaption/imagenet-vlm"
+
+
 def test_arms_differ_in_texts_and_mixes_alone() -> None:
     ours = preset("ablation")
     assert ours.rows("train") == sorted(ARMS)

@@ -1,0 +1,118 @@
+"""Are models that cannot know a colour right about it by chance alone? One line per model of a run.
+
+    python -m pipeline.reporting.controls --params params/controls.yaml
+
+A control passes when the 95 % interval of its score in the task ``colors`` ends at most 0.05 above chance; the command
+fails where one does not. Chance is defined in ``pipeline.benchmarks.chance``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import stages
+from pipeline.benchmarks.chance import TASK, ColorChance, color_chance
+from pipeline.benchmarks.geneval import PUBLISHED_RULES, Detection
+from pipeline.benchmarks.geneval_shapes import prompts
+from pipeline.contract.schema import VERDICTS, Column
+from pipeline.contract.shards import Shard
+from pipeline.errors import Refusal, exit_status
+from pipeline.params.schema import GenevalShapesBenchmark
+from pipeline.stages import METRICS_JSON, REPORT, VERDICTS_PARQUET, Place
+from pipeline.work.command import project_params
+from pipeline.work.plan import Plan
+
+LARGEST_EXCESS = 0.05
+REPORT_ROW = "main"
+
+
+@dataclass(frozen=True)
+class Control:
+    """A model's colours beside chance; ``interval``: 95 % of its score, from resampled prompts."""
+
+    name: str
+    score: float
+    interval: tuple[float, float]
+    found: ColorChance
+
+    @property
+    def passes(self) -> bool:
+        """Does the interval end within the allowed excess over chance?"""
+        return self.interval[1] <= self.found.chance + LARGEST_EXCESS
+
+    def line(self) -> str:
+        """The line that people read."""
+        end = "within" if self.passes else "NOT within"
+        return (
+            f"{self.name}: {TASK} {self.score:.3f} (95 % interval {self.interval[0]:.3f} to {self.interval[1]:.3f}), "
+            f"chance {self.found.chance:.3f} at {self.found.right_shapes:.3f} right shapes; the interval ends {end} "
+            f"{LARGEST_EXCESS} above chance"
+        )
+
+
+def controls(plan: Plan) -> list[Control]:
+    """All models that the page of a run lists, on every benchmark of shapes.
+
+    Raises:
+        Refusal: a score is not made, or the run has none.
+    """
+    found = []
+    for reference in plan.params.row(REPORT, REPORT_ROW).scores:
+        row = stages.split(reference)[1]
+        table = plan.params.sections["generate"].tables["benchmarks"]
+        for benchmark in stages.BY_NAME["score"].part_names(plan.params, row):
+            if isinstance(table[benchmark], GenevalShapesBenchmark):
+                found.append(_control(plan, Place("score", row, benchmark), table[benchmark].num_prompts_per_task))
+    if not found:
+        raise Refusal(f"{plan.params.source}: no row of score has a benchmark of kind geneval_shapes to look at")
+    return found
+
+
+def _control(plan: Plan, place: Place, num_prompts_per_task: int) -> Control:
+    fingerprint = plan.fingerprints.of(place)
+    if fingerprint is None or not plan.store.has(fingerprint):
+        raise Refusal(f"{place} is not made; run snakemake --configfile {plan.params.source}")
+    folder = plan.store.entry(fingerprint) / place.part
+    metadata = {str(one["prompt_id"]): one for one in prompts(num_prompts_per_task, plan.params.seeds.generate)}
+    columns = [Column.PROMPT_ID, Column.TASK, Column.DETAIL]
+    rows = [row for row in Shard(folder / VERDICTS_PARQUET, VERDICTS).rows(columns) if row[Column.TASK] == TASK]
+    seen = [(row[Column.PROMPT_ID], _detections(row[Column.DETAIL])) for row in rows]
+    task = json.loads((folder / METRICS_JSON).read_text())["tasks"][TASK]
+    low, high = task["interval"]
+    return Control(place.row, task["score"], (low, high), color_chance(metadata, seen, PUBLISHED_RULES))
+
+
+def _detections(detail: str) -> list[Detection]:
+    """What the judge saw, as the verdict's ``detail`` keeps it."""
+    return [Detection(d["class"], d["score"], tuple(d["box"]), None, d["color"]) for d in json.loads(detail)]
+
+
+def checked(plan: Plan) -> str:
+    """The lines of all models.
+
+    Raises:
+        Refusal: one of them is right more often than chance allows.
+    """
+    found = controls(plan)
+    text = "\n".join(control.line() for control in found)
+    if not all(control.passes for control in found):
+        raise Refusal(
+            f"{text}\ncolours that a control cannot know are right too often: look for a leak before any score"
+        )
+    return text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the lines; returns the exit status, 1 where a control fails."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.reporting.controls", description=__doc__.split("\n")[0])
+    parser.add_argument("--params", default="params.yaml", help="parameter file (params.yaml)")
+    params, project = Path(parser.parse_args(arguments).params), Path.cwd()
+    return exit_status(lambda: print(checked(Plan(project_params(params, project), project))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
