@@ -32,7 +32,7 @@ demo: $(READY)  ## run the demo; ends with the scores and where the report lies
 	snakemake --cores all --configfile $(DEMO)
 	@$(BIN)/python -m pipeline.reporting.headline --params $(DEMO)
 
-ablation: $(READY) ## what text and image augmentation each bring; SEEDS=3 trains each arm three times
+ablation: $(READY) ## what text and image augmentation each bring; SEEDS=3: three times; TABLE=captions: short and long ones
 	@ls $(ABLATION) > /dev/null
 	snakemake --cores all --configfile $(ABLATION)
 	@$(BIN)/python -m pipeline.reporting.headline --params $(ABLATION)

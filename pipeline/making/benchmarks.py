@@ -8,6 +8,7 @@ from typing import Any
 from pipeline import stages
 from pipeline.contract.schema import CAPTIONS, Column
 from pipeline.contract.shards import Shard
+from pipeline.params.schema import GenevalShapesLongBenchmark
 from pipeline.work.job import Job
 
 PROMPT_ID, PROMPT = "prompt_id", "prompt"
@@ -27,9 +28,11 @@ def prompts_of(job: Job, benchmark: str) -> list[dict[str, Any]]:
         ]
         found: list[dict[str, Any]] = list(caption_prompts(rows))
         return found
-    from pipeline.benchmarks.geneval_shapes import prompts
+    from pipeline.benchmarks import geneval_shapes, geneval_shapes_long
 
-    return prompts(entry.num_prompts_per_task, job.plan.params.seeds.generate)
+    method = geneval_shapes_long if isinstance(entry, GenevalShapesLongBenchmark) else geneval_shapes
+    rows: list[dict[str, Any]] = method.prompts(entry.num_prompts_per_task, job.plan.params.seeds.generate)
+    return rows
 
 
 def run_of_shard(items: Sequence[Any], shard: int, num_shards: int) -> Sequence[Any]:

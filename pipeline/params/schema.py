@@ -389,6 +389,14 @@ class GenevalShapesBenchmark(Strict, tag_field="kind", tag="geneval_shapes", fro
     num_shards: Count
 
 
+class GenevalShapesLongBenchmark(Strict, tag_field="kind", tag="geneval_shapes_long", frozen=True, kw_only=True):
+    """The same contents in the length of full captions."""
+
+    num_prompts_per_task: Count
+    num_images: Count
+    num_shards: Count
+
+
 class CaptionsBenchmark(Strict, tag_field="kind", tag="captions", frozen=True, kw_only=True):
     """Pictures for captions of real pictures, for distances between the two sets."""
 
@@ -397,7 +405,7 @@ class CaptionsBenchmark(Strict, tag_field="kind", tag="captions", frozen=True, k
     num_shards: Count
 
 
-Benchmark = GenevalShapesBenchmark | CaptionsBenchmark
+Benchmark = GenevalShapesBenchmark | GenevalShapesLongBenchmark | CaptionsBenchmark
 
 
 class GuidedSampler(Strict, tag_field="kind", frozen=True, kw_only=True):
