@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pipeline.digest import digest_coordinates
 
@@ -26,6 +26,7 @@ MODEL_FILES = tuple(
     f"{MODEL_FOLDER}/{name}" for name in ("config.json", "diffusion_pytorch_model.safetensors", REFERENCES_JSON)
 )
 LOSS_TSV = "curves/loss.tsv"
+AUTOENCODERS, TEXT_ENCODERS = "encode_images/autoencoders", "encode_text/encoders"
 REPORT_FILES = ("report.html", "report.md", METRICS_JSON, "plots/tasks.csv", "plots/curves.csv")
 SeedKind = Literal["data", "train", "generate"]
 
@@ -64,7 +65,7 @@ class Stage:
         part_names: the parts of a row, in the order in which they are made.
         part: the declaration of one part.
         seed: which of the three seeds its results are drawn from; None: nothing random.
-        tables: row field -> side table whose entry it names.
+        tables: row field -> side table whose entry it names (see ``side_table``).
         models: fields (of rows and table entries) that name a model folder or Hub id.
         paths: fields that name a place in the file system which a stamp or digest stands for.
         key_carries_name: keys of the result hold the row's name, so that it is part of the fingerprint.
@@ -86,6 +87,12 @@ def split(reference: str) -> tuple[str, str]:
     """``<stage>/<row>`` -> (stage, row)."""
     stage, _, row = reference.partition("/")
     return stage, row
+
+
+def side_table(params: Params, stage: str, table: str) -> dict[str, Any]:
+    """A side table of a stage's own section, or, as ``<section>/<table>``, of another one."""
+    section, _, name = table.rpartition("/")
+    return params.sections[section or stage].tables[name]
 
 
 def at(reference: str, part: str | int) -> Place:
@@ -353,7 +360,15 @@ STAGES: tuple[Stage, ...] = (
         tables=(("encoder", "encoders"),),
         models=("model",),
     ),
-    Stage("train", _one(MODEL), _model("train"), "train", "train a model, or take one in", models=("import",)),
+    Stage(
+        "train",
+        _one(MODEL),
+        _model("train"),
+        "train",
+        "train a model, or take one in",
+        tables=(("autoencoder", AUTOENCODERS), ("text_encoder", TEXT_ENCODERS)),
+        models=("import", "model"),
+    ),
     Stage("finetune", _one(MODEL), _model("finetune"), "train", "train on from another model"),
     Stage(
         "generate",

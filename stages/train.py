@@ -9,6 +9,7 @@ model with its references, and curves. Killed, it goes on from its last checkpoi
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from pipeline.stages import MODEL_FOLDER
 from pipeline.work.command import main
@@ -26,21 +27,61 @@ def make(job: Job) -> None:
 
 
 def take_in(job: Job) -> None:
-    """Copy a model of this project's form that was made elsewhere."""
-    import shutil
-
+    """Take in a model that was made elsewhere: in this project's form, or in its authors'."""
     from pipeline.encoders.loading import resolve_model
-    from pipeline.models import references
-    from pipeline.stages import MODEL_FILES
+    from pipeline.models.released import is_released
     from pipeline.training.export import write_carrier
 
-    source = resolve_model(job.row.import_, job.row.revision)
-    references.read(source)
-    (job.out / MODEL_FOLDER).mkdir()
-    for name in MODEL_FILES:
-        shutil.copyfile(source / name.rsplit("/", 1)[-1], job.out / name)
+    source = resolve_model(job.row.import_, job.row.revision, job.row.subfolder)
+    if is_released(source):
+        convert(job, source)
+    else:
+        copy(job, source)
     write_carrier(job)
     job.say(f"taken in from {source}")
+
+
+def copy(job: Job, source: Path) -> None:
+    """Take in a model of this project's form, which names its encoders itself."""
+    import shutil
+
+    from pipeline.errors import Refusal
+    from pipeline.models import references
+
+    found = references.read(source)
+    for key in ("autoencoder", "text_encoder"):
+        if getattr(job.row, key) is not None:
+            where = f"train.rows.{job.place.row}.{key} = {getattr(job.row, key)!r}"
+            raise Refusal(f"{where}: {source} is a model of this project, which names its own; leave the key out")
+    folder = job.out / MODEL_FOLDER
+    folder.mkdir()
+    for name in references.files_of(found):
+        shutil.copyfile(source / name, folder / name)
+
+
+def convert(job: Job, source: Path) -> None:
+    """Take in a model of its authors' form, with the encoders that the row names."""
+    from pipeline import stages
+    from pipeline.errors import Refusal
+    from pipeline.models.taken_in import save_released
+
+    entries = {}
+    for key, table in (("autoencoder", stages.AUTOENCODERS), ("text_encoder", stages.TEXT_ENCODERS)):
+        name = getattr(job.row, key)
+        if name is None:
+            raise Refusal(
+                f"train.rows.{job.place.row}.{key} is missing: {source} is in its authors' form and does not say which "
+                f"it belongs to; name an entry of {table.replace('/', '.')}"
+            )
+        entries[key] = stages.side_table(job.plan.params, "train", table)[name]
+    save_released(
+        source,
+        job.out / MODEL_FOLDER,
+        arm=job.row.arm,
+        seed=job.row.seed,
+        identify=job.plan.digests.model,
+        **entries,
+    )
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ class Path(Protocol):
     def sigma(self, t: Tensor) -> Tensor:
         """The noise's share, in the precision of t."""
 
+    def gamma(self, t: Tensor, /) -> Tensor:
+        """How far the picture is there, 1 at t = 0: what a network that knows gamma and not t is told."""
+
 
 @dataclass(frozen=True)
 class Straight:
@@ -41,6 +44,10 @@ class Straight:
     def sigma(self, t: Tensor) -> Tensor:
         """The time itself."""
         return t
+
+    def gamma(self, t: Tensor, /) -> Tensor:
+        """1 - t (arXiv 2510.25897)."""
+        return 1 - t
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ class ImageAutoencoder:
     Args:
         params: the model, and the scale and shift that its latents are used with.
         execution: device and batch size.
+        is_scale_known: scale and shift are those of the diffusion model that is used with it, whatever the
+            autoencoder's own file says: the released MIRO scales by channel where its autoencoder states one number.
 
     Attributes:
         num_channels: channels of the latents.
@@ -58,13 +60,15 @@ class ImageAutoencoder:
     downsampling_factor: int
     scale_source: str
 
-    def __init__(self, params: Autoencoder, execution: Execution) -> None:
+    def __init__(self, params: Autoencoder, execution: Execution, *, is_scale_known: bool = False) -> None:
         """Load the model, measure its latents and check the scale."""
         import torch
 
         self._folder = resolve_model(params.model, params.revision, params.subfolder)
         config = read_config(self._folder)
-        self.scale_source = scaling.check_scale(params, config, str(self._folder / "config.json"))
+        self.scale_source = params.source
+        if not is_scale_known:
+            self.scale_source = scaling.check_scale(params, config, str(self._folder / "config.json"))
         self._device = choose_device(execution)
         self._batch_size = execution.inference_batch_size
         model = load_strictly(_class_of(config, self._folder).from_pretrained, self._folder, dtype=torch.float32)

@@ -86,6 +86,16 @@ def check_scale(params: Autoencoder, config: Mapping[str, Any], where: str) -> s
     return "config.json" if stated is not None else params.source
 
 
+def check_same_scale(params: Autoencoder, scale: PerChannel, shift: PerChannel | None, where: str) -> None:
+    """Compare the parameters' scale and shift with those that a diffusion model was trained with.
+
+    Raises:
+        Refusal: they differ (relative difference above 1e-3).
+    """
+    _compare("scale", params.scale, scale, where)
+    _compare("shift", 0.0 if params.shift is None else params.shift, 0.0 if shift is None else shift, where)
+
+
 def _stated_scale(config: Mapping[str, Any]) -> PerChannel | None:
     factor, spread = config.get("scaling_factor"), config.get("latents_std")
     if spread is None:

@@ -1,14 +1,16 @@
 """What an exported model says of itself beside its weights: its autoencoder, its text encoder, its objective.
 
 ``references.json`` lies in the model's folder. It holds their parameters as ``params.yaml`` had them, and their
-identity (digest of the files, or id and pinned revision), so that a model is never sampled through another one.
+identity (digest of the files, or id and pinned revision), so that a model is never sampled through another one; of a
+model taken in from its authors' folder also what that told of sampling.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -16,7 +18,7 @@ from msgspec import UNSET, UnsetType
 from pipeline.errors import Refusal
 from pipeline.params.fits import kind_of
 from pipeline.params.schema import Autoencoder, NoisePrediction, Objective, RectifiedFlow, TextEncoder, VPrediction
-from pipeline.stages import REFERENCES_JSON
+from pipeline.stages import MODEL_FILES, REFERENCES_JSON
 
 VERSION = 1
 
@@ -34,6 +36,11 @@ class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         text_encoder_identity: of its weights.
         shift: timestep shift of its training, used for sampling too.
         objective: what it was trained to predict; absent: the velocity of rectified flow.
+        released: whose released folder it was taken in from: latents are scaled as that says, not the autoencoder.
+        scores: what a picture is conditioned on beside its text, unless told otherwise; absent: on nothing.
+        negative_scores: the same of the condition that guidance leads away from; the same names.
+        unconditional: file beside this one, float32 [T, dim], of the empty caption's embedding; absent: the text
+            encoder's own.
     """
 
     schema: int
@@ -45,6 +52,10 @@ class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     text_encoder_identity: str
     shift: float
     objective: NoisePrediction | VPrediction | UnsetType = UNSET
+    released: Literal["cad_i", "miro"] | UnsetType = UNSET
+    scores: dict[str, float] | UnsetType = UNSET
+    negative_scores: dict[str, float] | UnsetType = UNSET
+    unconditional: Literal["uncond_embedding.npy"] | UnsetType = UNSET
 
 
 def recorded(objective: Objective) -> NoisePrediction | VPrediction | UnsetType:
@@ -55,6 +66,29 @@ def recorded(objective: Objective) -> NoisePrediction | VPrediction | UnsetType:
 def objective_kind(found: References) -> str:
     """The kind of objective that a model was trained with."""
     return "rectified_flow" if found.objective is UNSET else kind_of(found.objective)
+
+
+def files_of(found: References) -> list[str]:
+    """Names of the model's files: those that every model has, and its own empty caption where it has one."""
+    own = [] if found.unconditional is UNSET else [found.unconditional]
+    return [*(name.rsplit("/", 1)[-1] for name in MODEL_FILES), *own]
+
+
+def chosen_scores(found: References, wanted: Mapping[str, float]) -> dict[str, float]:
+    """The model's scores with some of them chosen.
+
+    Raises:
+        Refusal: a score that the model does not know, or that is not within [0, 1].
+    """
+    usual: dict[str, float] = {} if found.scores is UNSET else found.scores
+    for name, value in wanted.items():
+        if not usual:
+            raise Refusal(f"{name}: this model is conditioned on its text alone; leave the score out")
+        if name not in usual:
+            raise Refusal(f"{name}: is no score of this model (its scores: {', '.join(usual)}); leave it out")
+        if not 0 <= value <= 1:
+            raise Refusal(f"{name} = {value}: must be within 0 and 1")
+    return {**usual, **wanted}
 
 
 def prediction_of(found: References) -> str:

@@ -22,7 +22,8 @@ from pipeline.errors import Refusal
 from pipeline.models import paper
 from pipeline.models.rin import RIN
 
-WEIGHTS, UNCONDITIONAL = "model.safetensors", "uncond_embedding.npy"
+WEIGHTS = "model.safetensors"
+UNCONDITIONAL: Literal["uncond_embedding.npy"] = "uncond_embedding.npy"
 
 # SDXL's latents per channel, as MIRO was trained on them: (z - shift) * 0.5 / spread (arXiv 2510.25897, configuration).
 SDXL_SHIFT = [-0.3480, 0.3754, 0.0419, 2.4331]
@@ -138,7 +139,7 @@ def _read_miro(folder: Path, config: dict[str, Any], weights: Mapping[str, Tenso
         autoencoder=Source(config.get("vae_repo", "stabilityai/sdxl-vae"), None),
         text_encoder=Source(config.get("text_encoder_repo", "google/flan-t5-xl"), None),
         max_text_tokens=config.get("max_text_len", 77),
-        unconditional=_unconditional(folder / UNCONDITIONAL, model.config["text_dim"]),
+        unconditional=read_unconditional(folder / UNCONDITIONAL, model.config["text_dim"]),
     )
 
 
@@ -157,7 +158,8 @@ def _miro_scale(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tup
     return factor.tolist(), (-bias / factor).tolist()
 
 
-def _unconditional(path: Path, text_dim: int) -> np.ndarray:
+def read_unconditional(path: Path, text_dim: int) -> np.ndarray:
+    """The empty caption's stored embedding, float32 [T, text_dim]. Raises Refusal where it is no such thing."""
     try:
         embedding = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:

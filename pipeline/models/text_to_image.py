@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from msgspec import UNSET
 from PIL import Image
 
-from pipeline.diffusion.guidance import Condition, from_text_alone
+from pipeline.diffusion.guidance import Condition
 from pipeline.diffusion.process import RECTIFIED_FLOW, process_of
 from pipeline.diffusion.sampler import sample
 from pipeline.encoders import scaling
 from pipeline.encoders.autoencoder import ImageAutoencoder
-from pipeline.encoders.loading import choose_device, load_strictly
+from pipeline.encoders.loading import choose_device
 from pipeline.encoders.text import TextEncoder
 from pipeline.errors import Refusal, Reject
 from pipeline.models import references
-from pipeline.models.dit import DiTI
+from pipeline.models.networks import check_latent_side, denoiser_of, load_network
+from pipeline.models.released import read_unconditional
 from pipeline.params.fits import misfit
 from pipeline.params.schema import Execution, Sampler
 
@@ -53,21 +53,30 @@ class TextToImage:
                 raise Refusal(f"{folder}: was trained with the {what} {identity}, but {entry.model} is now {found}")
         self._execution = execution
         self._device = choose_device(execution)
-        model: Any = load_strictly(DiTI.from_pretrained, folder)
-        self._model: DiTI = model.to(self._device).eval()
+        self._model = load_network(folder).to(self._device).eval()
         self._model.set_attention(execution.attention)
-        self._autoencoder = ImageAutoencoder(refers.autoencoder, execution)
+        self._autoencoder = ImageAutoencoder(refers.autoencoder, execution, is_scale_known=refers.released is not UNSET)
         self._text_encoder = TextEncoder(refers.text_encoder, execution)
-        unconditional = torch.from_numpy(self._text_encoder.unconditional())[None].to(self._device)
-        self._unconditional = Condition(unconditional, torch.ones(unconditional.shape[:2], dtype=torch.bool), {})
+        self._check_sizes()
+        self._scores = references.chosen_scores(refers, {})
+        self._unconditional = self._negative()
 
     def latent_shape(self, side_px: int) -> tuple[int, int, int]:
         """(channels, height, width) of the latents of square pictures of this side."""
         factor = self._autoencoder.downsampling_factor
-        patch = self._model.config.patch_size
+        patch = self._model.config["patch_size"]
         if side_px % (factor * patch):
             raise Refusal(f"side_px = {side_px}: must be a multiple of {factor * patch} for this model")
+        check_latent_side(self._model, side_px // factor, side_px)
         return self._autoencoder.num_channels, side_px // factor, side_px // factor
+
+    def choose_scores(self, wanted: Mapping[str, float]) -> None:
+        """Condition the pictures to come on these scores, on the model's usual ones where none is named.
+
+        Raises:
+            Refusal: a score that the model does not know, or that is not within [0, 1].
+        """
+        self._scores = references.chosen_scores(self.references, wanted)
 
     def __call__(self, prompts: Sequence[str], noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
         """One picture per prompt, or a reject where it could not be drawn.
@@ -106,7 +115,7 @@ class TextToImage:
 
     def _draw(self, texts: list[np.ndarray], noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
         latents = sample(
-            from_text_alone(self._model),
+            denoiser_of(self._model, self._process),
             self._process,
             torch.from_numpy(noise).to(self._device),
             self._condition(texts),
@@ -123,7 +132,30 @@ class TextToImage:
         mask = np.zeros(shape, dtype=bool)
         for i, text in enumerate(texts):
             padded[i, : len(text)], mask[i, : len(text)] = text, True
-        return Condition(torch.from_numpy(padded).to(self._device), torch.from_numpy(mask).to(self._device), {})
+        return self._conditions(padded, mask, self._scores)
+
+    def _negative(self) -> Condition:
+        """What guidance leads away from, one row."""
+        refers = self.references
+        if refers.unconditional is UNSET:
+            text = self._text_encoder.unconditional()
+        else:
+            text = read_unconditional(self._folder / refers.unconditional, self._text_encoder.dim)
+        scores = {} if refers.negative_scores is UNSET else refers.negative_scores
+        return self._conditions(text[None], np.ones((1, len(text)), dtype=bool), scores)
+
+    def _conditions(self, text: np.ndarray, mask: np.ndarray, scores: Mapping[str, float]) -> Condition:
+        values = {name: torch.full((len(text),), value, device=self._device) for name, value in scores.items()}
+        return Condition(torch.from_numpy(text).to(self._device), torch.from_numpy(mask).to(self._device), values)
+
+    def _check_sizes(self) -> None:
+        have = (self._autoencoder.num_channels, self._text_encoder.dim)
+        wants = (self._model.config["in_channels"], self._model.config["text_dim"])
+        for what, found, wanted in zip(("latent channels", "dimensions of text"), have, wants, strict=True):
+            if found != wanted:
+                raise Refusal(
+                    f"{self._folder}: takes {wanted} {what}, its encoders have {found}; name those it was made for"
+                )
 
 
 _NOT_DRAWN = Reject("not_drawn", "the sampler gave nothing for this prompt")

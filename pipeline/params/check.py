@@ -41,9 +41,10 @@ class _Where:
         return rows[row]
 
     def table(self, key: str, name: str, table: str) -> Any:
-        entries = self.params.sections[self.stage].tables[table]
+        entries = stages.side_table(self.params, self.stage, table)
         if name not in entries:
-            raise self.refuse(key, name, f"no such entry; {self.stage}.{table} has {', '.join(sorted(entries))}")
+            full = table.replace("/", ".") if "/" in table else f"{self.stage}.{table}"
+            raise self.refuse(key, name, f"no such entry; {full} has {', '.join(sorted(entries))}")
         return entries[name]
 
 
@@ -204,7 +205,7 @@ def _schedule(where: _Where, row: Any) -> None:
 
 def _train(where: _Where, row: Any) -> None:
     if isinstance(row, schema.ImportedModelRow):
-        _known_import(where, row)
+        _imported_model(where, row)
         return
     network = row.network
     if network.width % network.num_heads or (network.width // network.num_heads) % 4:
@@ -212,6 +213,20 @@ def _train(where: _Where, row: Any) -> None:
             "network.num_heads", network.num_heads, f"width {network.width} must divide into heads of 4n"
         )
     _training(where, row, row.latents, row.texts)
+
+
+def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
+    """Both encoders are named or none; whether the folder's form asks for them is seen when it is read."""
+    _known_import(where, row)
+    encoders = {
+        "autoencoder": (row.autoencoder, stages.AUTOENCODERS),
+        "text_encoder": (row.text_encoder, stages.TEXT_ENCODERS),
+    }
+    for key, (name, table) in encoders.items():
+        if name is not None:
+            _known_model(where, key, where.table(key, name, table))
+        elif any(other is not None for other, _ in encoders.values()):
+            raise where.refuse(key, None, "autoencoder and text_encoder are named together, or neither is")
 
 
 def _known_import(where: _Where, row: Any) -> None:

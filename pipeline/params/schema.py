@@ -367,6 +367,9 @@ class ImportedModelRow(TableRow, frozen=True, kw_only=True):
     arm: Name
     seed: Seed
     revision: Text | None = None
+    subfolder: Text | None = None
+    autoencoder: Name | None = None
+    text_encoder: Name | None = None
 
 
 class FinetuneRow(TrainingRow, kw_only=True, frozen=True):

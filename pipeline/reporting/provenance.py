@@ -135,7 +135,8 @@ def models_used(job: Job, rows: list[RowCount]) -> list[tuple[str, str, str]]:
         for field, table in stage.tables:
             entry = row.parameters.get(field)
             if isinstance(entry, dict) and "model" in entry:
-                name = params.sections[row.stage].tables[table][getattr(params.row(row.stage, row.row), field)].model
+                entries = stages.side_table(params, row.stage, table)
+                name = entries[getattr(params.row(row.stage, row.row), field)].model
                 what = field.replace("encoder", "text encoder") if field == "encoder" else field
                 found[(what, name)] = (what, name, str(entry["model"]))
     return [found[key] for key in sorted(found)]

@@ -118,10 +118,12 @@ class Fingerprints:
         """The row with its side-table entries in place of their names, and identities in place of model names."""
         stage = stages.BY_NAME[place.stage]
         row: dict[str, Any] = _without_none(msgspec.to_builtins(self._params.row(place.stage, place.row)))
-        tables = self._params.sections[place.stage].tables
         for field, table in stage.tables:
+            if field not in row:  # another kind of row
+                continue
             name = stages.split_benchmark(place.part)[0] if isinstance(row[field], list) else row[field]
-            row[field] = _without_none(msgspec.to_builtins(tables[table][name]))
+            entry = stages.side_table(self._params, place.stage, table)[name]
+            row[field] = _without_none(msgspec.to_builtins(entry))
         for value in (row, *(v for v in row.values() if isinstance(v, dict))):
             for field in stage.models:
                 if field in value:

@@ -1,0 +1,256 @@
+"""Released folders through the stages: taken in, drawn with as published, refused where they do not fit."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_project
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from test_paper import released_config
+from tiny_models import DIM, make_tiny_autoencoder, make_tiny_text_encoder
+from tiny_rin import KINDS, SCORES
+
+from pipeline.contract.schema import GENERATED
+from pipeline.contract.shards import Shard
+from pipeline.diffusion.path import draw_noise
+from pipeline.encoders import scaling
+from pipeline.encoders.autoencoder import ImageAutoencoder
+from pipeline.encoders.text import TextEncoder
+from pipeline.models import paper, references
+from pipeline.models.released import SDXL_SHIFT, SDXL_SPREAD, read_released
+from pipeline.models.released_names import to_released
+from pipeline.models.rin import RIN
+from pipeline.models.sizes import new_rin
+from pipeline.params import schema
+from pipeline.stages import MODEL, Place
+
+pytestmark = pytest.mark.paper
+
+SIDE_PX, LATENT_SIDE, CHANNELS, NUM_STEPS = 32, 4, 4, 4
+MIRO_SCALE = [0.5 / spread for spread in SDXL_SPREAD]
+CAD, MIRO = {"autoencoder": "cad", "text_encoder": "demo"}, {"autoencoder": "miro", "text_encoder": "demo"}
+WHOLE = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0}
+EULER = {"kind": "euler", "num_steps": NUM_STEPS, "guidance_scale": 3.0, **WHOLE}
+# The authors' first step is not guided.
+DDIM = {**EULER, "kind": "ddim", "guidance_interval": [0.0, 0.99], "clamp": 1.2}
+MODELS = {"text": (CAD, DDIM), "coherence": (CAD, DDIM), "miro": (MIRO, EULER)}
+
+
+def write_released(folder: Path, kind: str) -> None:
+    """A random network for the tiny encoders, in the layout of its authors."""
+    generator = torch.Generator().manual_seed(3)
+    size = {**KINDS[kind], "latent_side": LATENT_SIDE}
+    model = new_rin(size, in_channels=CHANNELS, text_dim=DIM, generator=generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    config = released_config(kind)
+    own = {"data_size": LATENT_SIDE, "num_input_channels": CHANNELS, "label_dim": DIM}
+    config = {**config, "network": {**config["network"], **own}} if kind == "miro" else {**config, **own}
+    if kind != "miro":
+        del config["network"]
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(to_released(model, "miro" if kind == "miro" else "cad_i"), folder / "model.safetensors")
+    if kind == "miro":
+        np.save(folder / "uncond_embedding.npy", torch.randn(2, DIM, generator=generator).numpy())
+
+
+def parameters() -> dict[str, Any]:
+    """A taken in model of each kind, and a row of generate that draws with it."""
+    raw = small_project.small_parameters(generate={"side_px": SIDE_PX})
+    raw["execution"].update(device="cpu", inference_batch_size=3)
+    tiny = {"model": "data/tiny/autoencoder", "source": "test"}
+    raw["encode_images"]["autoencoders"] = {
+        "cad": {**tiny, "scale": 0.18215},
+        "miro": {**tiny, "scale": MIRO_SCALE, "shift": SDXL_SHIFT},
+    }
+    raw["encode_text"]["encoders"]["demo"] = {"model": "data/tiny/text_encoder", "max_text_tokens": 40}
+    raw["generate"]["benchmarks"] = {
+        "captions": {"kind": "captions", "captions": "recaption/pictures-label", "num_images": 1, "num_shards": 1}
+    }
+    raw["download"]["rows"] = {"pictures": {**small_project.WORLD, "num_rows": 4, "num_shards": 1}}
+    for kind, (encoders, sampler) in MODELS.items():
+        raw["train"]["rows"][kind] = {"import": f"data/released/{kind}", "arm": kind, "seed": 0, **encoders}
+        raw["generate"]["rows"][kind] = {"model": f"train/{kind}", "benchmarks": ["captions"], "sampler": sampler}
+    return raw
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project with released folders, taken in; the current folder while the tests run."""
+    folder = tmp_path_factory.mktemp("taken_in")
+    make_tiny_autoencoder(folder / "data/tiny/autoencoder")
+    make_tiny_text_encoder(folder / "data/tiny/text_encoder")
+    for kind in MODELS:
+        write_released(folder / "data/released" / kind, kind)
+    small_project.write_parameters(folder / "params.yaml", parameters())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for stage, row in (("download", "pictures"), ("recaption", "pictures-label")):
+            assert small_project.run_stage(stage, row) == 0
+        for kind in MODELS:
+            assert small_project.run_stage("train", kind) == 0
+        yield folder
+
+
+def execution(project: Path) -> schema.Execution:
+    return small_project.plan_of(project).params.execution
+
+
+def drawn(project: Path, row: str) -> list[dict[str, Any]]:
+    return list(
+        Shard(project / f"data/small/generate/{row}/captions/00000.parquet", GENERATED).rows(GENERATED.schema.names)
+    )
+
+
+def drawn_as_published(project: Path, kind: str, rows: list[dict[str, Any]], **scores: Any) -> np.ndarray:
+    """The authors' loops on the released folder, decoded by the tiny autoencoder; uint8 [B, H, W, 3]."""
+    released = read_released(project / "data/released" / kind)
+    plan = small_project.plan_of(project)
+    entry = plan.params.sections["encode_images"].tables["autoencoders"][MODELS[kind][0]["autoencoder"]]
+    encoder = TextEncoder(plan.params.sections["encode_text"].tables["encoders"]["demo"], plan.params.execution)
+    texts: list[Any] = encoder.encode([row["prompt"] for row in rows])
+    longest = max(len(text.embedding) for text in texts)
+    text, mask = torch.zeros(len(rows), longest, DIM), torch.zeros(len(rows), longest, dtype=torch.bool)
+    for i, found in enumerate(texts):
+        text[i, : len(found.embedding)] = torch.from_numpy(found.embedding)
+        mask[i, : len(found.embedding)] = True
+    stored = encoder.unconditional() if released.unconditional is None else released.unconditional
+    negative = torch.from_numpy(stored)[None], torch.ones(1, len(stored), dtype=torch.bool)
+    shape = (CHANNELS, LATENT_SIDE, LATENT_SIDE)
+    noise = torch.from_numpy(np.stack([draw_noise(shape, row["seed"]) for row in rows]))
+    if kind == "miro":
+        rewards = scores.get("rewards")
+        latents = paper.sample_miro(released.model, noise, text, mask, *negative, NUM_STEPS, 2.0, rewards, None)
+    else:
+        latents = paper.sample(released.model, noise, text, mask, *negative, NUM_STEPS, 2.0, 1.2, "linear")
+    autoencoder = ImageAutoencoder(entry, plan.params.execution, is_scale_known=True)
+    raw = scaling.invert(latents, released.scale, released.shift)
+    return np.stack([np.asarray(picture) for picture in autoencoder.decode(raw)])
+
+
+def check_equal_pictures(found: np.ndarray, expected: np.ndarray) -> None:
+    """Equal but for rounding to 8 bit."""
+    difference = np.abs(found.astype(int) - expected.astype(int))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+    assert expected.std() > 1  # something is to be seen
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_a_released_model_draws_through_the_stages_as_published(project: Path, kind: str) -> None:
+    assert small_project.run_stage("generate", kind) == 0
+    rows = drawn(project, kind)
+    assert len(rows) == 4
+    found = np.stack([np.asarray(Image.open(io.BytesIO(row["image"]))) for row in rows])
+    check_equal_pictures(found, drawn_as_published(project, kind, rows))
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_what_a_taken_in_model_says_of_itself(project: Path, kind: str) -> None:
+    folder = project / f"data/small/train/{kind}/model"
+    found = references.read(folder)
+    assert (found.arm, found.seed, found.shift) == (kind, 0, 1.0)
+    assert found.released == ("miro" if kind == "miro" else "cad_i")
+    scores = {"text": [], "coherence": ["coherence"], "miro": SCORES}[kind]
+    assert references.chosen_scores(found, {}) == dict.fromkeys(scores, 1.0)
+    if scores:
+        assert found.negative_scores == dict.fromkeys(scores, 0.0)
+    predicts = "rectified_flow" if kind == "miro" else 'noise with gamma {"clip_min": 1e-09, "kind": "linear"}'
+    assert references.prediction_of(found) == predicts
+    assert (folder / "uncond_embedding.npy").is_file() == (kind == "miro")
+    assert isinstance(RIN.from_pretrained(folder), RIN)
+
+
+def test_a_taken_in_model_may_be_taken_in_again(project: Path) -> None:
+    raw = parameters()
+    raw["train"]["rows"]["again"] = {"import": "data/small/train/miro/model", "arm": "again", "seed": 0}
+    small_project.write_parameters(project / "again.yaml", raw)
+    assert small_project.run_stage("train", "again", "again.yaml") == 0
+    first, second = (project / f"data/small/train/{row}/model" for row in ("miro", "again"))
+    names = sorted(path.name for path in first.iterdir())
+    assert "uncond_embedding.npy" in names
+    assert {name: (second / name).read_bytes() for name in names} == {n: (first / n).read_bytes() for n in names}
+
+
+def test_the_encoders_that_a_row_names_are_part_of_its_fingerprint(project: Path) -> None:
+    place = Place("train", "miro", MODEL)
+
+    def fingerprint(raw: dict[str, Any]) -> str | None:
+        small_project.write_parameters(project / "other.yaml", raw)
+        return small_project.plan_of(project, "other.yaml").fingerprints.of(place)
+
+    before = fingerprint(parameters())
+    assert fingerprint(parameters()) == before
+    other_scale, other_tokens, unused = parameters(), parameters(), parameters()
+    other_scale["encode_images"]["autoencoders"]["miro"]["shift"] = [0.0, 0.0, 0.0, 0.0]
+    other_tokens["encode_text"]["encoders"]["demo"]["max_text_tokens"] = 20
+    unused["encode_images"]["autoencoders"]["cad"]["scale"] = 1.0
+    assert len({before, fingerprint(other_scale), fingerprint(other_tokens)}) == 3
+    assert fingerprint(unused) == before
+
+
+REFUSED: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
+    # (name, stage to run, changes of train's row, changes of the entry `miro`, what is said)
+    (
+        "no encoders",
+        "train",
+        {"autoencoder": None, "text_encoder": None},
+        {},
+        "autoencoder is missing: .* authors' form",
+    ),
+    ("one encoder", "train", {"text_encoder": None}, {}, "text_encoder = None: autoencoder and text_encoder are named"),
+    ("no entry", "train", {"autoencoder": "sdxl"}, {}, "no such entry; encode_images.autoencoders has cad, miro"),
+    ("of ours", "train", {"import": "data/small/train/miro/model"}, {}, "names its own; leave the key out"),
+    ("another scale", "train", {"autoencoder": "cad"}, {}, "states the scale .*, the parameters say 0.18215"),
+    ("no shift", "train", {}, {"shift": None}, "states the shift .*, the parameters say 0.0"),
+]
+
+
+@pytest.mark.parametrize(("name", "stage", "row", "entry", "says"), REFUSED, ids=[case[0] for case in REFUSED])
+def test_rows_that_do_not_fit_are_refused(
+    project: Path,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    stage: str,
+    row: dict[str, Any],
+    entry: dict[str, Any],
+    says: str,
+) -> None:
+    import re
+
+    raw = parameters()
+    raw["train"]["rows"]["miro"].update(row)
+    raw["encode_images"]["autoencoders"]["miro"].update(entry)
+    small_project.write_parameters(project / "refused.yaml", raw)
+    capfd.readouterr()
+    assert small_project.run_stage(stage, "miro", "refused.yaml") == 1
+    said = capfd.readouterr().err.strip().splitlines()
+    assert re.search(says, said[-1]), (name, said)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sampler": DDIM}, "sampler ddim does not fit a model of objective rectified_flow"),
+        ({"side_px": 64}, "side_px = 64: this model draws pictures of 32 px alone"),
+    ],
+)
+def test_what_a_released_model_cannot_draw_is_refused(
+    project: Path, capfd: pytest.CaptureFixture[str], change: dict[str, Any], says: str
+) -> None:
+    raw = parameters()
+    raw["generate"]["rows"]["miro"].update(change)
+    small_project.write_parameters(project / "refused.yaml", raw)
+    capfd.readouterr()
+    assert small_project.run_stage("generate", "miro", "refused.yaml") == 1
+    assert says in capfd.readouterr().err
