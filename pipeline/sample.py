@@ -36,6 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--num-steps", type=int, help="sampling steps (those of the parameter file)")
     parser.add_argument("--guidance-scale", type=float, help="guidance scale (that of the parameter file)")
     parser.add_argument("--side-px", type=int, help="side of the picture (that of the parameter file)")
+    parser.add_argument(
+        "--reward",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a score from 0 to 1 that the picture shall have, of a model that knows scores; may be repeated (1 each)",
+    )
     parsed = parser.parse_args(arguments)
     try:
         path = draw(parsed)
@@ -50,8 +57,10 @@ def draw(asked: argparse.Namespace) -> Path:
     """Draw and write the picture; returns its path. Raises Refusal."""
     folder = model_folder(asked.model)
     params = project_params(asked.params, Path.cwd())
-    objective_kind = references.objective_kind(references.read(folder))
-    side_px, sampler = sampling_values(params, asked, objective_kind)
+    found = references.read(folder)
+    scores = asked_scores(asked.reward)
+    references.chosen_scores(found, scores)
+    side_px, sampler = sampling_values(params, asked, references.objective_kind(found))
     out: Path = asked.out or Path(f"{re.sub(r'[^a-z0-9]+', '-', asked.prompt.lower()).strip('-') or 'picture'}.png")
     if not asked.prompt.strip():
         raise Refusal("the prompt is empty: say what to draw")
@@ -63,6 +72,7 @@ def draw(asked: argparse.Namespace) -> Path:
     # A batch of one: pictures of generate fill theirs up to the size of execution.
     execution = msgspec.structs.replace(params.execution, inference_batch_size=1)
     model = TextToImage(folder, execution, digests.model)
+    model.choose_scores(scores)
     noise = draw_noise(model.latent_shape(side_px), "sample", asked.seed)[None]
     picture = model([asked.prompt], noise, sampler)[0]
     if isinstance(picture, Reject):
@@ -70,6 +80,20 @@ def draw(asked: argparse.Namespace) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out)
     return out
+
+
+def asked_scores(asked: list[str]) -> dict[str, float]:
+    """``aesthetic_score=0.3`` and the like as numbers by name. Raises Refusal."""
+    scores: dict[str, float] = {}
+    for text in asked:
+        name, _, value = text.partition("=")
+        if name in scores:
+            raise Refusal(f"--reward {text}: {name} is there twice; leave one out")
+        try:
+            scores[name] = float(value)
+        except ValueError:
+            raise Refusal(f"--reward {text}: must be a name and a number, such as aesthetic_score=0.3") from None
+    return scores
 
 
 def model_folder(given: Path) -> Path:

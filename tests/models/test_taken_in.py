@@ -29,7 +29,6 @@ from pipeline.models.released import SDXL_SHIFT, SDXL_SPREAD, read_released
 from pipeline.models.released_names import to_released
 from pipeline.models.rin import RIN
 from pipeline.models.sizes import new_rin
-from pipeline.params import schema
 from pipeline.stages import MODEL, Place
 
 pytestmark = pytest.mark.paper
@@ -102,37 +101,30 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def execution(project: Path) -> schema.Execution:
-    return small_project.plan_of(project).params.execution
-
-
 def drawn(project: Path, row: str) -> list[dict[str, Any]]:
     return list(
         Shard(project / f"data/small/generate/{row}/captions/00000.parquet", GENERATED).rows(GENERATED.schema.names)
     )
 
 
-def drawn_as_published(project: Path, kind: str, rows: list[dict[str, Any]], **scores: Any) -> np.ndarray:
+def drawn_as_published(
+    project: Path, kind: str, prompts: list[str], noise: np.ndarray, rewards: dict[str, float] | None
+) -> np.ndarray:
     """The authors' loops on the released folder, decoded by the tiny autoencoder; uint8 [B, H, W, 3]."""
     released = read_released(project / "data/released" / kind)
     plan = small_project.plan_of(project)
     entry = plan.params.sections["encode_images"].tables["autoencoders"][MODELS[kind][0]["autoencoder"]]
     encoder = TextEncoder(plan.params.sections["encode_text"].tables["encoders"]["demo"], plan.params.execution)
-    texts: list[Any] = encoder.encode([row["prompt"] for row in rows])
+    texts: list[Any] = encoder.encode(prompts)
     longest = max(len(text.embedding) for text in texts)
-    text, mask = torch.zeros(len(rows), longest, DIM), torch.zeros(len(rows), longest, dtype=torch.bool)
+    text, mask = torch.zeros(len(texts), longest, DIM), torch.zeros(len(texts), longest, dtype=torch.bool)
     for i, found in enumerate(texts):
         text[i, : len(found.embedding)] = torch.from_numpy(found.embedding)
         mask[i, : len(found.embedding)] = True
     stored = encoder.unconditional() if released.unconditional is None else released.unconditional
     negative = torch.from_numpy(stored)[None], torch.ones(1, len(stored), dtype=torch.bool)
-    shape = (CHANNELS, LATENT_SIDE, LATENT_SIDE)
-    noise = torch.from_numpy(np.stack([draw_noise(shape, row["seed"]) for row in rows]))
-    if kind == "miro":
-        rewards = scores.get("rewards")
-        latents = paper.sample_miro(released.model, noise, text, mask, *negative, NUM_STEPS, 2.0, rewards, None)
-    else:
-        latents = paper.sample(released.model, noise, text, mask, *negative, NUM_STEPS, 2.0, 1.2, "linear")
+    given = (released.model, torch.from_numpy(noise), text, mask, *negative, NUM_STEPS, 2.0)
+    latents = paper.sample_miro(*given, rewards, None) if kind == "miro" else paper.sample(*given, 1.2, "linear")
     autoencoder = ImageAutoencoder(entry, plan.params.execution, is_scale_known=True)
     raw = scaling.invert(latents, released.scale, released.shift)
     return np.stack([np.asarray(picture) for picture in autoencoder.decode(raw)])
@@ -152,7 +144,9 @@ def test_a_released_model_draws_through_the_stages_as_published(project: Path, k
     rows = drawn(project, kind)
     assert len(rows) == 4
     found = np.stack([np.asarray(Image.open(io.BytesIO(row["image"]))) for row in rows])
-    check_equal_pictures(found, drawn_as_published(project, kind, rows))
+    shape = (CHANNELS, LATENT_SIDE, LATENT_SIDE)
+    noise = np.stack([draw_noise(shape, row["seed"]) for row in rows])
+    check_equal_pictures(found, drawn_as_published(project, kind, [row["prompt"] for row in rows], noise, None))
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
@@ -253,4 +247,45 @@ def test_what_a_released_model_cannot_draw_is_refused(
     small_project.write_parameters(project / "refused.yaml", raw)
     capfd.readouterr()
     assert small_project.run_stage("generate", "miro", "refused.yaml") == 1
+    assert says in capfd.readouterr().err
+
+
+# --- one picture, with chosen scores
+
+
+def sampled(project: Path, kind: str, *arguments: str) -> tuple[int, Path]:
+    from pipeline.sample import main
+
+    out = project / "one.png"
+    model = f"data/small/train/{kind}"
+    return main(["an image of a circle", "--model", model, "--out", str(out), "--seed", "7", *arguments]), out
+
+
+def test_rewards_are_chosen_for_one_picture(project: Path) -> None:
+    wanted = {"aesthetic": 0.25, "vqa": 0.5}
+    status, out = sampled(project, "miro", *(f"--reward={name}={value}" for name, value in wanted.items()))
+    assert status == 0
+    found = np.asarray(Image.open(out))
+    shape = (CHANNELS, LATENT_SIDE, LATENT_SIDE)
+    noise = draw_noise(shape, "sample", 7)
+    published = drawn_as_published(project, "miro", ["an image of a circle"], noise[None], wanted)
+    check_equal_pictures(found[None], published)
+    assert sampled(project, "miro")[0] == 0
+    assert not np.array_equal(np.asarray(Image.open(out)), found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "says"),
+    [
+        ("miro", "beauty=1", "beauty: is no score of this model (its scores: aesthetic, vqa); leave it out"),
+        ("miro", "vqa=1.5", "vqa = 1.5: must be within 0 and 1"),
+        ("miro", "vqa=nan", "vqa = nan: must be within 0 and 1"),
+        ("miro", "vqa", "--reward vqa: must be a name and a number"),
+        ("text", "vqa=1", "vqa: this model is conditioned on its text alone; leave the score out"),
+    ],
+)
+def test_rewards_that_a_model_does_not_know_are_refused(
+    project: Path, capfd: pytest.CaptureFixture[str], kind: str, asked: str, says: str
+) -> None:
+    assert sampled(project, kind, "--reward", asked)[0] == 1
     assert says in capfd.readouterr().err
