@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from pipeline.errors import Refusal, Reject
-from pipeline.params.schema import StorageDtype
+from pipeline.params.types import StorageDtype
 
 # Little-endian whatever the machine, so that shards can be carried between machines.
 _NUMPY_DTYPE = {"float32": "<f4", "float16": "<f2"}

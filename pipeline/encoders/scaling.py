@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pipeline.errors import Refusal
-from pipeline.params.schema import Autoencoder, PerChannel
+from pipeline.params.schema import Autoencoder
+from pipeline.params.types import PerChannel
 
 if TYPE_CHECKING:
     import torch

@@ -1,6 +1,6 @@
-"""The networks that a model's folder may hold, and what each needs to be followed by a sampler.
+"""The networks that there are: how each begins, is loaded, and is asked in sampling and in training.
 
-A new network is one more class in the registry and one more branch where a denoiser is made of it.
+A new network is one more class in the registry and one more branch in the functions below it.
 """
 
 from __future__ import annotations
@@ -8,14 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import msgspec
+import torch
+from torch import Tensor, nn
 
 from pipeline.diffusion.guidance import Condition, Denoiser, from_text_alone
 from pipeline.diffusion.process import Process
 from pipeline.encoders.loading import load_strictly, read_config
 from pipeline.errors import Refusal
-from pipeline.models.dit import DiTI
+from pipeline.models.dit import DiTI, new_dit
 from pipeline.models.rin import RIN
+from pipeline.models.self_conditioning import previous_latents
+from pipeline.models.sizes import KINDS, NAMED_RINS, new_rin
+from pipeline.params import schema
 
 Network = DiTI | RIN
 
@@ -33,6 +38,68 @@ def load_network(folder: Path) -> Network:
         raise Refusal(f"{folder}: config.json names the class {name!r}; known are {', '.join(CLASSES)}")
     network: Network = load_strictly(CLASSES[name].from_pretrained, folder)
     return network
+
+
+def new_network(
+    params: schema.DiTI | schema.RIN, *, in_channels: int, text_dim: int, generator: torch.Generator
+) -> Network:
+    """A network of the size that the parameters state, its weights drawn from ``generator``."""
+    if isinstance(params, schema.DiTI):
+        return new_dit(params, in_channels=in_channels, text_dim=text_dim, generator=generator)
+    if isinstance(params.size, str):
+        return new_rin(NAMED_RINS[params.size], in_channels=in_channels, text_dim=text_dim, generator=generator)
+    size: dict[str, Any] = msgspec.structs.asdict(params.size)
+    arguments = {**KINDS[size.pop("like")], **size, "scores": []}
+    return new_rin(arguments, in_channels=in_channels, text_dim=text_dim, generator=generator)
+
+
+def rebuilt(network: Network) -> Network:
+    """The same network built anew from its own arguments: a loaded one also remembers the folder it came from."""
+    arguments = {name: value for name, value in network.config.items() if not name.startswith("_")}
+    again: Network = type(network)(**arguments)
+    again.load_state_dict(network.state_dict(), strict=True)
+    return again
+
+
+def check_trainable(folder: Path, where: str) -> None:
+    """Refuse an exported network that needs a score for every picture: training data have none."""
+    config = read_config(folder)
+    if config.get("scores_required") and config["scores"]:
+        needs = ", ".join(config["scores"])
+        raise Refusal(f"{where}: needs {needs} for every picture, which training data lack; start from another model")
+
+
+def training_output(
+    model: Network,
+    called: nn.Module,
+    process: Process,
+    x_t: Tensor,
+    t: Tensor,
+    text: Tensor,
+    text_mask: Tensor,
+    self_conditioned: Tensor,
+) -> Tensor:
+    """What a network predicts at x_t in training or validation, [B, C, H, W].
+
+    Args:
+        model: the network itself.
+        called: the same, wrapped where several processes share the work.
+        process: the objective.
+        x_t: [B, C, H, W].
+        t: [B].
+        text: [B, T, D].
+        text_mask: [B, T] bool.
+        self_conditioned: [B] bool, samples that are given the latents of a first pass where the network takes them.
+    """
+    if not isinstance(model, RIN):
+        output: Tensor = called(x_t, t, text, text_mask)
+        return output
+    gamma = process.path.gamma(t)
+    # Absent, but computed: each weight then has a gradient (of zero), as optimiser and processes expect.
+    absent: dict[str, Tensor | None] = {name: torch.full_like(gamma, torch.nan) for name in model.config["scores"]}
+    latents = previous_latents(model, self_conditioned, x_t, gamma, text, text_mask, rewards=absent)
+    output, _ = called(x_t, gamma, text, text_mask, latents, rewards=absent)
+    return output
 
 
 def denoiser_of(network: Network, process: Process) -> Denoiser:

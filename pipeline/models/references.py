@@ -41,6 +41,8 @@ class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         negative_scores: the same of the condition that guidance leads away from; the same names.
         unconditional: file beside this one, float32 [T, dim], of the empty caption's embedding; absent: the text
             encoder's own.
+        self_conditioning: share of training samples that were given latents of a first pass; absent: the network
+            takes none.
     """
 
     schema: int
@@ -56,6 +58,7 @@ class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     scores: dict[str, float] | UnsetType = UNSET
     negative_scores: dict[str, float] | UnsetType = UNSET
     unconditional: Literal["uncond_embedding.npy"] | UnsetType = UNSET
+    self_conditioning: float | UnsetType = UNSET
 
 
 def recorded(objective: Objective) -> NoisePrediction | VPrediction | UnsetType:
@@ -72,6 +75,11 @@ def files_of(found: References) -> list[str]:
     """Names of the model's files: those that every model has, and its own empty caption where it has one."""
     own = [] if found.unconditional is UNSET else [found.unconditional]
     return [*(name.rsplit("/", 1)[-1] for name in MODEL_FILES), *own]
+
+
+def self_conditioning_of(found: References) -> float:
+    """Share of training samples that are given latents of a first pass."""
+    return 0.0 if found.self_conditioning is UNSET else found.self_conditioning
 
 
 def chosen_scores(found: References, wanted: Mapping[str, float]) -> dict[str, float]:

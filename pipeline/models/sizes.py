@@ -61,6 +61,14 @@ RIN_SIZES: dict[str, dict[str, Any]] = {
     "MIRO": {**_MIRO, "scores": list(MIRO_SCORES)},
 }
 
+# The names that parameters have for them: training data have no scores.
+NAMED_RINS: dict[str, dict[str, Any]] = {
+    "cad_i_base": RIN_SIZES["CAD-I base, text"],
+    "cad_i_l": RIN_SIZES["CAD-I L, text"],
+    "miro": {**_MIRO, "scores": []},
+}
+KINDS = {"cad_i": CAD_KIND, "miro": MIRO_KIND}
+
 DIT_SIZES: dict[str, dict[str, Any]] = {
     "DiT-I S": {"width": 384, "depth": 12, "num_heads": 6, "patch_size": 2, "mlp_ratio": 4.0},
     "DiT-I B": {"width": 768, "depth": 12, "num_heads": 12, "patch_size": 2, "mlp_ratio": 4.0},

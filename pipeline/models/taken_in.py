@@ -27,6 +27,7 @@ from pipeline.params.schema import (
 SHIFT = 1.0  # neither was trained with shifted timesteps
 # Guidance leads from the lowest scores to the highest (arXiv 2510.25897; coherence: 2502.21318).
 SCORE, NEGATIVE_SCORE = 1.0, 0.0
+SELF_CONDITIONING = 0.9  # of both
 
 
 def save_released(
@@ -76,6 +77,7 @@ def save_released(
         scores=dict.fromkeys(scores, SCORE) if scores else UNSET,
         negative_scores=dict.fromkeys(scores, NEGATIVE_SCORE) if scores else UNSET,
         unconditional=UNSET if released.unconditional is None else UNCONDITIONAL,
+        self_conditioning=SELF_CONDITIONING,
     )
     if released.unconditional is not None:
         np.save(out / UNCONDITIONAL, released.unconditional, allow_pickle=False)

@@ -207,12 +207,22 @@ def _train(where: _Where, row: Any) -> None:
     if isinstance(row, schema.ImportedModelRow):
         _imported_model(where, row)
         return
+    _network(where, row)
+    _training(where, row, row.latents, row.texts)
+
+
+def _network(where: _Where, row: schema.TrainRow) -> None:
     network = row.network
+    if isinstance(network, schema.RIN):
+        like = network.size if isinstance(network.size, str) else network.size.like
+        if like == "miro" and not isinstance(row.objective, schema.RectifiedFlow):
+            why = "is scaled for the straight path: its objective must be rectified_flow"
+            raise where.refuse("network.size", "miro", why)
+        return
     if network.width % network.num_heads or (network.width // network.num_heads) % 4:
         raise where.refuse(
             "network.num_heads", network.num_heads, f"width {network.width} must divide into heads of 4n"
         )
-    _training(where, row, row.latents, row.texts)
 
 
 def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from pipeline.params.schema import NAME_PATTERN, REFERENCE_PATTERN
+from pipeline.params.types import NAME_PATTERN, REFERENCE_PATTERN
 
 Keys = tuple[str | int, ...]
 PATTERNS = {NAME_PATTERN: "a name of letters, digits, _ + -", REFERENCE_PATTERN: "a reference <stage>/<row>"}

@@ -17,6 +17,7 @@ from pipeline.digest import digest_json
 from pipeline.errors import Refusal
 from pipeline.params import schema
 from pipeline.params.explain import allowed_values, field_names, find_fault, unknown_key
+from pipeline.params.types import Name
 from pipeline.stages import NAMES
 
 BASE_PRESET = Path("params/demo.yaml")
@@ -160,7 +161,7 @@ def convert(raw: dict[str, Any], source: str) -> Params:
         raise Refusal(f"{source}: {missing[0]} is missing")
     for key in raw:
         _known(key, TOP_LEVEL_KEYS, source, "")
-    run = _convert(raw["run"], schema.Name, source, "run")
+    run = _convert(raw["run"], Name, source, "run")
     plain = {key: _convert(raw[key], kind, source, key) for key, kind in PLAIN_SECTIONS.items()}
     sections = {stage: _section(raw[stage], stage, source) for stage in NAMES}
     return Params(run=run, sections=sections, resolved=raw, source=source, **plain)
@@ -213,8 +214,8 @@ def _known(key: Any, allowed: Iterable[str], source: str, prefix: str) -> None:
 
 
 def _name(name: Any, source: str, where: str) -> str:
-    if find_fault(name, schema.Name):
-        raise Refusal(f"{source}: {where}: the key {name!r} must be {allowed_values(schema.Name)}")
+    if find_fault(name, Name):
+        raise Refusal(f"{source}: {where}: the key {name!r} must be {allowed_values(Name)}")
     return str(name)
 
 

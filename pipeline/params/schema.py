@@ -12,28 +12,25 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_+\-]*$"
-REFERENCE_PATTERN = r"^[a-z_]+/[A-Za-z0-9][A-Za-z0-9_+\-]*$"
-
-Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
-Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]
-Text = Annotated[str, Meta(min_length=1)]
-Count = Annotated[int, Meta(ge=1)]
-CountOrZero = Annotated[int, Meta(ge=0)]
-Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
-OpenFraction = Annotated[float, Meta(gt=0.0, lt=1.0)]
-Positive = Annotated[float, Meta(gt=0.0)]
-NotNegative = Annotated[float, Meta(ge=0.0)]
-Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Weights = Annotated[dict[Text, NotNegative], Meta(min_length=1)]
-Interval = Annotated[list[Fraction], Meta(min_length=2, max_length=2)]
-References = Annotated[dict[Reference, Positive], Meta(min_length=1)]
-PerChannel = float | list[float]
-StorageDtype = Literal["float32", "float16"]
-
-
-class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A set of parameters that knows its keys: an unknown one is refused, none can be changed later."""
+from pipeline.params import networks
+from pipeline.params.types import (
+    Count,
+    CountOrZero,
+    Fraction,
+    Interval,
+    Name,
+    NotNegative,
+    OpenFraction,
+    PerChannel,
+    Positive,
+    Reference,
+    References,
+    Seed,
+    StorageDtype,
+    Strict,
+    Text,
+    Weights,
+)
 
 
 class Seeds(Strict, frozen=True, kw_only=True):
@@ -211,14 +208,8 @@ class EncodeTextRow(ShardedRow, frozen=True, kw_only=True):
 # --- train, finetune
 
 
-class DiTI(Strict, tag_field="kind", tag="dit_i", frozen=True, kw_only=True):
-    """The diffusion transformer's size."""
-
-    width: Count
-    depth: Count
-    num_heads: Count
-    patch_size: Literal[1, 2, 4]
-    mlp_ratio: Positive
+DiTI = networks.DiTI
+RIN = networks.RIN
 
 
 class UniformTimesteps(Strict, tag_field="kind", tag="uniform", frozen=True, kw_only=True):
@@ -354,7 +345,7 @@ class TrainRow(TrainingRow, kw_only=True, frozen=True):
     """A model trained from scratch."""
 
     arm: Name
-    network: DiTI
+    network: DiTI | RIN
     latents: Reference
     texts: References
     swap: Swap | list[Swap] | None = None

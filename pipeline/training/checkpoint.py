@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pipeline.errors import Refusal
-from pipeline.models.dit import DiTI
+from pipeline.models.networks import Network
 from pipeline.params.schema import ConstantSchedule, TrainingRow, WarmupStableDecay
 from pipeline.training.ema import Ema
 from pipeline.training.optimizer import OptimizerSet
@@ -61,7 +61,7 @@ class Progress:
 class TrainingState:
     """Everything that a checkpoint holds."""
 
-    model: DiTI
+    model: Network
     ema: Ema
     optimizer: OptimizerSet
     progress: Progress

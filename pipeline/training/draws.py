@@ -34,6 +34,7 @@ class Draw:
         text: which text set, of the main or the swap set.
         swap: which swap set stands in, or None.
         caption_dropped: train on the empty caption.
+        self_conditioned: give the network the latents of a first pass.
     """
 
     row: int
@@ -43,6 +44,7 @@ class Draw:
     text: int
     swap: int | None
     caption_dropped: bool
+    self_conditioned: bool
 
 
 class PairedRows:
@@ -110,6 +112,7 @@ class TrainingDraws:
         seed: coordinates of the training (the run's seed and the row's).
         objective: distribution of t.
         caption_dropout: share of samples with the empty caption.
+        self_conditioning: share of samples that are given latents of a first pass.
         batch_size: samples a step, of all processes together.
     """
 
@@ -120,12 +123,14 @@ class TrainingDraws:
         seed: Coordinates,
         objective: Objective,
         caption_dropout: float,
+        self_conditioning: float,
         batch_size: int,
     ) -> None:
         self._rows = rows
         self._seed = seed
         self._objective = objective
         self._caption_dropout = caption_dropout
+        self._self_conditioning = self_conditioning
         self._batch_size = batch_size
         self.num_usable = int(rows.main.usable.sum())
         self._order = lru_cache(maxsize=2)(self._compute_order)  # a batch meets two epochs at most, or small ones
@@ -153,6 +158,7 @@ class TrainingDraws:
             text=_choose(main.weights, uniform(*at, "text")),
             swap=None,
             caption_dropped=uniform(*at, "caption_dropout") < self._caption_dropout,
+            self_conditioned=_is_self_conditioned(at, self._self_conditioning),
         )
         return self._swapped(draw)
 
@@ -184,7 +190,7 @@ class TrainingDraws:
         self._order = lru_cache(maxsize=2)(self._compute_order)
 
 
-def validation_draws(rows: TrainingRows, max_rows: int) -> list[Draw]:
+def validation_draws(rows: TrainingRows, max_rows: int, self_conditioning: float) -> list[Draw]:
     """The same samples for every model and step: the first usable rows, t evenly spaced in (0, 1), no dropout.
 
     They depend on no seed and no distribution of t, so that curves of different models can be compared.
@@ -196,8 +202,23 @@ def validation_draws(rows: TrainingRows, max_rows: int) -> list[Draw]:
         at: Coordinates = ("validation", key)
         text = _choose(rows.main.weights, uniform(*at, "text"))
         t = (i + 0.5) / len(chosen)
-        draws.append(Draw(row=row, key=key, coordinates=at, t=t, text=text, swap=None, caption_dropped=False))
+        draws.append(
+            Draw(
+                row=row,
+                key=key,
+                coordinates=at,
+                t=t,
+                text=text,
+                swap=None,
+                caption_dropped=False,
+                self_conditioned=_is_self_conditioned(at, self_conditioning),
+            )
+        )
     return draws
+
+
+def _is_self_conditioned(at: Coordinates, share: float) -> bool:
+    return share > 0 and uniform(*at, "self_conditioning") < share
 
 
 def _choose(weights: tuple[float, ...], draw: float) -> int:

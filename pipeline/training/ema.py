@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from pipeline.models.dit import DiTI
+from pipeline.models.networks import Network
 
 
 class Ema:
@@ -17,12 +17,12 @@ class Ema:
         decay: share of the old average kept in each step.
     """
 
-    def __init__(self, model: DiTI, decay: float) -> None:
-        self.model: DiTI = copy.deepcopy(model).requires_grad_(False)
+    def __init__(self, model: Network, decay: float) -> None:
+        self.model: Network = copy.deepcopy(model).requires_grad_(False)
         self._decay = decay
 
     @torch.no_grad()
-    def update(self, model: DiTI) -> None:
+    def update(self, model: Network) -> None:
         """average <- decay * average + (1 - decay) * weights."""
         for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
             average.lerp_(weight, 1 - self._decay)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pipeline import stages
 from pipeline.contract.rng import torch_generator
-from pipeline.encoders.loading import load_strictly
 from pipeline.errors import Refusal
 from pipeline.models import references
 from pipeline.models.references import VERSION, References
@@ -19,7 +20,7 @@ from pipeline.work.job import Job
 
 def first_weights(job: Job) -> tuple[Callable[[], Any], References]:
     """How the network begins (fresh, or as the model that a finetuning starts from), and the references it exports."""
-    from pipeline.models.dit import DiTI, new_dit
+    from pipeline.models.networks import check_trainable, load_network, new_network
 
     if job.place.stage == "finetune":
         folder = job.input(stages.at(job.row.model, MODEL), f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent
@@ -28,15 +29,19 @@ def first_weights(job: Job) -> tuple[Callable[[], Any], References]:
         where = f"finetune.rows.{job.place.row}.model = {job.row.model!r}"
         check_same_encoders(own, start, where)
         check_same_prediction(own, start, where)
-        return lambda: load_strictly(DiTI.from_pretrained, folder), own
+        check_trainable(folder, where)
+        own = msgspec.structs.replace(own, self_conditioning=start.self_conditioning)
+        return lambda: load_network(folder), own
     seed = job.plan.params.seeds.train
     channels, dim = latent_channels(job), text_dim(job)
 
     def fresh() -> Any:
         generator = torch_generator(seed, "train", "weights", job.row.seed)
-        return new_dit(job.row.network, in_channels=channels, text_dim=dim, generator=generator)
+        return new_network(job.row.network, in_channels=channels, text_dim=dim, generator=generator)
 
-    return fresh, references_of(job, job.row.arm)
+    own = references_of(job, job.row.arm)
+    share = getattr(job.row.network, "self_conditioning", None)
+    return fresh, own if share is None else msgspec.structs.replace(own, self_conditioning=share)
 
 
 def training_data(job: Job) -> TrainingData:

@@ -29,14 +29,16 @@ def num_processes_of(job: Job) -> int:
 
 def train_here(job: Job) -> None:
     """Train in this process; one of several where a launcher started it."""
+    from pipeline.models.references import self_conditioning_of
     from pipeline.training.job import first_weights, training_data
     from pipeline.training.trainer import train
 
-    make_model, _ = first_weights(job)
+    make_model, refers = first_weights(job)
     train(
         job.row,
         training_data(job),
         make_model=make_model,
+        self_conditioning=self_conditioning_of(refers),
         seed=job.plan.params.seeds.train,
         execution=job.plan.params.execution,
         work=job.work,

@@ -25,13 +25,14 @@ MAX_HELD_BYTES = 1 << 30
 
 
 class DeviceBatch(NamedTuple):
-    """A batch as tensors: latents and noise [B, C, H, W], t [B], text [B, T, D], text_mask [B, T] bool."""
+    """A batch as tensors, of the shapes that ``Batch`` states."""
 
     latents: Tensor
     noise: Tensor
     t: Tensor
     text: Tensor
     text_mask: Tensor
+    self_conditioned: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Batch:
         t: (B,) float32.
         text: (B, T, D) in the stored dtype, zero where masked.
         text_mask: (B, T) bool.
+        self_conditioned: (B,) bool.
     """
 
     sample_ids: list[str]
@@ -53,10 +55,11 @@ class Batch:
     t: np.ndarray
     text: np.ndarray
     text_mask: np.ndarray
+    self_conditioned: np.ndarray
 
     def to(self, device: torch.device) -> DeviceBatch:
         """The arrays as tensors on a device."""
-        arrays = (self.latents, self.noise, self.t, self.text, self.text_mask)
+        arrays = (self.latents, self.noise, self.t, self.text, self.text_mask, self.self_conditioned)
         return DeviceBatch(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
@@ -93,6 +96,7 @@ class BatchReader:
             t=np.array([draw.t for draw in draws], np.float32),
             text=text,
             text_mask=text_mask,
+            self_conditioned=np.array([draw.self_conditioned for draw in draws], bool),
         )
 
     def sample_id(self, draw: Draw) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import Refusal
-from pipeline.models.dit import DiTI
+from pipeline.models.networks import Network
 from pipeline.params import schema
 
 
@@ -26,7 +26,7 @@ class OptimizerSet:
         params: which optimiser, with its rates.
     """
 
-    def __init__(self, model: DiTI, params: schema.AdamW | schema.Muon) -> None:
+    def __init__(self, model: Network, params: schema.AdamW | schema.Muon) -> None:
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
         matrices = _linear_matrices(model)
         self._optimizers: list[torch.optim.Optimizer] = []
@@ -103,5 +103,5 @@ class OptimizerSet:
         return [parameter for parameter in chosen if isinstance(parameter, nn.Parameter)]
 
 
-def _linear_matrices(model: DiTI) -> set[str]:
+def _linear_matrices(model: Network) -> set[str]:
     return {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}

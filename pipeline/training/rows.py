@@ -18,7 +18,7 @@ from pipeline.contract.shards import Shard
 from pipeline.encoders.precision import from_storage
 from pipeline.encoders.scaling import apply, check_channels
 from pipeline.errors import Refusal
-from pipeline.params.schema import StorageDtype
+from pipeline.params.types import StorageDtype
 from pipeline.training.sets import LatentSet, TextSet
 
 STORAGE_DTYPES = ("float32", "float16")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.params.schema import PerChannel
+from pipeline.params.types import PerChannel
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.diffusion.process import Process, process_of
 from pipeline.errors import Refusal
-from pipeline.models.dit import DiTI
+from pipeline.models.networks import Network, rebuilt, training_output
 from pipeline.params.schema import Execution, FinetuneRow, TrainRow
 from pipeline.training import checkpoint, curves
 from pipeline.training.checkpoint import Progress, TrainingState
@@ -58,7 +58,8 @@ def train(
     row: TrainRow | FinetuneRow,
     data: TrainingData,
     *,
-    make_model: Callable[[], DiTI],
+    make_model: Callable[[], Network],
+    self_conditioning: float,
     seed: int,
     execution: Execution,
     work: Path,
@@ -71,6 +72,7 @@ def train(
         row: the parameters; ``data`` stands for its references.
         data: the sets to train on.
         make_model: builds the network with its first weights, the same in every process.
+        self_conditioning: share of samples that are given latents of a first pass; 0 for a network that takes none.
         seed: the run's seed of training; the row's own seed joins it.
         execution: device, threads, workers, attention, cadence of checkpoints.
         work: folder of ``checkpoints/``, kept between attempts at the same recipe.
@@ -81,7 +83,7 @@ def train(
         Refusal: data that do not fit, a device that is not there, a batch that processes cannot share, a damaged
             checkpoint, a loss that is not finite.
     """
-    run = _prepare(row, data, make_model, seed, execution, work, say)
+    run = _prepare(row, data, make_model, self_conditioning, seed, execution, work, say)
     _resume(run)
     batches = run.loader.batches(run.state.progress.step, row.num_steps, execution.num_workers)
     for batch in batches:
@@ -95,7 +97,8 @@ def train(
 def _prepare(
     row: TrainRow | FinetuneRow,
     data: TrainingData,
-    make_model: Callable[[], DiTI],
+    make_model: Callable[[], Network],
+    self_conditioning: float,
     seed: int,
     execution: Execution,
     work: Path,
@@ -112,6 +115,7 @@ def _prepare(
         seed=(seed, row.seed),
         objective=row.objective,
         caption_dropout=row.caption_dropout,
+        self_conditioning=self_conditioning,
         batch_size=row.batch_size,
     )
     loader = Loader(draws, BatchReader(rows, row.latent_draw), accelerator.process_index, num_processes)
@@ -127,7 +131,7 @@ def _prepare(
         process=process_of(row.objective),
         draws=draws,
         loader=loader,
-        validator=Validator(data.validation, row) if data.validation is not None else None,
+        validator=Validator(data.validation, row, self_conditioning) if data.validation is not None else None,
         state=state,
         network=accelerator.prepare_model(model) if num_processes > 1 else model,
         checkpoints=work / CHECKPOINTS_FOLDER,
@@ -143,7 +147,7 @@ def _accelerator(execution: Execution) -> Accelerator:
     return Accelerator(cpu=use_cpu, mixed_precision="no")
 
 
-def _check_model(model: DiTI, rows: TrainingRows) -> None:
+def _check_model(model: Network, rows: TrainingRows) -> None:
     have = (int(model.config["in_channels"]), int(model.config["text_dim"]))
     if have != (rows.num_channels, rows.text_dim):
         raise Refusal(
@@ -169,7 +173,16 @@ def _train_step(run: _Run, batch: Batch) -> None:
     on_device = batch.to(run.accelerator.device)
     x_t = run.process.interpolate(on_device.latents, on_device.noise, on_device.t)
     with autocast(run.accelerator.device, row.precision):
-        output = run.network(x_t, on_device.t, on_device.text, on_device.text_mask)
+        output = training_output(
+            state.model,
+            run.network,
+            run.process,
+            x_t,
+            on_device.t,
+            on_device.text,
+            on_device.text_mask,
+            on_device.self_conditioned,
+        )
     loss = run.process.loss(output, on_device.latents, on_device.noise, on_device.t).mean()
     run.accelerator.backward(loss)
     norm = run.accelerator.clip_grad_norm_(state.model.parameters(), row.clip_norm)
@@ -222,12 +235,7 @@ def _export(run: _Run, out: Path) -> None:
         curves.close_interval(progress)
     if run.validator is not None and progress.step % run.row.validate_every_steps:
         _validate(run, progress)
-    averaged = run.state.ema.model
-    # Built anew from its own arguments: a loaded network's configuration also names the folder it came from.
-    arguments = {name: value for name, value in averaged.config.items() if not name.startswith("_")}
-    model: DiTI = DiTI(**arguments)
-    model.load_state_dict(averaged.state_dict(), strict=True)
-    model.save_pretrained(out / MODEL_FOLDER, safe_serialization=True)
+    rebuilt(run.state.ema.model).save_pretrained(out / MODEL_FOLDER, safe_serialization=True)
     curves.write(progress.curves, out)
 
 

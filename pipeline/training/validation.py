@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from pipeline.diffusion.process import process_of
-from pipeline.models.dit import DiTI
+from pipeline.models.networks import Network, training_output
 from pipeline.params.schema import TrainingRow
 from pipeline.training.draws import TrainingRows, validation_draws
 from pipeline.training.loader import BatchReader
@@ -24,22 +24,25 @@ class Validator:
     Args:
         data: the validation set.
         row: objective, batch size and how latents are drawn.
+        self_conditioning: share of samples that are given latents of a first pass.
     """
 
-    def __init__(self, data: ValidationData, row: TrainingRow) -> None:
+    def __init__(self, data: ValidationData, row: TrainingRow, self_conditioning: float) -> None:
         rows = TrainingRows(data)
         self._reader = BatchReader(rows, row.latent_draw)
-        self._draws = validation_draws(rows, MAX_VALIDATION_ROWS)
+        self._draws = validation_draws(rows, MAX_VALIDATION_ROWS, self_conditioning)
         self._batch_size = row.batch_size
         self._process = process_of(row.objective)
 
     @torch.inference_mode()
-    def loss(self, model: DiTI, device: torch.device) -> float:
+    def loss(self, model: Network, device: torch.device) -> float:
         """Mean squared error of what the objective predicts, over the validation rows."""
         total = 0.0
         for first in range(0, len(self._draws), self._batch_size):
             batch = self._reader.read(self._draws[first : first + self._batch_size]).to(device)
             x_t = self._process.interpolate(batch.latents, batch.noise, batch.t)
-            output = model(x_t, batch.t, batch.text, batch.text_mask)
+            output = training_output(
+                model, model, self._process, x_t, batch.t, batch.text, batch.text_mask, batch.self_conditioned
+            )
             total += float(self._process.loss(output, batch.latents, batch.noise, batch.t).double().sum())
         return total / len(self._draws)

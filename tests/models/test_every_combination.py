@@ -32,8 +32,15 @@ LINEAR = {"kind": "linear", "clip_min": 1e-9}
 SIGMOID = {"kind": "sigmoid", "start": -3.0, "end": 3.0, "tau": 0.9, "clip_min": 1e-9, "clip_max": 0.9999}
 GUIDANCE = {"num_steps": 3, "guidance_scale": 3.0, "guidance_interval": [0.0, 0.9], "guidance_rescale": 0.5}
 
+RIN_SIZE: dict[str, Any] = {
+    **{"latent_side": 4, "patch_size": 2, "data_width": 16, "num_latents": 4, "width": 32, "num_blocks": 1},
+    **{"num_layers": 1, "read_write_heads": 4, "compute_heads": 4, "text_heads": 4, "mlp_ratio": 2.0},
+    **{"data_mlp_ratio": 2.0, "num_registers": 2},
+}
 NETWORKS: dict[str, dict[str, Any]] = {
     "dit_i": {"kind": "dit_i", "width": 32, "depth": 1, "num_heads": 2, "patch_size": 2, "mlp_ratio": 2.0},
+    "rin": {"kind": "rin", "size": {"like": "cad_i", **RIN_SIZE}, "self_conditioning": 0.9},
+    "rin-miro": {"kind": "rin", "size": {"like": "miro", **RIN_SIZE}, "self_conditioning": 0.5},
 }
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "rectified_flow": {"kind": "rectified_flow", "timesteps": {"kind": "uniform"}, "shift": 1.0},
@@ -53,13 +60,18 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "dpmpp_2m": {"kind": "dpmpp_2m", **GUIDANCE, "clamp": 1.2},
     "ddim": {"kind": "ddim", **GUIDANCE, "clamp": 1.2},
 }
-MODELS = [f"{network}.{objective}" for network in NETWORKS for objective in OBJECTIVES]
-DRAWN = [
-    (f"{network}.{objective}", sampler)
+ONLY = {"rin-miro": "rectified_flow"}  # networks that know one kind of objective
+MODELS = [
+    f"{network}.{objective}"
     for network in NETWORKS
     for objective, values in OBJECTIVES.items()
+    if values["kind"] == ONLY.get(network, values["kind"])
+]
+DRAWN = [
+    (model, sampler)
+    for model in MODELS
     for sampler in SAMPLERS
-    if values["kind"] in FITTING[sampler]
+    if OBJECTIVES[model.partition(".")[2]]["kind"] in FITTING[sampler]
 ]
 
 
@@ -157,7 +169,7 @@ def test_training_and_finetuning_record_what_the_model_predicts(project: Path, m
     assert (trained.shift, finetuned.shift) == (objective["shift"], 3.0)
     found = losses(project, row)
     assert len(found) == 2
-    if objective["kind"] == "noise":
+    if objective["kind"] == "noise" and model.startswith("dit_i"):
         assert found[0] == pytest.approx(1.0, abs=0.3)  # a new network says 0, and noise has variance 1
 
 

@@ -38,7 +38,19 @@ ALL_OF_NOISE = {
     ("generate", "sampler"): {**DPMPP_2M, "kind": "ddim"},
 }
 
+RIN = {"kind": "rin", "size": "miro", "self_conditioning": 0.9}
+
 REFUSED: list[tuple[str, Changes, str]] = [
+    (
+        "a network scaled for another path",
+        {**ALL_OF_NOISE, ("train", "network"): RIN},
+        "network.size = 'miro': is scaled for the straight path: its objective must be rectified_flow",
+    ),
+    (
+        "one encoder of an imported model",
+        {("train", "rows", "cad_i"): {**CAD_I, "autoencoder": "demo"}},
+        "train.rows.cad_i.text_encoder = None: autoencoder and text_encoder are named together, or neither is",
+    ),
     # references that lead nowhere, or to the wrong stage
     (
         "heldout nowhere",
@@ -434,6 +446,9 @@ def test_a_conflict_is_refused(changes: Changes, said: str) -> None:
         {(*TA_IA, "swap"): [{**SWAP, "weight": 1.0}, {**SWAP, "weight": 2.0}]},
         {("train", "validation"): None},
         {("train", "rows", "cad_i"): CAD_I},
+        {("train", "rows", "cad_i"): {**CAD_I, "autoencoder": "demo", "text_encoder": "demo"}},
+        {("train", "network"): RIN},
+        {**ALL_OF_NOISE, ("train", "network"): {**RIN, "size": "cad_i_l"}},
         {("train", "rows", "cad_i"): CAD_I, (*FINETUNE, "model"): "train/cad_i"},
         {(*FINETUNE, "latents"): ..., (*FINETUNE, "texts"): ...},
         {("finetune", "rows", "b"): {"model": "finetune/ta_ia+aesthetic"}},

@@ -23,7 +23,13 @@ USABLE = sorted(set(range(14)) - {3, 9})
 
 
 def draws_of(data: TrainingData, **changes: Any) -> TrainingDraws:
-    values: dict[str, Any] = {"seed": (0, 0), "objective": UNIFORM, "caption_dropout": 0.2, "batch_size": 5}
+    values: dict[str, Any] = {
+        "seed": (0, 0),
+        "objective": UNIFORM,
+        "caption_dropout": 0.2,
+        "self_conditioning": 0.0,
+        "batch_size": 5,
+    }
     return TrainingDraws(TrainingRows(data), **{**values, **changes})
 
 
@@ -111,7 +117,7 @@ def test_timesteps_follow_the_objective(data: TrainingData) -> None:
 
 def test_validation_draws_are_fixed_and_spread_evenly(data: TrainingData) -> None:
     assert data.validation is not None
-    drawn = validation_draws(TrainingRows(data.validation), 10)
+    drawn = validation_draws(TrainingRows(data.validation), 10, 0.9)
     assert [draw.t for draw in drawn] == pytest.approx([0.05 + 0.1 * i for i in range(10)])
     assert [draw.row for draw in drawn] == list(range(10))
     assert not any(draw.caption_dropped or draw.swap is not None for draw in drawn)
@@ -140,3 +146,12 @@ def test_sets_that_do_not_fit_are_refused(data: TrainingData, tmp_path: Path) ->
     all_null = tiny.write_text(tmp_path / "null", null=range(14))
     with pytest.raises(Refusal, match="no row of the training data is whole"):
         TrainingRows(replace(data, texts=((all_null, 1.0),)))
+
+
+def test_self_conditioning_is_a_share_of_the_samples_and_changes_no_other_draw(data: TrainingData) -> None:
+    plain, shared = (sequence(draws_of(data, self_conditioning=share), 120) for share in (0.0, 0.9))
+    assert not any(draw.self_conditioned for draw in plain)
+    assert 0.85 < sum(draw.self_conditioned for draw in shared) / len(shared) < 0.95
+    assert [replace(draw, self_conditioned=False) for draw in shared] == plain
+    again = draws_of(data, self_conditioning=0.9)
+    assert [draw for step in reversed(range(120)) for draw in reversed(again.of_step(step))] == shared[::-1]

@@ -33,7 +33,9 @@ def loader_of(
     caption_dropout: float = 0.2,
 ) -> Loader:
     rows = TrainingRows(data)
-    draws = TrainingDraws(rows, seed=(0, 0), objective=UNIFORM, caption_dropout=caption_dropout, batch_size=6)
+    draws = TrainingDraws(
+        rows, seed=(0, 0), objective=UNIFORM, caption_dropout=caption_dropout, self_conditioning=0.0, batch_size=6
+    )
     return Loader(draws, BatchReader(rows, latent_draw), rank, num_processes)
 
 

@@ -184,6 +184,7 @@ def test_finetuning_is_the_same_trainer_and_exports_no_path(tmp_path: Path, data
         row,
         data,
         make_model=lambda: DiTI.from_pretrained(tmp_path / "base" / "out" / "model"),
+        self_conditioning=0.0,
         seed=0,
         execution=tiny.make_execution(),
         work=tmp_path / "work",

@@ -167,6 +167,7 @@ def run(
         row,
         data,
         make_model=make_model,
+        self_conditioning=0.0,
         seed=0,
         execution=execution or make_execution(),
         work=attempt / "work",

@@ -1,0 +1,43 @@
+"""The networks that a model may be trained as, and their sizes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipeline.params.types import Count, Fraction, Positive, Strict
+
+
+class DiTI(Strict, tag_field="kind", tag="dit_i", frozen=True, kw_only=True):
+    """The diffusion transformer's size."""
+
+    width: Count
+    depth: Count
+    num_heads: Count
+    patch_size: Literal[1, 2, 4]
+    mlp_ratio: Positive
+
+
+class RINSize(Strict, frozen=True, kw_only=True):
+    """Sizes of a recurrent-interface network, and whether it is built as CAD-I or as MIRO."""
+
+    like: Literal["cad_i", "miro"]
+    latent_side: Count
+    patch_size: Literal[1, 2, 4]
+    data_width: Count
+    num_latents: Count
+    width: Count
+    num_blocks: Count
+    num_layers: Count
+    read_write_heads: Count
+    compute_heads: Count
+    text_heads: Count
+    mlp_ratio: Positive
+    data_mlp_ratio: Positive
+    num_registers: Count
+
+
+class RIN(Strict, tag_field="kind", tag="rin", frozen=True, kw_only=True):
+    """The recurrent-interface network, conditioned on text alone."""
+
+    size: Literal["cad_i_base", "cad_i_l", "miro"] | RINSize
+    self_conditioning: Fraction

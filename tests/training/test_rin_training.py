@@ -1,0 +1,138 @@
+"""The recurrent-interface network under the trainer: first passes, resumption, weights that nothing reaches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_training as tiny
+import torch
+
+from pipeline.contract.rng import torch_generator
+from pipeline.diffusion.process import RECTIFIED_FLOW
+from pipeline.errors import Refusal
+from pipeline.models.networks import check_trainable, new_network, rebuilt, training_output
+from pipeline.models.rin import RIN
+from pipeline.models.sizes import MIRO_KIND, new_rin
+from pipeline.params import networks, schema
+from pipeline.training.sets import TrainingData
+from pipeline.training.trainer import train
+
+pytestmark = pytest.mark.models
+
+SIZE = networks.RINSize(
+    like="cad_i",
+    latent_side=tiny.SIDE,
+    patch_size=2,
+    data_width=16,
+    num_latents=3,
+    width=16,
+    num_blocks=1,
+    num_layers=1,
+    read_write_heads=2,
+    compute_heads=2,
+    text_heads=2,
+    mlp_ratio=2.0,
+    data_mlp_ratio=2.0,
+    num_registers=2,
+)
+ARGUMENTS = {name: getattr(SIZE, name) for name in SIZE.__struct_fields__ if name != "like"}
+
+
+def make_model() -> Any:
+    params = schema.RIN(size=SIZE, self_conditioning=0.9)
+    generator = torch_generator(0, "weights")
+    return new_network(params, in_channels=tiny.CHANNELS, text_dim=tiny.TEXT_DIM, generator=generator)
+
+
+def run(data: TrainingData, attempt: Path, num_steps: int, share: float) -> dict[str, bytes]:
+    train(
+        tiny.make_row(num_steps=num_steps),
+        data,
+        make_model=make_model,
+        self_conditioning=share,
+        seed=0,
+        execution=tiny.make_execution(),
+        work=attempt / "work",
+        out=attempt / "out",
+        say=lambda text: None,
+    )
+    return tiny.files(attempt / "out")
+
+
+def test_a_training_that_goes_on_ends_in_the_same_bytes(tmp_path: Path, data: TrainingData) -> None:
+    straight = run(data, tmp_path / "straight", 6, 0.9)
+    run(data, tmp_path / "both", 4, 0.9)
+    assert run(data, tmp_path / "both", 6, 0.9) == straight
+    assert json.loads(straight["model/config.json"])["_class_name"] == "RIN"
+    assert run(data, tmp_path / "other", 6, 0.0)["curves/loss.tsv"] != straight["curves/loss.tsv"]
+
+
+def inputs(num_samples: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "x_t": torch.randn(num_samples, tiny.CHANNELS, tiny.SIDE, tiny.SIDE, generator=generator),
+        "t": torch.rand(num_samples, generator=generator),
+        "text": torch.randn(num_samples, 4, tiny.TEXT_DIM, generator=generator),
+        "text_mask": torch.ones(num_samples, 4, dtype=torch.bool),
+    }
+
+
+def with_scores(kind: dict[str, Any], scores: list[str]) -> RIN:
+    arguments = {**ARGUMENTS, **kind, "scores": scores}
+    generator = torch.Generator().manual_seed(1)
+    model = new_rin(arguments, in_channels=tiny.CHANNELS, text_dim=tiny.TEXT_DIM, generator=generator)
+    with torch.no_grad():
+        model.previous.outer_norm.weight.fill_(1.0)  # else the first pass has no effect yet
+    return model
+
+
+def test_a_first_pass_is_given_to_the_samples_that_use_it() -> None:
+    model, given = with_scores(MIRO_KIND, []), inputs(3)
+    use = torch.tensor([True, False, True])
+    found = training_output(model, model, RECTIFIED_FLOW, **given, self_conditioned=use)
+    gamma = 1 - given["t"]
+    first, latents = model(given["x_t"], gamma, given["text"], given["text_mask"])
+    second, _ = model(given["x_t"], gamma, given["text"], given["text_mask"], latents)
+    torch.testing.assert_close(found[use], second[use])
+    torch.testing.assert_close(found[~use], first[~use])
+    assert (first - second).abs().max() > 1e-4
+
+
+def test_every_weight_has_a_gradient_where_scores_are_absent() -> None:
+    model = with_scores(MIRO_KIND, ["vqa"])
+    use = torch.tensor([True, False])
+    output = training_output(model, model, RECTIFIED_FLOW, **inputs(2), self_conditioned=use)
+    output.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    without = model(inputs(2)["x_t"], 1 - inputs(2)["t"], inputs(2)["text"], inputs(2)["text_mask"])[0]
+    torch.testing.assert_close(output[1], without[1])
+
+
+def test_a_network_that_needs_a_score_is_not_trained_on(tmp_path: Path) -> None:
+    kind = {**MIRO_KIND, "scores_required": True}
+    with_scores(kind, ["coherence"]).save_pretrained(tmp_path / "needs")
+    with pytest.raises(Refusal, match="somewhere: needs coherence for every picture"):
+        check_trainable(tmp_path / "needs", "somewhere")
+    for name, model in (("may", with_scores(MIRO_KIND, ["vqa"])), ("none", with_scores(kind, []))):
+        model.save_pretrained(tmp_path / name)
+        check_trainable(tmp_path / name, "somewhere")
+
+
+def test_a_network_built_anew_is_the_same() -> None:
+    model = with_scores(MIRO_KIND, ["vqa"])
+    torch.testing.assert_close(dict(rebuilt(model).state_dict()), dict(model.state_dict()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["cad_i_base", "cad_i_l", "miro"])
+def test_named_sizes_are_built_as_published(name: str) -> None:
+    params = schema.RIN(size=name, self_conditioning=0.9)  # type: ignore[arg-type]
+    with torch.device("meta"):
+        from pipeline.models.sizes import NAMED_RINS
+
+        model = RIN(in_channels=4, text_dim=2048, **NAMED_RINS[str(params.size)])
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    # Those of docs/models.md; MIRO's less the embedders of its seven scores and their table.
+    assert millions == pytest.approx({"cad_i_base": 188.4, "cad_i_l": 330.2, "miro": 351.2}[name], abs=0.1)
