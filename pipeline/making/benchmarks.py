@@ -31,8 +31,8 @@ def prompts_of(job: Job, benchmark: str) -> list[dict[str, Any]]:
     from pipeline.benchmarks import geneval_shapes, geneval_shapes_long
 
     method = geneval_shapes_long if isinstance(entry, GenevalShapesLongBenchmark) else geneval_shapes
-    rows: list[dict[str, Any]] = method.prompts(entry.num_prompts_per_task, job.plan.params.seeds.generate)
-    return rows
+    asked: list[dict[str, Any]] = method.prompts(entry.num_prompts_per_task, job.plan.params.seeds.generate)
+    return asked
 
 
 def run_of_shard(items: Sequence[Any], shard: int, num_shards: int) -> Sequence[Any]:
