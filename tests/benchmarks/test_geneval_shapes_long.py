@@ -53,7 +53,8 @@ def test_every_asked_object_is_named_with_its_colour_and_relation() -> None:
             assert requirement.include[1].position is not None
             relation = requirement.include[1].position[0]
             forward = rf"a {subject} {relation} a {anchor}"
-            backward = rf"(the {anchor} is {OPPOSITE[relation]} the {subject}|a {subject} and {OPPOSITE[relation]} it a {anchor})"
+            back = OPPOSITE[relation]
+            backward = rf"the {anchor} is {back} the {subject}|a {subject} and {back} it a {anchor}"
             assert re.search(f"{forward}|{backward}", row["prompt"]), row["prompt"]
 
 
