@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from whole_run import WholeRuns
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+# A busy machine is no fault of the code.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 
 # Tests that change one checkout stay in one process. The two checkouts of the whole run are made once for all.
