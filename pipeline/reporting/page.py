@@ -159,7 +159,7 @@ def findings(benchmark: str, scores: list[Scored]) -> list[str]:
     if below:
         said.append(f"Its interval lies above {_its_or_theirs(below)}.")
     if near:
-        said.append(f"Its interval overlaps {_its_or_theirs(near)}: this run alone does not tell them apart.")
+        said.append(f"Its interval overlaps {_its_or_theirs(near)}: look at the differences on the same prompts.")
     return said + _seeds(benchmark, scores)
 
 

@@ -131,7 +131,7 @@ def _scored(name: str, overall: float, seed: int = 0, arm: str = "") -> Scored:
         ([("a", 0.3), ("b", 0.7)], "b has the highest score. Its interval lies above that of a.", "overlaps"),
         (
             [("a", 0.3), ("b", 0.33)],
-            "Its interval overlaps that of a: this run alone does not tell them apart.",
+            "Its interval overlaps that of a: look at the differences on the same prompts.",
             "above",
         ),
         ([("a", 0.3)], "Each arm was trained with one seed", "highest"),
