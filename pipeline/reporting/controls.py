@@ -77,7 +77,7 @@ def _control(plan: Plan, place: Place, num_prompts_per_task: int) -> Control:
     if fingerprint is None or not plan.store.has(fingerprint):
         raise Refusal(f"{place} is not made; run snakemake --configfile {plan.params.source}")
     folder = plan.store.entry(fingerprint) / place.part
-    metadata = {str(one["prompt_id"]): one for one in prompts(num_prompts_per_task, plan.params.seeds.generate)}
+    metadata = {str(one[Column.PROMPT_ID]): one for one in prompts(num_prompts_per_task, plan.params.seeds.generate)}
     columns = [Column.PROMPT_ID, Column.TASK, Column.DETAIL]
     rows = [row for row in Shard(folder / VERDICTS_PARQUET, VERDICTS).rows(columns) if row[Column.TASK] == TASK]
     seen = [(row[Column.PROMPT_ID], _detections(row[Column.DETAIL])) for row in rows]

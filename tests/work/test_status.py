@@ -94,7 +94,8 @@ def test_a_failure_shows_its_message_and_log_until_other_parameters_come(project
     text = render(look(plan_of(project)), plan_of(project), colored=False)
     assert "failed: report/main report: ValueError: a page too long" in text
     assert "log: logs/small/report/main/report.log" in text
-    write_parameters(project / "params.yaml", small_parameters(report={**small_parameters()["report"], "version": 2}))
+    report = small_parameters()["report"]
+    write_parameters(project / "params.yaml", small_parameters(report={**report, "version": report["version"] + 1}))
     row = _rows(project)["report", "main"]
     assert (row.failures, row.stale) == ([], [mark])
 
