@@ -20,7 +20,6 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from pipeline.digest import sha256_of_file
 from pipeline.params.load import load
 from pipeline.stages import at
 from pipeline.work.plan import Plan
@@ -28,13 +27,12 @@ from pipeline.work.plan import Plan
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "tests" / "engines"))
 
-from checkout import Checkout, Running  # noqa: E402
+from checkout import Checkout, Running, shown_bytes  # noqa: E402
 from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder, make_tiny_vlm  # noqa: E402
 
 SIDE_PX = 32
 IMPORTED_MODEL, IMPORTED_PICTURES = "data/elsewhere/model", "data/elsewhere/pictures"
 PATIENCE_SECONDS = 900.0
-PAGE = ("report.html", "report.md", "fingerprint.json")  # the page tells times
 
 
 def whole_params() -> dict[str, Any]:
@@ -294,7 +292,7 @@ def runs_once(folder: Path) -> WholeRuns:
     with FileLock(f"{folder}.lock"):
         if not record.exists():
             kills = run_both(folder, first, second)
-            shown = {"snakemake": shown_bytes(first), "dvc": shown_bytes(second)}
+            shown = {"snakemake": shown_bytes(first, "whole"), "dvc": shown_bytes(second, "whole")}
             record.write_text(json.dumps({"kills": kills, "shown": shown}))
     return WholeRuns(Checkout(first), Checkout(second), **json.loads(record.read_text()))
 
@@ -312,14 +310,3 @@ def run_both(folder: Path, first: Path, second: Path) -> list[str]:
         with_dvc.end_everything()
     assert ended.status == 0, ended.text
     return kills
-
-
-def shown_bytes(folder: Path) -> dict[str, str]:
-    """The sha256 of each file that a run shows, by its path in the checkout; not of the page, which tells times."""
-    found = {}
-    for top in ("data/whole", "reports/whole"):
-        for path in sorted((folder / top).rglob("*")):
-            is_page = top.startswith("reports") and path.name in PAGE
-            if path.is_file() and not is_page:
-                found[path.relative_to(folder).as_posix()] = sha256_of_file(path)
-    return found

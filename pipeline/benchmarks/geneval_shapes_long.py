@@ -13,8 +13,8 @@ from typing import Any
 
 from pipeline.benchmarks import geneval_shapes
 from pipeline.contract.rng import permutation
+from pipeline.sources.shape_world.world import BACKGROUNDS
 
-BACKGROUNDS = ("white", "gray", "black", "beige")
 CORNERS = ("at the top left of", "at the top right of", "at the bottom left of", "at the bottom right of")
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
@@ -76,6 +76,6 @@ def _wordings(row: dict[str, Any]) -> list[str]:
     words |= {f"the_{name}": f"the {words[name].removeprefix('a ')}" for name in ("a", "b") if name in words}
     found = [
         form.format(**words, place=place, other_place=CORNERS[-1 - number], ground=ground)
-        for form, ground, (number, place) in product(forms, BACKGROUNDS, enumerate(CORNERS))
+        for form, ground, (number, place) in product(forms, BACKGROUNDS["plain"], enumerate(CORNERS))
     ]
     return list(dict.fromkeys(found))

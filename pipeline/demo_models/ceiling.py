@@ -15,28 +15,26 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-import torch
-from diffusers import AutoencoderKL
 from PIL import Image
 
 from pipeline.augment.cutmix import PATTERNS
 from pipeline.benchmarks.geneval import PUBLISHED_RULES, Detection, judge_image
 from pipeline.benchmarks.shapes_detector import classify_color, detect
 from pipeline.contract.rng import generator
-from pipeline.demo_models.autoencoder import reconstruct, to_tensor
 from pipeline.demo_models.pictures import Picture, Pool
 from pipeline.demo_models.recipes import HELDOUT_SEED, SIDE_PX
-from pipeline.errors import Refusal, exit_status
+from pipeline.encoders.autoencoder import ImageAutoencoder
+from pipeline.errors import Refusal, Reject, exit_status
 from pipeline.params.schema import ShapeWorldRow
 from pipeline.sources.shape_world.describe import relation_words
 from pipeline.sources.shape_world.world import STYLES
 from pipeline.work.command import project_params
 
-BATCH_SIZE = 50
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -58,19 +56,23 @@ class Ceiling:
     tasks: dict[str, tuple[float, float]]
 
 
-def through_autoencoder(model: AutoencoderKL, pictures: Sequence[Picture]) -> list[Image.Image]:
-    """The pictures, encoded (mean) and decoded."""
-    images: list[Image.Image] = []
-    for start in range(0, len(pictures), BATCH_SIZE):
-        _, decoded = reconstruct(model, to_tensor(list(pictures[start : start + BATCH_SIZE])))
-        pixels = ((decoded + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        images += [Image.fromarray(one) for one in pixels]
-    return images
+def through_autoencoder(autoencoder: ImageAutoencoder, images: Sequence[Image.Image]) -> list[Image.Image]:
+    """The pictures, encoded (mean) and decoded.
+
+    Raises:
+        Refusal: the autoencoder makes no number of a picture.
+    """
+    latents = _all_of(autoencoder.encode(images))
+    return _all_of(autoencoder.decode(np.stack([latent.mean for latent in latents])))
 
 
-def confident(image: Image.Image) -> list[Detection]:
-    """What the judge counts as found."""
-    return [one for one in detect(image) if one.score > PUBLISHED_RULES.min_score]
+def _all_of(results: Sequence[Result | Reject]) -> list[Result]:
+    found = []
+    for result in results:
+        if isinstance(result, Reject):
+            raise Refusal(f"the autoencoder fails on a truth picture ({result}); it is of no use to the demo")
+        found.append(result)
+    return found
 
 
 def is_exact(found: Sequence[Detection], picture: Picture) -> bool:
@@ -89,15 +91,16 @@ def requirements(picture: Picture) -> dict[str, dict[str, Any]]:
     return {task: {"tag": task, "prompt": "", "include": wanted, "exclude": []} for task, wanted in include.items()}
 
 
-def ceiling(name: str, pictures: Sequence[Picture], model: AutoencoderKL) -> Ceiling:
+def ceiling(name: str, pictures: Sequence[Picture], autoencoder: ImageAutoencoder) -> Ceiling:
     """Judge some pictures before and after the autoencoder."""
-    versions = [[Image.fromarray(one.pixels) for one in pictures], through_autoencoder(model, pictures)]
+    truth = [Image.fromarray(one.pixels) for one in pictures]
     two_found, exact, tasks = [], [], []
-    for images in versions:
-        found = [confident(image) for image in images]
+    for images in (truth, through_autoencoder(autoencoder, truth)):
+        detected = [detect(image) for image in images]
+        found = [[one for one in each if one.score > PUBLISHED_RULES.min_score] for each in detected]
         two_found.append(float(np.mean([len({one.class_name for one in each}) >= 2 for each in found])))
         exact.append(float(np.mean([is_exact(each, one) for each, one in zip(found, pictures, strict=True)])))
-        tasks.append(_verdicts(images, pictures))
+        tasks.append(_verdicts(detected, pictures))
     return Ceiling(
         name,
         float(np.mean([len(one.visible) == 2 for one in pictures])),
@@ -107,30 +110,29 @@ def ceiling(name: str, pictures: Sequence[Picture], model: AutoencoderKL) -> Cei
     )
 
 
-def _verdicts(images: Sequence[Image.Image], pictures: Sequence[Picture]) -> dict[str, float]:
+def _verdicts(detected: Sequence[Sequence[Detection]], pictures: Sequence[Picture]) -> dict[str, float]:
     right: dict[str, list[bool]] = {}
-    for image, picture in zip(images, pictures, strict=True):
+    for found, picture in zip(detected, pictures, strict=True):
         if len(picture.visible) == 2:
-            found = detect(image)
             for task, wanted in requirements(picture).items():
                 right.setdefault(task, []).append(judge_image(wanted, found, classify_color, PUBLISHED_RULES).correct)
     return {task: float(np.mean(verdicts)) for task, verdicts in right.items()}
 
 
-def ceilings(model: AutoencoderKL, layout: str, num_each: int) -> list[Ceiling]:
+def ceilings(autoencoder: ImageAutoencoder, layout: str, num_each: int) -> list[Ceiling]:
     """Singles of both styles, then plain pairs of each pattern."""
     pools = {
         style: Pool(num_scenes=num_each, style=style, side_px=SIDE_PX, seed=HELDOUT_SEED, layout=layout)
         for style in STYLES
     }
     lines = [
-        ceiling(f"{style} singles", [pool.single(number) for number in range(num_each)], model)
+        ceiling(f"{style} singles", [pool.single(number) for number in range(num_each)], autoencoder)
         for style, pool in pools.items()
     ]
     for pattern in PATTERNS:
         draws = generator("demo_models", "ceiling", layout, pattern)
         pairs = [pools["plain"].draw_pair(draws, {pattern: 1.0}) for _ in range(num_each)]
-        lines.append(ceiling(f"{pattern} pairs", pairs, model))
+        lines.append(ceiling(f"{pattern} pairs", pairs, autoencoder))
     return lines
 
 
@@ -167,9 +169,9 @@ def measured(params_file: Path, num_each: int) -> str:
             f"{params_file}: needs rows of shape_world and cutmix and one autoencoder, as params/demo.yaml has"
         )
     (entry,) = autoencoders.values()
-    model = AutoencoderKL.from_pretrained(entry.model).eval()
+    autoencoder = ImageAutoencoder(entry, params.execution)
     drawn: dict[str, float] = msgspec.to_builtins(weights[0])
-    return table(ceilings(model, layouts[0], num_each), drawn)
+    return table(ceilings(autoencoder, layouts[0], num_each), drawn)
 
 
 def main(arguments: list[str] | None = None) -> int:

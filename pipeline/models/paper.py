@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from pipeline.diffusion.guidance import Condition
 from pipeline.errors import Refusal
 from pipeline.models.released_config import cad_config, miro_config
 from pipeline.models.released_names import Layout, from_released
@@ -88,58 +88,38 @@ SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {"linear": gamma_linear, "sig
 # --- sampling
 
 
-class _Text(NamedTuple):
-    """Embeddings [B, T, text_dim] and their mask [B, T] bool, True where a token is there."""
-
-    text: Tensor
-    mask: Tensor
-
-    def padded(self, num_tokens: int) -> _Text:
-        missing = num_tokens - self.text.shape[1]
-        return _Text(functional.pad(self.text, (0, 0, 0, missing)), functional.pad(self.mask, (0, missing)))
-
-
 @dataclass
 class _Branches:
-    """A network with both branches of guidance and the latents that each carries."""
+    """A network with both branches of guidance and the latents that both carry, the positive ones first.
+
+    ``diffusion.guidance.Guided`` does the same in float32; here the authors' own form and precision are kept.
+    """
 
     model: RIN
-    positive: _Text
-    negative: _Text
-    scores: dict[str, Tensor]
-    negative_scores: dict[str, Tensor]
+    positive: Condition
+    both: Condition
     latents: Tensor | None = None
-    negative_latents: Tensor | None = None
 
     def alone(self, x: Tensor, gamma: Tensor) -> Tensor:
         """The positive branch's prediction; its latents then are those of both."""
-        condition = self.positive
-        out, latents = self._network(
-            x, gamma.expand(len(x)), condition.text, condition.mask, self.latents, rewards=self.scores
-        )
-        self.latents = self.negative_latents = latents
-        return out
-
-    def _network(self, *inputs: Tensor | None, rewards: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        out: tuple[Tensor, Tensor] = self.model(*inputs, rewards=rewards)
+        carried = None if self.latents is None else self.latents.chunk(2)[0]
+        out, latents = self._network(x, gamma, self.positive, carried)
+        self.latents = torch.cat([latents, latents])
         return out
 
     def guided(self, x: Tensor, gamma: Tensor, scale: float) -> Tensor:
         """e_c (1 + w) - e_u w, both branches in one pass."""
         if scale == 0:
             return self.alone(x, gamma)
-        carried = [latents for latents in (self.latents, self.negative_latents) if latents is not None]
-        out, latents = self._network(
-            torch.cat([x, x]),
-            gamma.expand(2 * len(x)),
-            torch.cat([self.positive.text, self.negative.text]),
-            torch.cat([self.positive.mask, self.negative.mask]),
-            torch.cat(carried) if carried else None,
-            rewards={name: torch.cat([self.scores[name], self.negative_scores[name]]) for name in self.scores},
-        )
-        self.latents, self.negative_latents = latents.chunk(2)
+        out, self.latents = self._network(torch.cat([x, x]), gamma, self.both, self.latents)
         conditional, unconditional = out.chunk(2)
         return conditional * (1 + scale) - unconditional * scale
+
+    def _network(self, x: Tensor, gamma: Tensor, condition: Condition, latents: Tensor | None) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = self.model(
+            x, gamma.expand(len(x)), condition.text, condition.mask, latents, rewards=condition.values
+        )
+        return out
 
 
 @torch.inference_mode()
@@ -184,8 +164,8 @@ def sample(
     branches = _branches(
         model,
         noise,
-        _Text(text_embeddings, text_mask),
-        _Text(negative_embeddings, negative_mask),
+        (text_embeddings, text_mask),
+        (negative_embeddings, negative_mask),
         {COHERENCE: coherence} if has_coherence else {},
         {COHERENCE: negative_coherence} if has_coherence else {},
     )
@@ -234,8 +214,8 @@ def sample_miro(
     branches = _branches(
         model,
         noise,
-        _Text(text_embeddings, text_mask),
-        _Text(negative_embeddings, negative_mask),
+        (text_embeddings, text_mask),
+        (negative_embeddings, negative_mask),
         dict.fromkeys(names, 1.0) | dict(rewards or {}),
         dict.fromkeys(names, 0.0) | dict(negative_rewards or {}),
     )
@@ -249,26 +229,23 @@ def sample_miro(
 def _branches(
     model: RIN,
     noise: Tensor,
-    positive: _Text,
-    negative: _Text,
+    positive: tuple[Tensor, Tensor],
+    negative: tuple[Tensor, Tensor],
     scores: Mapping[str, Number],
     negative_scores: Mapping[str, Number],
 ) -> _Branches:
     """Both branches at the same number of text tokens, with a value per picture for each score."""
-    if len(negative.text) == 1:
-        negative = _Text(*(part.expand(len(noise), *part.shape[1:]) for part in negative))
-    for name, given in (("text_embeddings", positive), ("negative_embeddings", negative)):
-        if given.text.ndim != 3 or given.text.shape[:2] != given.mask.shape or len(given.text) != len(noise):
-            shapes = f"{tuple(given.text.shape)} with a mask of {tuple(given.mask.shape)}"
-            raise Refusal(f"{name}: is of shape {shapes}; [B, T, text_dim] and [B, T] are needed, B = {len(noise)}")
-    num_tokens = max(positive.text.shape[1], negative.text.shape[1])
-    return _Branches(
-        model,
-        positive.padded(num_tokens),
-        negative.padded(num_tokens),
-        _per_picture(scores, model, noise),
-        _per_picture(negative_scores, model, noise),
-    )
+    batch_size = len(noise)
+    given = Condition(*positive, _per_picture(scores, model, noise))
+    away = Condition(*negative, _per_picture(negative_scores, model, noise))
+    if away.text.ndim == 3 and len(away.text) == 1:
+        away = away.expanded(batch_size)
+    for name, one in (("text_embeddings", given), ("negative_embeddings", away)):
+        if one.text.ndim != 3 or one.text.shape[:2] != one.mask.shape or len(one.text) != batch_size:
+            shapes = f"{tuple(one.text.shape)} with a mask of {tuple(one.mask.shape)}"
+            raise Refusal(f"{name}: is of shape {shapes}; [B, T, text_dim] and [B, T] are needed, B = {batch_size}")
+    num_tokens = max(given.text.shape[1], away.text.shape[1])
+    return _Branches(model, given.padded(num_tokens), given.followed_by(away))
 
 
 def _per_picture(scores: Mapping[str, Number], model: RIN, noise: Tensor) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The paper's recurrent-interface network: learned latents read patches and text, think, and write back.
 
 One class for CAD-I (arXiv 2502.21318), with and without a coherence score, and for MIRO (arXiv 2510.25897), which
-differ in their configuration alone; ``rin_sizes`` lists the published ones. Per block (arXiv 2212.11972): latents ask
+differ in their configuration alone; ``sizes`` lists the published ones. Per block (arXiv 2212.11972): latents ask
 the condition tokens, latents ask the patches (read), self-attention among latents, patches ask the latents (write).
 The latents of the pass before may be given (latent self-conditioning; see ``previous_latents``).
 

@@ -8,11 +8,9 @@ fails where one does not. Chance is defined in ``pipeline.benchmarks.chance``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline import stages
 from pipeline.benchmarks.chance import TASK, ColorChance, color_chance
@@ -20,10 +18,10 @@ from pipeline.benchmarks.geneval import PUBLISHED_RULES, Detection
 from pipeline.benchmarks.geneval_shapes import prompts
 from pipeline.contract.schema import VERDICTS, Column
 from pipeline.contract.shards import Shard
-from pipeline.errors import Refusal, exit_status
+from pipeline.errors import Refusal
 from pipeline.params.schema import GenevalShapesBenchmark
 from pipeline.stages import METRICS_JSON, REPORT, VERDICTS_PARQUET, Place
-from pipeline.work.command import project_params
+from pipeline.work.command import tell_of_run
 from pipeline.work.plan import Plan
 
 LARGEST_EXCESS = 0.05
@@ -108,10 +106,7 @@ def checked(plan: Plan) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the lines; returns the exit status, 1 where a control fails."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.reporting.controls", description=__doc__.split("\n")[0])
-    parser.add_argument("--params", default="params.yaml", help="parameter file (params.yaml)")
-    params, project = Path(parser.parse_args(arguments).params), Path.cwd()
-    return exit_status(lambda: print(checked(Plan(project_params(params, project), project))))
+    return tell_of_run("pipeline.reporting.controls", __doc__.split("\n")[0], checked, arguments)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,13 @@ python -m pipeline.reporting.headline --params params/demo.yaml
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from pipeline.errors import Refusal, exit_status
+from pipeline.errors import Refusal
 from pipeline.stages import FINGERPRINT_JSON, METRICS_JSON, REPORT, REPORT_FILES, Place
-from pipeline.work.command import project_params
+from pipeline.work.command import tell_of_run
 from pipeline.work.plan import Plan
 
 REPORT_ROW = "main"
@@ -61,10 +59,7 @@ def _values(values: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the headline; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.reporting.headline", description=__doc__.split("\n")[0])
-    parser.add_argument("--params", default="params.yaml", help="parameter file (params.yaml)")
-    params, project = Path(parser.parse_args(arguments).params), Path.cwd()
-    return exit_status(lambda: print(headline(Plan(project_params(params, project), project))))
+    return tell_of_run("pipeline.reporting.headline", __doc__.split("\n")[0], headline, arguments)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline import stages
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, exit_status
+from pipeline.layout import PARAMS_YAML
 from pipeline.params.check import check
 from pipeline.params.load import Params, load
 from pipeline.stages import Place
@@ -262,3 +263,21 @@ def project_params(path: Path, project: Path) -> Params:
     params = load(path, project)
     check(params)
     return params
+
+
+def tell_of_run(module: str, description: str, text_of: Callable[[Plan], str], arguments: list[str] | None) -> int:
+    """The whole of a small command line that prints one text about a run and changes nothing.
+
+    Args:
+        module: what follows ``python -m``.
+        description: for ``--help``.
+        text_of: the text, of the plan of ``--params``.
+        arguments: as typed; None: those of the process.
+
+    Returns:
+        The exit status: 1 after a Refusal, else 0.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--params", type=Path, default=Path(PARAMS_YAML), help=f"parameter file ({PARAMS_YAML})")
+    path, project = parser.parse_args(arguments).params, Path.cwd()
+    return exit_status(lambda: print(text_of(Plan(project_params(path, project), project))))

@@ -9,7 +9,6 @@ and failure marks that belong to other parameters (a run removes such files from
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -19,11 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.errors import exit_status
-from pipeline.layout import LOGS, PARAMS_YAML
+from pipeline.layout import LOGS
 from pipeline.stages import NAMES, REPORT, Place
 from pipeline.work.carried import results_in
-from pipeline.work.command import project_params
+from pipeline.work.command import tell_of_run
 from pipeline.work.plan import Plan
 from pipeline.work.reconcile import reconcile
 from pipeline.work.show import is_shown
@@ -237,15 +235,11 @@ def wants_color(stream: TextIO) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the status of a run; returns the exit status, 0 whatever the run's state is."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.work.status", description="what is done and what is not")
-    parser.add_argument("--params", default=PARAMS_YAML, help=f"parameter file ({PARAMS_YAML})")
-    parsed = parser.parse_args(arguments)
 
-    def show() -> None:
-        plan = Plan(project_params(Path(parsed.params), Path.cwd()), Path.cwd())
-        print(render(look(plan), plan, wants_color(sys.stdout)))
+    def text_of(plan: Plan) -> str:
+        return render(look(plan), plan, wants_color(sys.stdout))
 
-    return exit_status(show)
+    return tell_of_run("pipeline.work.status", "what is done and what is not", text_of, arguments)
 
 
 if __name__ == "__main__":

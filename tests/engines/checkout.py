@@ -218,14 +218,8 @@ class Checkout:
     # --- what there is
 
     def results(self) -> dict[str, str]:
-        """sha256 of all shown results. The page itself, which may tell times, and what hashes it, are left out."""
-        found = {}
-        for top in ("data/light", "reports/light"):
-            for path in sorted((self.folder / top).rglob("*")):
-                name = path.relative_to(self.folder).as_posix()
-                if path.is_file() and name not in MAY_DIFFER:
-                    found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return found
+        """sha256 of all shown results (see ``shown_bytes``)."""
+        return shown_bytes(self.folder, "light")
 
     def store_entries(self) -> dict[str, int]:
         """Fingerprints of finished results, each with the time at which it was made."""
@@ -251,7 +245,18 @@ class Checkout:
         (self.folder / "dvc.lock").unlink(missing_ok=True)
 
 
-MAY_DIFFER = ("reports/light/report.html", "reports/light/report.md", "reports/light/fingerprint.json")
+MAY_DIFFER = ("report.html", "report.md", "fingerprint.json")  # the page may tell times, and the last hashes it
+
+
+def shown_bytes(folder: Path, run: str) -> dict[str, str]:
+    """sha256 of each file that a run shows, by its path in the checkout; the report's page is left out."""
+    reports = folder / "reports" / run
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for top in (folder / "data" / run, reports)
+        for path in sorted(top.rglob("*"))
+        if path.is_file() and not (path.parent == reports and path.name in MAY_DIFFER)
+    }
 
 
 def environment() -> dict[str, str]:
