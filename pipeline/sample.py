@@ -1,4 +1,4 @@
-"""Draw one picture: ``python -m pipeline.sample "a red star" --model data/demo/train/ta_ia``.
+"""Draw one picture: ``python -m pipeline.sample "a red ring" --model data/demo/train/ta_ia``.
 
 Steps, guidance and side are those of the parameter file's generate section unless given. The model's folder names its
 text encoder and autoencoder, which are loaded too; another one than it was trained with is refused.
@@ -28,7 +28,7 @@ from pipeline.work.digests import Digests
 def main(arguments: list[str] | None = None) -> int:
     """Parse, draw, write; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description="Draw one picture from a prompt.")
-    parser.add_argument("prompt", help='what to draw, such as "a red star"')
+    parser.add_argument("prompt", help='what to draw, such as "a red ring"')
     parser.add_argument("--model", required=True, type=Path, help="a model's folder, such as data/demo/train/ta_ia")
     parser.add_argument("--out", type=Path, help="the PNG to write (named after the prompt)")
     parser.add_argument("--seed", type=int, default=0, help="the starting noise (0)")
