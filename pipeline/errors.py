@@ -7,8 +7,10 @@ keeps its place with an empty payload, and the reason is counted and shown in th
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class Refusal(Exception):
@@ -32,12 +34,27 @@ class Reject(Exception):
 def exit_status(action: Callable[[], object]) -> int:
     """Run what a command line asks for; a Refusal goes to the error stream as its one line.
 
+    A reader of the output that goes early (``make status | head``) has what it wanted, and nothing is said of it. An
+    action that changes things after it has printed must look to that itself.
+
     Returns:
         The exit status: 0, or 1 after a Refusal.
     """
+    status = 0
+    with _reader_may_go():
+        try:
+            action()
+        except Refusal as refusal:
+            status = 1
+            print(refusal, file=sys.stderr)
+    return status
+
+
+@contextlib.contextmanager
+def _reader_may_go() -> Iterator[None]:
     try:
-        action()
-    except Refusal as refusal:
-        print(refusal, file=sys.stderr)
-        return 1
-    return 0
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still in the buffer would be written, and fail again, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

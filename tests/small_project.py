@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,21 @@ def run_small(params: str = "params.yaml") -> None:
 def plan_of(project: Path, params: str = "params.yaml") -> Plan:
     """The plan of a parameter file."""
     return Plan(project_params(project / params, project), project)
+
+
+def into_a_closed_pipe(code: str, folder: Path = PROJECT) -> tuple[int, str]:
+    """Status and error stream of Python code that nobody reads the output of, as under ``| head``."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={"PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    return process.wait(), said

@@ -315,7 +315,8 @@ def _collect(project: Path, *, delete: bool, models: list[str]) -> None:
         refused = []
         for root in {plan.store.root.resolve(): plan.store.root for plan in wants.plans}.values():
             surplus = surplus_of(root, wants)
-            print(render(Path(os.path.relpath(root, project)) if root.is_relative_to(project) else root, surplus))
+            where = Path(os.path.relpath(root, project)) if root.is_relative_to(project) else root
+            _show_list(render(where, surplus), before_removal=delete)
             reason = why_kept(root, project, wants)
             if reason and (delete or surplus):
                 refused.append(f"nothing is removed: {reason}")
@@ -326,6 +327,16 @@ def _collect(project: Path, *, delete: bool, models: list[str]) -> None:
         if refused and delete:
             raise Refusal("; ".join(refused))
         print("\n".join(refused), end="\n" if refused else "")
+
+
+def _show_list(text: str, *, before_removal: bool) -> None:
+    """Print a store's table; what is to be removed must have been seen."""
+    try:
+        print(text, flush=before_removal)
+    except BrokenPipeError:
+        if before_removal:
+            raise Refusal("the list could not be printed (its reader has gone), so nothing in it was removed") from None
+        raise
 
 
 def _remove_and_say(surplus: list[Surplus], models: list[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_project import PROJECT, plan_of, run_small, small_parameters, write_parameters
+from small_project import PROJECT, into_a_closed_pipe, plan_of, run_small, small_parameters, write_parameters
 
 from pipeline.errors import Refusal
 from pipeline.stages import FINGERPRINT_JSON, MODEL_FILES, Place
@@ -88,6 +88,19 @@ def test_what_no_file_wants_is_listed_with_its_kind_and_goes_only_when_told(
     assert "removed 3" in capsys.readouterr().out
     assert _entries(project) == before - {item.name for item in surplus}
     assert all(plan_of(project).is_made(place) for place in plan_of(project).places() if place.stage == "download")
+
+
+GC = "import sys; from pipeline.work.gc import main; sys.exit(main({arguments}))"
+
+
+def test_what_nobody_could_read_of_is_not_removed(project: Path) -> None:
+    _drop_captions(project)
+    before = _entries(project)
+    assert into_a_closed_pipe(GC.format(arguments=[]), project) == (0, "")
+    status, said = into_a_closed_pipe(GC.format(arguments=["--delete"]), project)
+    assert (status, said.count("\n")) == (1, 1)
+    assert "so nothing in it was removed" in said
+    assert _entries(project) == before
 
 
 def test_one_file_that_wants_it_is_enough(project: Path) -> None:
