@@ -20,6 +20,7 @@ from pipeline.errors import Refusal
 from pipeline.params.check import check
 from pipeline.params.load import load
 from pipeline.stages import REPORT, Place, part_name
+from pipeline.work.absent import absent_in_run
 from pipeline.work.job import GIGABYTE
 from pipeline.work.plan import Plan
 from pipeline.work.reconcile import reconcile
@@ -84,7 +85,14 @@ class SnakemakeRun:
         return target.relative_to(self.project)
 
     def _begin(self) -> None:
-        """Take the lock and reconcile; where somebody else is at work, only look (``onstart`` refuses then)."""
+        """Take the lock and reconcile; where somebody else is at work, only look (``onstart`` refuses then).
+
+        Raises:
+            Refusal: a source is not there; no job is started for the rest.
+        """
+        absent = absent_in_run(self.plan)
+        if absent:
+            raise Refusal(absent)
         try:
             self._lock.take_for_engine()
         except Refusal as refusal:

@@ -25,6 +25,7 @@ from pipeline.layout import PARAMS_YAML
 from pipeline.params.check import check
 from pipeline.params.load import Params, load
 from pipeline.stages import Place
+from pipeline.work.absent import absent_line, refuse_absent
 from pipeline.work.job import Job, Voice
 from pipeline.work.plan import Plan
 from pipeline.work.runlock import TOKEN_VARIABLE, RunLock
@@ -69,15 +70,18 @@ class Command:
         import msgspec
 
         self.plan.digests.remember = False
+        places = self.places()
+        refuse_absent(self.plan, places)
         row = msgspec.to_builtins(self.plan.params.row(self.stage, self.row))
         print(json.dumps({f"{self.stage}/{self.row}": row}, indent=2))
-        for place in self.places():
+        for place in places:
             fingerprint = self.plan.fingerprints.of(place)
             state = "in the store" if self.plan.is_made(place) else "to make"
             print(f"{place}: {state}, fingerprint {fingerprint or 'not known before its index is made'}")
 
     def run(self) -> int:
         """Provide and show the units asked for; returns the exit status."""
+        refuse_absent(self.plan, self.places())
         token = os.environ.get(TOKEN_VARIABLE)
         if token:
             return self._provide_all(lambda: self.lock.engine_lives(token))
@@ -159,7 +163,8 @@ def _make_locked(plan: Plan, place: Place, make: Make, voice: Voice) -> None:
     """Make a unit while nobody else does."""
     fingerprint, work_name = plan.fingerprints.of(place), plan.fingerprints.work_name(place)
     if fingerprint is None or work_name is None:
-        raise Refusal(f"{place}: its index is not made; run the stage download first")
+        gone = absent_line(plan, [place])  # with a part of its index still in view
+        raise Refusal(gone or f"{place}: its index is not made; run the stage download first")
     with plan.store.locked(work_name, lambda line: voice.announce(f"{place}: {line}")) as partial:
         if plan.store.has(fingerprint):
             voice.announce(f"{place}: found in the store, made by another process meanwhile")
@@ -246,10 +251,7 @@ def main(stage: str, make: Make, arguments: list[str] | None = None) -> int:
     parsed = parser(stage).parse_args(arguments)
     try:
         command = Command(stage, make, parsed)
-        if parsed.dry_run:
-            command.dry_run()
-            return 0
-        return command.run()
+        return exit_status(command.dry_run) if parsed.dry_run else command.run()
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
         return EXIT_REFUSED

@@ -2,9 +2,9 @@
 
     python -m pipeline.work.status [--params params/folder.yaml]
 
-``done`` counts results that the store has, ``missing`` those that the next run makes. ``stale`` counts shown files
-and failure marks that belong to other parameters (a run removes such files from view, the store keeps them).
-``failed`` counts missing parts whose last job, with these very parameters, ended in an error.
+``done`` counts results that the store has, ``failed`` those that it has not and whose last job, with these very
+parameters, ended in an error, ``missing`` the other ones; the next run makes both. ``stale`` counts shown files and
+failure marks that belong to other parameters (a run removes such files from view, the store keeps them).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TextIO
 
 from pipeline.layout import LOGS
 from pipeline.stages import NAMES, REPORT, Place
+from pipeline.work.absent import absent_in_run
 from pipeline.work.carried import results_in
 from pipeline.work.command import tell_of_run
 from pipeline.work.plan import Plan
@@ -35,7 +36,7 @@ RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 
 @dataclass(frozen=True)
 class Failure:
-    """A missing part whose last job ended in an error."""
+    """A part that is not made and whose last job ended in an error."""
 
     place: Place
     message: str
@@ -58,10 +59,17 @@ class RowStatus:
 
 @dataclass
 class Status:
-    """All rows in the order of the stages, and how many results found in view the store will take in."""
+    """How a run stands.
+
+    Attributes:
+        rows: all rows, in the order of the stages.
+        num_to_take_in: how many results found in view the store will take in.
+        absent: one line on sources that are not there; None where there are all.
+    """
 
     rows: list[RowStatus]
     num_to_take_in: int
+    absent: str | None
 
 
 def look(plan: Plan) -> Status:
@@ -76,7 +84,8 @@ def look(plan: Plan) -> Status:
     for (stage, name), paths in _stale_files(plan).items():
         _row(rows, stage, name).stale += paths
     _add_failures(plan, found.missing, rows)
-    return Status(sorted(rows.values(), key=lambda row: _order(row.stage, row.row)), found.num_taken_in)
+    in_order = sorted(rows.values(), key=lambda row: _order(row.stage, row.row))
+    return Status(in_order, found.num_taken_in, absent_in_run(plan))
 
 
 def _row(rows: dict[tuple[str, str], RowStatus], stage: str, name: str) -> RowStatus:
@@ -128,7 +137,9 @@ def _add_failures(plan: Plan, missing: set[Place], rows: dict[tuple[str, str], R
         content = _read_mark(mark)
         if place in missing and place is not None and content["fingerprint"] == plan.fingerprints.of(place):
             failure = Failure(place, str(content["message"]), plan.layout.log(place))
-            rows[place.stage, place.row].failures.append(failure)
+            row = rows[place.stage, place.row]
+            row.failures.append(failure)
+            row.num_missing -= 1
         else:
             parts = mark.relative_to(logs).parts
             _row(rows, parts[0], parts[1] if len(parts) > 2 else "").stale.append(mark)
@@ -156,6 +167,8 @@ def render(status: Status, plan: Plan, colored: bool) -> str:
     for failure in failures:
         log = os.path.relpath(failure.log, plan.layout.project)
         lines += [_paint(f"failed: {failure.place}: {failure.message}", RED, colored), f"        log: {log}"]
+    if status.absent:
+        lines.append(_paint(f"cannot be made: {status.absent}", RED, colored))
     stale = [path for row in status.rows for path in row.stale]
     if stale:
         first = os.path.relpath(stale[0], plan.layout.project)
@@ -165,7 +178,8 @@ def render(status: Status, plan: Plan, colored: bool) -> str:
         lines.append(f"found in view, to be taken into the store by the next run: {status.num_to_take_in}")
     lines.append(_store_line(plan))
     page = plan.layout.reports / "report.html"
-    if page.is_file() and not any(row.num_missing or row.stale for row in status.rows if row.stage == REPORT):
+    shown = [row for row in status.rows if row.stage == REPORT]
+    if page.is_file() and not any(row.num_missing or row.failures or row.stale for row in shown):
         lines.append(f"report: {os.path.relpath(page, plan.layout.project)}")
     return "\n".join(lines)
 

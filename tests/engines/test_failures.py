@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from checkout import Checkout
-from expect import NOTHING
+from expect import NOTHING, assert_refused
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -49,6 +49,17 @@ def break_a_picture(checkout: Checkout) -> None:
 
 def mend_the_picture(checkout: Checkout) -> None:
     shutil.copyfile(checkout.folder / "kept.png", checkout.folder / BROKEN)
+
+
+def test_a_source_that_is_not_there_is_one_line_of_both_engines(fresh: Checkout) -> None:
+    fresh.set(
+        "download.rows.main", {"source": "folder", "path": "x", "revision": 1, "num_rows": "all", "num_shards": 2}
+    )
+    for ended in (fresh.snakemake(), fresh.snakemake("--dry-run"), fresh.dvc("repro", "download@main")):
+        assert_refused(
+            ended, "params.yaml: download.rows.main.path = 'x': nothing is there; put the pictures there or "
+        )
+    assert (fresh.num_made, fresh.failures()) == (0, [])
 
 
 @pytest.mark.parametrize("engine", ["snakemake", "dvc"])

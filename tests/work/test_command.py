@@ -122,6 +122,77 @@ def test_parameters_that_conflict_are_refused_before_anything_is_made(tmp_path: 
     assert sandbox.tree(folder) == before
 
 
+FOLDER = {"source": "folder", "path": "data/pictures", "revision": 1, "num_rows": "all", "num_shards": 2}
+ABSENT = (
+    "params.yaml: download.rows.heldout.path and download.rows.imagenet.path = 'data/pictures': nothing is there; "
+    "put the pictures there or correct the path"
+)
+
+
+def with_folders(folder: Path) -> Path:
+    """A checkout whose two datasets are of one folder, which is not there."""
+    raw = sandbox.small()
+    raw["download"]["rows"] = {
+        "imagenet": {**FOLDER, "heldout": "download/heldout"},
+        "heldout": {**FOLDER, "num_rows": 1, "num_shards": 1},
+    }
+    return sandbox.make(folder, raw)
+
+
+@pytest.mark.parametrize(
+    ("stage", "arguments"),
+    [
+        ("download", IMAGENET),
+        ("download", (*IMAGENET, "--part", "manifest")),
+        ("download", (*IMAGENET, "--part", "1", "--dry-run")),
+        ("augment", ("--row", "cutmix")),
+        ("recaption", ("--row", "imagenet-label", "--dry-run")),
+    ],
+)
+def test_a_source_that_is_not_there_is_named_with_its_keys_before_any_work(
+    tmp_path: Path, stage: str, arguments: tuple[str, ...]
+) -> None:
+    folder = with_folders(tmp_path)
+    before = sandbox.tree(folder)
+    assert one_line(sandbox.stage(folder, stage, *arguments)) == ABSENT
+    assert sandbox.tree(folder) == before
+
+
+def test_of_two_sources_the_absent_one_alone_is_named(tmp_path: Path) -> None:
+    folder = with_folders(tmp_path)
+    edit(folder, ("download", "rows"), {"imagenet": FOLDER, "heldout": {**FOLDER, "path": "elsewhere"}})
+    (folder / "elsewhere").mkdir()
+    line = one_line(sandbox.stage(folder, "download", *IMAGENET))
+    assert line.startswith("params.yaml: download.rows.imagenet.path = 'data/pictures': nothing is there")
+    assert sandbox.stage(folder, "download", *HELDOUT, "--dry-run").returncode == 0
+
+
+def test_a_source_that_is_gone_is_not_missed_while_its_index_is_in_view(tmp_path: Path) -> None:
+    folder = with_folders(tmp_path)
+    pictures(folder / "data/pictures")
+    assert sandbox.stage(folder, "download", *HELDOUT).returncode == 0
+    (folder / "data/pictures").rename(folder / "gone")
+    assert sandbox.stage(folder, "download", *HELDOUT).returncode == 0
+    (folder / "data/store").rename(folder / "lost")
+    (folder / "data/small/download/heldout/index.parquet").unlink()  # only half of the index is left
+    line = one_line(sandbox.stage(folder, "download", *HELDOUT, "--part", "index"))
+    assert "download.rows.heldout.path = 'data/pictures': nothing is there" in line
+
+
+def pictures(folder: Path) -> None:
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (16, 16), (number * 80, 90, 90)).save(folder / f"{number}.png")
+
+
+def test_a_part_that_there_is_not_is_refused_before_parameters_are_printed(tmp_path: Path) -> None:
+    folder = sandbox.make(tmp_path, sandbox.small())
+    line = one_line(sandbox.stage(folder, "download", *IMAGENET, "--part", "9", "--dry-run"))
+    assert line == "--part 9: download/imagenet has no such part; it has index, 0, 1, manifest"
+
+
 def test_what_needs_another_stages_work_says_which(tmp_path: Path) -> None:
     folder = sandbox.make(tmp_path, sandbox.small())
     assert "which is not made: run snakemake, or the stage download" in one_line(

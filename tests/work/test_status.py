@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_project import PROJECT, plan_of, run_small, run_stage, small_parameters, write_parameters
+from small_project import PROJECT, into_a_closed_pipe, plan_of, run_small, run_stage, small_parameters, write_parameters
 
 from pipeline.stages import Place
 from pipeline.work.status import RowStatus, look, main, render, wants_color
@@ -91,6 +91,8 @@ def test_a_failure_shows_its_message_and_log_until_other_parameters_come(project
     mark.parent.mkdir(parents=True)
     fingerprint = plan_of(project).fingerprints.of(place)
     mark.write_text(json.dumps({"message": "ValueError: a page too long", "fingerprint": fingerprint}))
+    row = _rows(project)["report", "main"]
+    assert (row.num_done, row.num_missing, len(row.failures), row.num_parts) == (0, 0, 1, 1), "counted once"
     text = render(look(plan_of(project)), plan_of(project), colored=False)
     assert "failed: report/main report: ValueError: a page too long" in text
     assert "log: logs/small/report/main/report.log" in text
@@ -113,6 +115,16 @@ def test_a_real_failure_is_shown_and_goes_when_it_is_mended(project: Path) -> No
     assert not any(row.failures for row in look(plan_of(project)).rows)
 
 
+def test_a_source_that_is_not_there_is_said(project: Path) -> None:
+    folder = {"source": "folder", "path": "data/pictures", "revision": 1, "num_rows": "all", "num_shards": 1}
+    rows = {**small_parameters()["download"]["rows"], "mine": folder}
+    write_parameters(project / "params.yaml", small_parameters(download={"rows": rows}))
+    said = "cannot be made: params.yaml: download.rows.mine.path = 'data/pictures': nothing is there"
+    assert said in render(look(plan_of(project)), plan_of(project), colored=False)
+    (project / "data/pictures").mkdir()
+    assert "cannot be made" not in render(look(plan_of(project)), plan_of(project), colored=False)
+
+
 def test_an_unreadable_mark_is_no_crash(project: Path) -> None:
     mark = plan_of(project).layout.failure(Place("report", "main", "report"))
     mark.parent.mkdir(parents=True)
@@ -133,6 +145,10 @@ def test_the_table_is_aligned_and_colour_is_for_terminals(project: Path, capsys:
         look(plan_of(project)), plan_of(project), colored=True
     )
     assert not wants_color(sys.stdout)
+
+
+def test_a_reader_that_goes_early_is_no_error(project: Path) -> None:
+    assert into_a_closed_pipe("from pipeline.work.status import main; main([])", project) == (0, "")
 
 
 def test_bad_parameters_are_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
