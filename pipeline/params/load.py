@@ -1,7 +1,7 @@
 """From YAML to a ``Params`` object: presets, common values, strict conversion, one-line refusals.
 
 A preset is a delta on ``params/demo.yaml``: the sections merge key by key, everything inside them (tables, rows,
-weights, lists) replaces whole. A resolved file has all sections and is taken as it is.
+weights, lists) replaces whole. It names its own ``run``. A resolved file has all sections and is taken as it is.
 """
 
 from __future__ import annotations
@@ -149,6 +149,8 @@ def load(path: Path, project: Path) -> Params:
     raw = read_yaml(path)
     for key in raw:
         _known(key, TOP_LEVEL_KEYS, str(path), "")
+    if "run" not in raw:  # taken from the demo, it would lead into the demo's folders
+        raise Refusal(f"{path}: run is missing: name the run, and with it its folders, for example run: {path.stem}")
     if any(key not in raw for key in TOP_LEVEL_KEYS):
         raw = resolve(raw, read_yaml(project / BASE_PRESET))
     return convert(raw, str(path))

@@ -36,11 +36,12 @@ def use(name: str, project: Path) -> str:
     """Make ``params.yaml`` say what a preset says; returns a line on what was done.
 
     Raises:
-        Refusal: no such preset, or one that does not load or whose values conflict. Nothing is written then.
+        Refusal: no name, no such preset, or one that does not load or whose values conflict. Nothing is written then.
     """
     path = project / PRESETS / f"{name}.yaml"
     if name not in presets(project):
-        raise Refusal(f"no preset {name!r}; there are {', '.join(presets(project)) or f'none in {PRESETS}/'}")
+        wrong = f"no preset {name!r}" if name else "name a preset: make use P=<preset>"
+        raise Refusal(f"{wrong}; there are {', '.join(presets(project)) or f'none in {PRESETS}/'}")
     params = load(path, project)
     check(params)
     is_base = path == project / BASE_PRESET

@@ -254,6 +254,18 @@ def test_a_preset_lies_on_the_demo_of_the_checkout(tmp_path: Path) -> None:
     assert again.result_digest() == params.result_digest()
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_file_without_a_run_is_refused_since_it_would_run_as_the_demo(tmp_path: Path, whole: bool) -> None:
+    sandbox.make(tmp_path, sandbox.demo())
+    path = tmp_path / "params" / "short.yaml"
+    delta = {"train": {"num_steps": 500}}
+    path.write_text(yaml.safe_dump({**sandbox.demo(), **delta} if whole else delta))
+    if whole:
+        path.write_text(yaml.safe_dump(sandbox.changed(sandbox.demo(), ("run",), ...)))
+    with pytest.raises(Refusal, match=r"short\.yaml: run is missing: .* for example run: short$"):
+        load(path, tmp_path)
+
+
 def test_a_misspelt_section_of_a_preset_is_refused_by_the_presets_name(tmp_path: Path) -> None:
     sandbox.make(tmp_path, sandbox.demo())
     preset = tmp_path / "params" / "short.yaml"

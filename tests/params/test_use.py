@@ -57,7 +57,7 @@ def test_a_resolved_preset_names_itself_and_keeps_the_order_of_the_stages(projec
 
 
 def test_a_small_rate_is_read_back_as_a_number(project: Path) -> None:
-    delta = {"train": {"optimizer": {**_demo(project)["train"]["optimizer"], "learning_rate": 0.00001}}}
+    delta = {"run": "slow", "train": {"optimizer": {**_demo(project)["train"]["optimizer"], "learning_rate": 0.00001}}}
     (project / "params/slow.yaml").write_text(yaml.safe_dump(delta))
     use("slow", project)
     assert load(project / "params.yaml", project).row("train", "aio").optimizer.learning_rate == 1e-5
@@ -81,10 +81,18 @@ def test_an_unknown_preset_is_refused_with_those_there_are(project: Path, capsys
     assert not (project / "params.yaml").exists()
 
 
+def test_without_a_preset_it_says_how_it_is_typed_and_which_there_are(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([]) == 1
+    assert capsys.readouterr().err == f"name a preset: make use P=<preset>; there are {', '.join(SHIPPED)}\n"
+    assert not (project / "params.yaml").exists()
+
+
 def test_a_preset_that_does_not_load_or_conflicts_is_not_written(project: Path) -> None:
     (project / "params.yaml").write_text("run: before\n")
     (project / "params/misspelt.yaml").write_text("trian: {num_steps: 3}\n")
-    (project / "params/conflict.yaml").write_text("train: {num_steps: 3}\n")
+    (project / "params/conflict.yaml").write_text("run: conflict\ntrain: {num_steps: 3}\n")
     with pytest.raises(Refusal, match="did you mean 'train'"):
         use("misspelt", project)
     with pytest.raises(Refusal, match="warm-up and decay alone take"):
