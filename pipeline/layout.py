@@ -11,6 +11,7 @@ DATA, REPORTS, LOGS, WORK = "data", "reports", "logs", ".work"
 PARAMS_YAML = "params.yaml"
 PRESETS = "params"
 DVC_FOLDER = ".dvc"
+SAMPLES = "samples"  # single pictures that people draw; no run's, so no run's folder
 STAGING = "staging"
 SET_ASIDE = "set_aside"
 

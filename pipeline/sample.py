@@ -1,5 +1,6 @@
 """Draw one picture: ``python -m pipeline.sample "a red ring" --model data/demo/train/ta_ia``.
 
+It is written to ``samples/a-red-ring.png`` unless ``--out`` says where, and its path is printed.
 Steps, guidance and side are those of the parameter file's generate section unless given. The model's folder names its
 text encoder and autoencoder, which are loaded too; another one than it was trained with is refused.
 """
@@ -15,7 +16,7 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import Refusal, Reject
-from pipeline.layout import WORK
+from pipeline.layout import PARAMS_YAML, SAMPLES, WORK
 from pipeline.models import references
 from pipeline.params.fits import misfit
 from pipeline.params.load import Params
@@ -24,15 +25,17 @@ from pipeline.stages import MODEL_FOLDER, REFERENCES_JSON
 from pipeline.work.command import project_params
 from pipeline.work.digests import Digests
 
+MAX_NAME_CHARACTERS = 100  # file systems take 255 bytes
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, draw, write; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description="Draw one picture from a prompt.")
     parser.add_argument("prompt", help='what to draw, such as "a red ring"')
     parser.add_argument("--model", required=True, type=Path, help="a model's folder, such as data/demo/train/ta_ia")
-    parser.add_argument("--out", type=Path, help="the PNG to write (named after the prompt)")
+    parser.add_argument("--out", type=Path, help=f"the PNG to write (in {SAMPLES}/, named after the prompt)")
     parser.add_argument("--seed", type=int, default=0, help="the starting noise (0)")
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file (params.yaml)")
+    parser.add_argument("--params", type=Path, default=Path(PARAMS_YAML), help=f"parameter file ({PARAMS_YAML})")
     parser.add_argument("--num-steps", type=int, help="sampling steps (those of the parameter file)")
     parser.add_argument("--guidance-scale", type=float, help="guidance scale (that of the parameter file)")
     parser.add_argument("--side-px", type=int, help="side of the picture (that of the parameter file)")
@@ -61,7 +64,7 @@ def draw(asked: argparse.Namespace) -> Path:
     scores = asked_scores(asked.reward)
     references.chosen_scores(found, scores)
     side_px, sampler = sampling_values(params, asked, references.objective_kind(found))
-    out: Path = asked.out or Path(f"{re.sub(r'[^a-z0-9]+', '-', asked.prompt.lower()).strip('-') or 'picture'}.png")
+    out: Path = asked.out or default_out(asked.prompt)
     if not asked.prompt.strip():
         raise Refusal("the prompt is empty: say what to draw")
 
@@ -80,6 +83,12 @@ def draw(asked: argparse.Namespace) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out)
     return out
+
+
+def default_out(prompt: str) -> Path:
+    """Where a picture goes that nobody named a file for: a folder that git ignores, and no run's."""
+    name = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-") or "picture"
+    return Path(SAMPLES) / f"{name[:MAX_NAME_CHARACTERS]}.png"
 
 
 def asked_scores(asked: list[str]) -> dict[str, float]:

@@ -277,6 +277,23 @@ def test_one_picture_is_drawn_with_a_sampler_that_fits(project: Path, objective:
     assert Image.open(f"{objective}.png").size == (SIDE_PX, SIDE_PX)
 
 
+def test_a_picture_that_nobody_named_a_file_for_lies_where_git_ignores_it(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.sample import default_out, main
+
+    row = row_name("dit_i.rectified_flow")
+    assert small_project.run_stage("train", row) == 0
+    capsys.readouterr()
+    assert main(["A red star!", "--model", f"data/small/train/{row}"]) == 0
+    assert capsys.readouterr().out == "samples/a-red-star.png\n"
+    assert Image.open("samples/a-red-star.png").size == (SIDE_PX, SIDE_PX)
+    assert not list(project.glob("*.png"))
+    assert "/samples/" in (small_project.PROJECT / ".gitignore").read_text().splitlines()
+    assert len(default_out("word " * 200).name) <= 255
+    assert default_out("?") == Path("samples/picture.png")
+
+
 def test_without_a_row_that_fits_no_picture_is_drawn(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from pipeline.sample import main
 
