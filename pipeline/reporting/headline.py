@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from pipeline.errors import Refusal
+from pipeline.reporting.scores import distance_text
 from pipeline.stages import FINGERPRINT_JSON, METRICS_JSON, REPORT, REPORT_FILES, Place
 from pipeline.work.command import tell_of_run
 from pipeline.work.plan import Plan
@@ -53,8 +54,9 @@ def _values(values: dict[str, Any]) -> str:
     if "overall" in values:
         low, high = values["interval"]
         return f"{values['overall']:.3f}  (95 % interval {low:.3f} to {high:.3f})"
-    measured = [f"{name} {value['value']:.4g}" for name, value in values.items() if "value" in value]
-    return ", ".join(measured) or "no distance measured"
+    measured = [f"{name} {distance_text(value)}" for name, value in values.items() if "value" in value]
+    spread = "  (± std over subsets)" if any("std" in value for value in values.values()) else ""
+    return ", ".join(measured) + spread if measured else "no distance measured"
 
 
 def main(arguments: list[str] | None = None) -> int:

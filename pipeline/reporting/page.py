@@ -25,7 +25,7 @@ from pipeline.reporting.costs import StageCost
 from pipeline.reporting.differences import PairsOfBenchmark
 from pipeline.reporting.provenance import Machine, TrainedModel
 from pipeline.reporting.rows import RowCount, meaning
-from pipeline.reporting.scores import CAPTIONS, SHAPES, Scored
+from pipeline.reporting.scores import CAPTIONS, SHAPES, Scored, distance_text
 from pipeline.reporting.side_by_side import Comparison
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -83,7 +83,14 @@ def report_html(content: Content) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        duration=duration, size=size, spaced=spaced, meaning=meaning, grouped=grouped, count=count, breakable=breakable
+        duration=duration,
+        size=size,
+        spaced=spaced,
+        meaning=meaning,
+        grouped=grouped,
+        count=count,
+        breakable=breakable,
+        distance_text=distance_text,
     )
     shapes = {name: _of_benchmark(content.scores, name) for name in _names(content.scores, SHAPES)}
     compared = {name: _of_benchmark(content.scores, name) for name in _names(content.scores, CAPTIONS)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.stages import METRICS_JSON, Place
 from pipeline.work.job import Job
 
 SCHEMA = 1
+SIGNIFICANT_DIGITS = 4
 SHAPES, CAPTIONS = "geneval_shapes", "captions"
 OVERALL = "overall"
 TASKS_COLUMNS = ("model", "task", "score", "low", "high")
@@ -116,6 +118,20 @@ def metrics_text(run: str, scores: list[Scored]) -> str:
     """``metrics.json``: the same bytes for the same scores."""
     content = metrics_content(run, scores)
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def distance_text(distance: dict[str, Any]) -> str:
+    """A distance for people: ``1776``, ``0.03000 ± 0.01000`` or ``refused``.
+
+    Four significant digits and no powers of ten, since how large a distance is depends on its features. Behind ± stands
+    the standard deviation over subsets where it was drawn over subsets, to the places of the value.
+    """
+    if "refused" in distance:
+        return "refused"
+    numbers = [distance[name] for name in ("value", "std") if name in distance]
+    largest = max(map(abs, numbers))
+    places = max(0, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(largest))) if largest else 0
+    return " ± ".join(f"{number:.{places}f}" for number in numbers)
 
 
 def tasks_csv(scores: list[Scored]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.benchmarks.geneval import TASKS
 from pipeline.reporting.rows import RowCount
-from pipeline.reporting.scores import CAPTIONS, SHAPES, Scored
+from pipeline.reporting.scores import CAPTIONS, SHAPES, Scored, distance_text
 
 
 def report_md(run: str, scores: list[Scored], rows: list[RowCount], page: str) -> str:
@@ -32,13 +32,14 @@ def score_blocks(scores: list[Scored]) -> list[str]:
         blocks += [f"## {name}", table(["model", "arm", "overall", "95 % interval", *TASKS], lines)]
     for name in dict.fromkeys(name for scored in scores for name in scored.of_kind(CAPTIONS)):
         lines = [
-            [scored.name, distance, *_distance_cells(value, scored.benchmarks[name])]
+            [scored.name, distance, distance_text(value), *_num_pictures(scored.benchmarks[name])]
             for scored in scores
             if name in scored.benchmarks
             for distance, value in scored.benchmarks[name]["distances"].items()
         ]
         blocks += [f"## {name}: distances to real pictures, less is nearer"]
-        blocks += [table(["model", "distance", "value", "generated", "real"], lines) if lines else "None was measured."]
+        header = ["model", "distance", "value ± std over subsets", "generated", "real"]
+        blocks += [table(header, lines) if lines else "None was measured."]
     return blocks
 
 
@@ -54,9 +55,8 @@ def _shapes_cells(metrics: dict[str, Any]) -> list[str]:
     return [f"{metrics['overall']:.3f}", f"{low:.3f} - {high:.3f}", *tasks]
 
 
-def _distance_cells(value: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
-    number = "refused" if "refused" in value else f"{value['value']:.4g}"
-    return [number, str(metrics["num_generated"]), str(metrics["num_real"])]
+def _num_pictures(metrics: dict[str, Any]) -> list[str]:
+    return [str(metrics["num_generated"]), str(metrics["num_real"])]
 
 
 def _row_blocks(rows: list[RowCount]) -> list[str]:
@@ -94,4 +94,5 @@ def table(header: list[str], lines: list[list[str]]) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text.replace(",", "").replace(".", "", 1).replace("-", "", 1).isdigit()
+    parts = text.replace(",", "").split(" ± ")
+    return all(part.replace(".", "", 1).replace("-", "", 1).isdigit() for part in parts)

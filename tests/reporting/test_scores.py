@@ -15,7 +15,7 @@ from report_runs import Reported, reported
 from pipeline.benchmarks.geneval import TASKS
 from pipeline.errors import Refusal
 from pipeline.reporting.lineage import Lineage
-from pipeline.reporting.scores import Scored, _merge, metrics_content, metrics_text, tasks_csv
+from pipeline.reporting.scores import Scored, _merge, distance_text, metrics_content, metrics_text, tasks_csv
 
 
 def _scored(name: str, benchmarks: dict[str, Any]) -> Scored:
@@ -74,6 +74,21 @@ def test_values_that_are_no_numbers_never_reach_the_metrics() -> None:
 
 def _captions(**distances: Any) -> dict[str, Any]:
     return {"kind": "captions", "num_generated": 9, "num_real": 9, "distances": distances}
+
+
+@pytest.mark.parametrize(
+    ("distance", "text"),
+    [
+        ({"value": 13099.554, "std": 2976.82}, "13100 ± 2977"),
+        ({"value": 547.617, "std": 762.813}, "547.6 ± 762.8"),
+        ({"value": 75.2036}, "75.20"),
+        ({"value": -0.0004, "std": 0.0123456}, "-0.00040 ± 0.01235"),
+        ({"value": 0.0, "std": 0.0}, "0 ± 0"),
+        ({"refused": "too few images"}, "refused"),
+    ],
+)
+def test_a_distance_is_four_digits_without_powers_of_ten(distance: dict[str, Any], text: str) -> None:
+    assert distance_text(distance) == text
 
 
 def test_distances_on_several_features_stand_beside_each_other() -> None:

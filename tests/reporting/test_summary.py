@@ -26,6 +26,13 @@ def test_the_text_has_scores_rows_and_the_page(report: Reported) -> None:
     assert text.endswith("The page of the run: `reports/made_up/report.html`\n")
 
 
+def test_every_distance_stands_with_its_spread_in_the_text_and_on_the_page(report: Reported) -> None:
+    shown = "0.03000 ± 0.01000"
+    assert "| model | distance        | value ± std over subsets |" in report.text("report.md")
+    assert f"| aio   | kid_demo_vision | {shown}        |" in report.text("report.md")
+    assert f'<td class="r">{shown}</td>' in report.text("report.html")
+
+
 def test_nothing_scored_is_said(tmp_path: Path) -> None:
     text = reported(tmp_path, **NOTHING_TRAINED).text("report.md")
     assert "No model was scored in this run." in text
