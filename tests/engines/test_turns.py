@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 from checkout import Checkout
-from expect import NUM_UNITS, NUM_UNITS_OF_CAPTIONS, OTHER_TEMPLATE, TEMPLATE, assert_all_there, assert_nothing_to_do
+from expect import (
+    NUM_UNITS,
+    NUM_UNITS_OF_CAPTIONS,
+    OTHER_TEMPLATE,
+    TEMPLATE,
+    UP_TO_DATE,
+    assert_all_there,
+    assert_nothing_to_do,
+)
+
+from pipeline.stages import NAMES
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +41,17 @@ def test_one_core_gives_the_bytes_of_two(fresh: Checkout, right_bytes: dict[str,
     assert ended.status == 0, ended.text
     assert fresh.results() == right_bytes
     assert fresh.times_made() == Counter(fresh.times_made().keys())
+
+
+def test_the_first_dvc_status_after_snakemake_lists_all_and_the_first_repro_makes_nothing(
+    done: Checkout, right_bytes: dict[str, str]
+) -> None:
+    assert not (done.folder / "dvc.lock").exists()
+    stages = {f"{stage}@{row}" for stage in NAMES for row in done.params[stage]["rows"]}
+    assert set(re.findall(r"^(\S+@\S+):$", done.dvc("status").text, re.MULTILINE)) == stages
+    assert done.dvc("repro").status == 0
+    assert (done.num_made, done.results()) == (NUM_UNITS, right_bytes)
+    assert UP_TO_DATE in done.dvc("status").text
 
 
 def test_a_parameter_changed_under_the_other_engine_and_back(done: Checkout, right_bytes: dict[str, str]) -> None:
