@@ -24,6 +24,7 @@ from torch.nn import functional
 from pipeline.errors import Refusal
 from pipeline.models.layers import NORM_EPS, AttentionKind, Linear, attend, mask_bias, patchify, unpatchify
 from pipeline.params import schema
+from pipeline.params.network_sizes import dit_fault
 
 Rotation = tuple[Tensor, Tensor]
 
@@ -157,7 +158,7 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares
         mlp_ratio: hidden width of the perceptron relative to ``width``.
 
     Raises:
-        Refusal: width and heads do not fit each other.
+        Refusal: sizes do not fit each other.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -173,8 +174,9 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares
         mlp_ratio: float,
     ) -> None:
         super().__init__()
-        if width % (4 * num_heads):
-            raise Refusal(f"network: width {width} must be a multiple of 4 * num_heads ({4 * num_heads}); change one")
+        fault = dit_fault(self.config)
+        if fault is not None:
+            raise Refusal(f"network: {fault.key} = {fault.value}: {fault.why}")
         self.patch_in = Linear(in_channels * patch_size**2, width)
         self.position_in = Linear(4 * NUM_POSITION_FREQUENCIES, width, bias=False)
         self.time_in = Linear(2 * NUM_TIME_FREQUENCIES, width)

@@ -104,7 +104,7 @@ class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares 
         sigma_data: float | None,
     ) -> None:
         super().__init__()
-        check_sizes(latent_side, patch_size, width, scores)
+        check_sizes(self.config)
         self.patch_in = Linear(in_channels * patch_size**2, data_width)
         self.patch_norm = make_norm(norm, data_width)
         self.positions = nn.Parameter(torch.zeros((latent_side // patch_size) ** 2, data_width))
@@ -125,7 +125,6 @@ class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares 
                 mlp="gelu",
                 query_key_norm=False,
                 layer_scale=True,
-                heads_key="text_heads",
             )
             for _ in range(NUM_TEXT_BLOCKS)
         )

@@ -9,20 +9,21 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import Refusal
+from pipeline.params.network_sizes import rin_fault
 
 COHERENCE = "coherence"
 
 Scores = Mapping[str, Tensor | None]
 
 
-def check_sizes(latent_side: int, patch_size: int, width: int, scores: list[str]) -> None:
-    """Refuse sizes that no network can have. Raises Refusal."""
-    if latent_side % patch_size:
-        raise Refusal(f"latent_side {latent_side} cannot be cut into patches of {patch_size}; change one")
-    if width % 8:
-        raise Refusal(f"width {width} must be a multiple of 8 (cosines and sines of a quarter of it); change it")
+def check_sizes(config: Mapping[str, Any]) -> None:
+    """Refuse arguments of ``rin.RIN`` that no network can have. Raises Refusal, naming the key."""
+    fault = rin_fault(config)
+    if fault is not None:
+        raise Refusal(f"network: {fault.key} = {fault.value}: {fault.why}")
+    scores = list(config["scores"])
     if len(set(scores)) != len(scores):
-        raise Refusal(f"scores {scores}: a name is there twice; leave one out")
+        raise Refusal(f"network: scores = {scores}: a name is there twice; leave one out")
 
 
 def ordered_scores(

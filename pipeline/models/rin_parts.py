@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.errors import Refusal
 from pipeline.models.layers import NORM_EPS, AttentionKind, Linear, attend
 
 NormKind = Literal["layer", "rms"]
@@ -76,11 +75,9 @@ class Attention(nn.Module):
     Query, key and value are matrices of their own (see ``Mlp``).
     """
 
-    def __init__(self, width: int, other_width: int, num_heads: int, query_key_norm: bool, heads_key: str) -> None:
+    def __init__(self, width: int, other_width: int, num_heads: int, query_key_norm: bool) -> None:
         super().__init__()
         inner = min(width, other_width)
-        if inner % num_heads:
-            raise Refusal(f"{heads_key}: {num_heads} heads do not divide the attention width {inner}; change one")
         self.num_heads = num_heads
         self.to_query = Linear(width, inner, bias=not query_key_norm)
         self.to_key = Linear(other_width, inner, bias=not query_key_norm)
@@ -120,7 +117,6 @@ class Layer(nn.Module):
         mlp_ratio: see ``hidden_width``.
         norm, mlp, query_key_norm: the kinds of parts.
         layer_scale: learned factors on both branches.
-        heads_key: what the number of heads is called, for a refusal.
     """
 
     def __init__(
@@ -134,12 +130,11 @@ class Layer(nn.Module):
         mlp: MlpKind,
         query_key_norm: bool,
         layer_scale: bool,
-        heads_key: str,
     ) -> None:
         super().__init__()
         self.is_self_attention = other_width is None
         self.norm_attention = make_norm(norm, width)
-        self.attention = Attention(width, other_width or width, num_heads, query_key_norm, heads_key)
+        self.attention = Attention(width, other_width or width, num_heads, query_key_norm)
         self.norm_mlp = make_norm(norm, width)
         self.mlp = Mlp(width, mlp_ratio, mlp)
         self.scale_attention = nn.Parameter(torch.zeros(width)) if layer_scale else None
@@ -238,7 +233,6 @@ class Block(nn.Module):
                 mlp=mlp,
                 query_key_norm=query_key_norm,
                 layer_scale=False,
-                heads_key="compute_heads" if other is None else "read_write_heads",
             )
 
         self.read_condition = layer(width, width, mlp_ratio)

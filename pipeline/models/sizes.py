@@ -13,6 +13,7 @@ import torch
 
 from pipeline.models.rin import RIN
 from pipeline.models.rin_inputs import COHERENCE
+from pipeline.params.networks import NAMED_LATENT_SIDE
 
 # What makes the recurrent-interface network CAD-I or MIRO, whatever its size.
 CAD_KIND: dict[str, Any] = {
@@ -39,7 +40,7 @@ MIRO_SCORES = (
 )
 
 _COMMON: dict[str, Any] = {
-    "latent_side": 32,
+    "latent_side": NAMED_LATENT_SIDE,
     "patch_size": 2,
     "num_blocks": 4,
     "num_layers": 4,

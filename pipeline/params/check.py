@@ -16,6 +16,7 @@ from pipeline.errors import Refusal
 from pipeline.params import schema
 from pipeline.params.fits import kind_of, misfit
 from pipeline.params.load import Params
+from pipeline.params.network_sizes import Fault, downsampling_factor, latents_fault, size_fault
 
 IMAGE_STAGES = ("download", "augment")
 MODEL_STAGES = ("train", "finetune")
@@ -209,20 +210,29 @@ def _train(where: _Where, row: Any) -> None:
         return
     _network(where, row)
     _training(where, row, row.latents, row.texts)
+    fault = _latents_fault(where, row.network, row.latents)
+    if fault is not None:
+        raise where.refuse(f"network.{fault.key}", fault.value, fault.why)
 
 
 def _network(where: _Where, row: schema.TrainRow) -> None:
     network = row.network
+    fault = size_fault(network)
+    if fault is not None:
+        raise where.refuse(f"network.{fault.key}", fault.value, fault.why)
     if isinstance(network, schema.RIN):
         like = network.size if isinstance(network.size, str) else network.size.like
         if like == "miro" and not isinstance(row.objective, schema.RectifiedFlow):
             why = "is scaled for the straight path: its objective must be rectified_flow"
             raise where.refuse("network.size", "miro", why)
-        return
-    if network.width % network.num_heads or (network.width // network.num_heads) % 4:
-        raise where.refuse(
-            "network.num_heads", network.num_heads, f"width {network.width} must divide into heads of 4n"
-        )
+
+
+def _latents_fault(where: _Where, network: Any, latents: str) -> Fault | None:
+    """Why a network cannot take a latent set."""
+    row = where.params.row(*stages.split(latents))
+    entry = stages.side_table(where.params, "encode_images", "autoencoders").get(row.autoencoder)
+    factor = None if entry is None else downsampling_factor(Path(entry.model) / (entry.subfolder or ""))
+    return latents_fault(network, row.side_px, factor)
 
 
 def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
@@ -261,6 +271,10 @@ def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
     _training(where, row, latents, texts)
     if isinstance(other, schema.TrainRow):
         _same_spaces(where, row.model, latents, texts)
+        fault = _latents_fault(where, other.network, latents)
+        if fault is not None:
+            why = f"{reference} cannot take it: network.{fault.key} = {fault.value!r}: {fault.why}"
+            raise where.refuse("latents", latents, why)
         if _prediction(row.objective) != _prediction(other.objective):
             why = f"{reference} was trained with another: kind and gamma must be the same"
             raise where.refuse("objective.kind", kind_of(row.objective), why)
@@ -293,6 +307,7 @@ def _generate(where: _Where, row: Any) -> None:
     else:
         model = where.reference("model", row.model, MODEL_STAGES)
         _sampler(where, row.sampler, model)
+        _drawn_side(where, row)
     if len(set(row.benchmarks)) < len(row.benchmarks):
         raise where.refuse("benchmarks", row.benchmarks, "names a benchmark twice")
     for name in row.benchmarks:
@@ -304,6 +319,18 @@ def _generate(where: _Where, row: Any) -> None:
                 raise where.refuse("benchmarks", name, "is the name of another method: names carry the method")
         elif name != kind and not name.startswith(f"{kind}-"):
             raise where.refuse("benchmarks", name, f"is of kind {kind}: name it {kind} or {kind}-<suffix>")
+
+
+def _drawn_side(where: _Where, row: schema.GenerateRow) -> None:
+    """A network that learned its places draws pictures of the one side that it was trained on."""
+    reference = row.model
+    while (stage_and_row := stages.split(reference))[0] == "finetune":
+        reference = where.params.row(*stage_and_row).model
+    model = where.params.row(*stage_and_row)
+    if isinstance(getattr(model, "network", None), schema.RIN):
+        known = where.params.row(*stages.split(model.latents)).side_px
+        if row.side_px != known:
+            raise where.refuse("side_px", row.side_px, f"{reference} draws pictures of {known} px alone")
 
 
 def _sampler(where: _Where, sampler: schema.Sampler, model: Any) -> None:

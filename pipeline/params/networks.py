@@ -6,6 +6,8 @@ from typing import Literal
 
 from pipeline.params.types import Count, Fraction, Positive, Strict
 
+NAMED_LATENT_SIDE = 32  # of the named sizes of a recurrent-interface network: 256 px through an 8x autoencoder
+
 
 class DiTI(Strict, tag_field="kind", tag="dit_i", frozen=True, kw_only=True):
     """The diffusion transformer's size."""

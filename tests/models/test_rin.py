@@ -232,11 +232,13 @@ def test_a_score_that_the_network_does_not_know_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"latent_side": 7}, "latent_side 7 cannot be cut into patches of 2"),
-        ({"width": 36}, "width 36 must be a multiple of 8"),
-        ({"compute_heads": 3}, "compute_heads: 3 heads do not divide the attention width 32"),
-        ({"read_write_heads": 5}, "read_write_heads: 5 heads do not divide"),
-        ({"text_heads": 5}, "text_heads: 5 heads do not divide"),
+        ({"latent_side": 7}, "latent_side = 7: cannot be cut into patches of 2"),
+        ({"width": 36}, "width = 36: must be a multiple of 8"),
+        ({"compute_heads": 3}, "compute_heads = 3: heads do not divide the attention width 32"),
+        ({"read_write_heads": 5}, "read_write_heads = 5: heads do not divide the attention width 32"),
+        ({"read_write_heads": 16, "data_width": 24}, "read_write_heads = 16: .* the attention width 24"),
+        ({"text_heads": 5}, "text_heads = 5: heads do not divide"),
+        ({"data_mlp_ratio": 0.1}, "data_mlp_ratio = 0.1: leaves a hidden width of 1"),
         ({"scores": ["a", "a"]}, "a name is there twice"),
     ],
 )

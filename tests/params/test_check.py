@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,81 @@ ALL_OF_NOISE = {
 }
 
 RIN = {"kind": "rin", "size": "miro", "self_conditioning": 0.9}
+RIN_SIZE = {
+    **{"like": "miro", "latent_side": 8, "patch_size": 2, "data_width": 64, "num_latents": 16, "width": 128},
+    **{"num_blocks": 2, "num_layers": 2, "read_write_heads": 4, "compute_heads": 4, "text_heads": 4},
+    **{"mlp_ratio": 4.0, "data_mlp_ratio": 4.0, "num_registers": 4},
+}
+NETWORK = ("train", "network")
+
+
+def sized(**change: Any) -> Changes:
+    """The demo with a recurrent-interface network for its latents of 8 x 8, and with changes of its sizes."""
+    return {NETWORK: {**RIN, "size": {**RIN_SIZE, **change}}}
+
+
+AT_256_PX = {
+    **{("encode_images", "side_px"): 256, ("generate", "side_px"): 256},
+    ("augment", "rows", "cutmix", "side_px"): 256,
+}
 
 REFUSED: list[tuple[str, Changes, str]] = [
     (
         "a network scaled for another path",
         {**ALL_OF_NOISE, ("train", "network"): RIN},
         "network.size = 'miro': is scaled for the straight path: its objective must be rectified_flow",
+    ),
+    # sizes that do not fit
+    ("patches of no side", sized(latent_side=9), "train.rows.aio.network.size.latent_side = 9: cannot be cut into"),
+    ("waves of no width", sized(width=132), "network.size.width = 132: must be a multiple of 8"),
+    (
+        "compute heads",
+        sized(compute_heads=3),
+        "network.size.compute_heads = 3: heads do not divide the attention width",
+    ),
+    ("text heads", sized(text_heads=5), "network.size.text_heads = 5: heads do not divide the attention width 128"),
+    ("read heads", sized(read_write_heads=3), "size.read_write_heads = 3: heads do not divide the attention width 128"),
+    (
+        "write heads",
+        sized(read_write_heads=32, data_width=48),
+        "size.read_write_heads = 32: heads do not divide the attention width 48",
+    ),
+    ("no hidden width", sized(mlp_ratio=0.01), "size.mlp_ratio = 0.01: leaves a hidden width of 1"),
+    (
+        "no hidden width of a transformer",
+        {("train", "network", "mlp_ratio"): 0.001},
+        "network.mlp_ratio = 0.001: leaves a hidden width of 0",
+    ),
+    (
+        "a side that the latents have not",
+        sized(latent_side=16),
+        "network.size.latent_side = 16: latents of 64 px pictures are 8 x 8, and its places are learned one by one",
+    ),
+    (
+        "a named size for other latents",
+        {NETWORK: RIN},
+        "network.size = 'miro': is for latents of 32 x 32: latents of 64 px pictures are 8 x 8",
+    ),
+    (
+        "a side that no autoencoder can make",
+        {**sized(latent_side=12), ("encode_images", "autoencoders", "demo"): OTHER_AUTOENCODER},
+        "network.size.latent_side = 12: latents of 64 px pictures cannot be 12 x 12",
+    ),
+    (
+        "patches that do not cut the latents",
+        {("train", "network", "patch_size"): 4, ("encode_images", "side_px"): 48},
+        "network.patch_size = 4: latents of 48 px pictures, 8 px each, cannot be cut into such patches",
+    ),
+    (
+        "finetuning learned places on another side",
+        {**sized(), ("encode_images", "rows", "aesthetic", "side_px"): 128},
+        "finetune.rows.ta_ia+aesthetic.latents = 'encode_images/aesthetic': train/ta_ia cannot take it: "
+        "network.size.latent_side = 8: latents of 128 px pictures are 16 x 16",
+    ),
+    (
+        "drawing learned places on another side",
+        {**sized(), ("generate", "rows", "ta_ia+aesthetic", "side_px"): 128},
+        "generate.rows.ta_ia+aesthetic.side_px = 128: train/ta_ia draws pictures of 64 px alone",
     ),
     (
         "one encoder of an imported model",
@@ -418,8 +488,10 @@ REFUSED: list[tuple[str, Changes, str]] = [
 
 @pytest.fixture(autouse=True)
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Model folders are looked for in the current folder."""
+    """Model folders are looked for in the current folder; the autoencoder's own file tells its factor."""
     monkeypatch.chdir(sandbox.make(tmp_path, sandbox.demo()))
+    config = json.dumps({"_class_name": "AutoencoderKL", "block_out_channels": [16, 32, 64, 64]})
+    (tmp_path / "data/demo_models/autoencoder/config.json").write_text(config)
     return tmp_path
 
 
@@ -428,6 +500,11 @@ def checked(changes: Changes) -> None:
     for keys, value in changes.items():
         raw = sandbox.changed(raw, keys, value)
     check(convert(raw, "demo.yaml"))
+
+
+def test_a_share_of_samples_beyond_one_is_refused_by_key() -> None:
+    with pytest.raises(Refusal, match=r"demo.yaml: train.network.self_conditioning .*1.5"):
+        checked({NETWORK: {**RIN, "size": RIN_SIZE, "self_conditioning": 1.5}})
 
 
 @pytest.mark.parametrize(("changes", "said"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
@@ -447,8 +524,10 @@ def test_a_conflict_is_refused(changes: Changes, said: str) -> None:
         {("train", "validation"): None},
         {("train", "rows", "cad_i"): CAD_I},
         {("train", "rows", "cad_i"): {**CAD_I, "autoencoder": "demo", "text_encoder": "demo"}},
-        {("train", "network"): RIN},
-        {**ALL_OF_NOISE, ("train", "network"): {**RIN, "size": "cad_i_l"}},
+        sized(),
+        {**AT_256_PX, NETWORK: RIN},
+        {**AT_256_PX, **ALL_OF_NOISE, NETWORK: {**RIN, "size": "cad_i_l"}},
+        {**sized(latent_side=16), ("encode_images", "autoencoders", "demo"): OTHER_AUTOENCODER},
         {("train", "rows", "cad_i"): CAD_I, (*FINETUNE, "model"): "train/cad_i"},
         {(*FINETUNE, "latents"): ..., (*FINETUNE, "texts"): ...},
         {("finetune", "rows", "b"): {"model": "finetune/ta_ia+aesthetic"}},
