@@ -64,6 +64,9 @@ def check_channels(num_channels: int, scale: PerChannel, shift: PerChannel | Non
 def check_scale(params: Autoencoder, config: Mapping[str, Any], where: str) -> str:
     """Compare the parameters' scale and shift with what the model's own file states.
 
+    A scale and a shift per channel are a normalisation of one's own, by the mean and spread of each channel, as MIRO
+    has it (arXiv 2510.25897): a file that states but one number for all channels is no other opinion on it.
+
     Args:
         params: scale, shift and the source of both.
         config: the model's ``config.json`` as it is in the file. ``latents_std`` and ``latents_mean``, where given,
@@ -71,20 +74,26 @@ def check_scale(params: Autoencoder, config: Mapping[str, Any], where: str) -> s
         where: the file, for the message.
 
     Returns:
-        Who says so: ``config.json`` if it states a scale, else the parameters' ``source``.
+        Who says so: ``config.json`` if it states the scale that is used, else the parameters' ``source``.
 
     Raises:
         Refusal: the file states another scale or shift (relative difference above 1e-3).
     """
     stated = _stated_scale(config)
-    if stated is not None:
-        _compare("scale", params.scale, stated, where)
     stated_shift = config.get("latents_mean")
     if stated_shift is None:
         stated_shift = config.get("shift_factor")
+    if _is_own_normalisation(params) and not isinstance(stated, list) and not isinstance(stated_shift, list):
+        return params.source
+    if stated is not None:
+        _compare("scale", params.scale, stated, where)
     if stated_shift is not None:
         _compare("shift", 0.0 if params.shift is None else params.shift, stated_shift, where)
     return "config.json" if stated is not None else params.source
+
+
+def _is_own_normalisation(params: Autoencoder) -> bool:
+    return isinstance(params.scale, list) and isinstance(params.shift, list)
 
 
 def check_same_scale(params: Autoencoder, scale: PerChannel, shift: PerChannel | None, where: str) -> None:

@@ -77,11 +77,20 @@ def test_a_file_that_agrees_is_the_source() -> None:
     assert scaling.check_scale(autoencoder([0.25, 0.125], [1.0, -1.0]), spread, "f") == "config.json"
 
 
+def test_one_number_for_all_channels_says_nothing_against_a_mean_and_spread_of_each() -> None:
+    own = autoencoder([0.064, 0.086], [-0.35, 2.4])
+    assert scaling.check_scale(own, {"scaling_factor": 0.13025}, "f") == "its card"
+    assert scaling.check_scale(own, {"scaling_factor": 0.13025, "shift_factor": 0.1}, "f") == "its card"
+
+
 @pytest.mark.parametrize(
     ("params", "config", "message"),
     [
         (autoencoder(0.18), {"scaling_factor": 0.18215}, r"vae\.json: states the scale 0\.18215, .* say 0\.18;"),
         (autoencoder([0.18215, 0.2]), {"scaling_factor": 0.18215}, "states the scale"),
+        (autoencoder([0.18215, 0.2], 0.0), {"scaling_factor": 0.18215}, "states the scale"),
+        (autoencoder([0.5, 0.2], [0.0, 1.0]), {"latents_std": [2.0, 4.0]}, "states the scale"),
+        (autoencoder([0.5, 0.25], [0.0, 1.0]), {"latents_std": [2.0, 4.0], "latents_mean": [0.0, 2.0]}, "the shift"),
         (autoencoder(0.3611), {"scaling_factor": 0.3611, "shift_factor": 0.1159}, "states the shift 0.1159"),
         (autoencoder(0.5), {"latents_std": [2.0, 4.0]}, "states the scale"),
         (autoencoder([0.5, 0.25, 1.0]), {"latents_std": [2.0, 4.0]}, "states the scale"),

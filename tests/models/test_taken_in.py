@@ -40,6 +40,10 @@ WHOLE = {"guidance_interval": [0.0, 1.0], "guidance_rescale": 0.0}
 EULER = {"kind": "euler", "num_steps": NUM_STEPS, "guidance_scale": 3.0, **WHOLE}
 # The authors' first step is not guided.
 DDIM = {**EULER, "kind": "ddim", "guidance_interval": [0.0, 0.99], "clamp": 1.2}
+FINETUNING = {
+    **{"num_steps": 2, "batch_size": 4, "log_every_steps": 1, "validate_every_steps": 2, "precision": "float32"},
+    **{"latent_draw": "mean", "ema_decay": 0.0, "schedule": {"kind": "constant", "num_warmup_steps": 0}},
+}
 MODELS = {"text": (CAD, DDIM), "coherence": (CAD, DDIM), "miro": (MIRO, EULER)}
 
 
@@ -77,6 +81,19 @@ def parameters() -> dict[str, Any]:
         "captions": {"kind": "captions", "captions": "recaption/pictures-label", "num_images": 1, "num_shards": 1}
     }
     raw["download"]["rows"] = {"pictures": {**small_project.WORLD, "num_rows": 4, "num_shards": 1}}
+    raw["encode_images"].update(
+        side_px=SIDE_PX, rows={"pictures": {"images": "download/pictures", "autoencoder": "miro"}}
+    )
+    raw["encode_text"]["rows"] = {"pictures-label": {"captions": "recaption/pictures-label"}}
+    raw["finetune"].update(FINETUNING)
+    raw["finetune"]["rows"] = {
+        "miro": {
+            "model": "train/miro",
+            "latents": "encode_images/pictures",
+            "texts": {"encode_text/pictures-label": 1.0},
+        }
+    }
+    raw["generate"]["rows"]["finetuned"] = {"model": "finetune/miro", "benchmarks": ["captions"], "sampler": EULER}
     for kind, (encoders, sampler) in MODELS.items():
         raw["train"]["rows"][kind] = {"import": f"data/released/{kind}", "arm": kind, "seed": 0, **encoders}
         raw["generate"]["rows"][kind] = {"model": f"train/{kind}", "benchmarks": ["captions"], "sampler": sampler}
@@ -191,6 +208,59 @@ def test_the_encoders_that_a_row_names_are_part_of_its_fingerprint(project: Path
     unused["encode_images"]["autoencoders"]["cad"]["scale"] = 1.0
     assert len({before, fingerprint(other_scale), fingerprint(other_tokens)}) == 3
     assert fingerprint(unused) == before
+
+
+# --- trained on
+
+
+def test_a_released_model_is_finetuned_in_latents_scaled_by_channel_and_drawn_with(project: Path) -> None:
+    """SDXL's autoencoder states one number, MIRO has a scale and a shift for each channel: both are used throughout."""
+    for stage, row in (
+        ("encode_images", "pictures"),
+        ("encode_text", "pictures-label"),
+        ("finetune", "miro"),
+        ("generate", "finetuned"),
+    ):
+        assert small_project.run_stage(stage, row) == 0
+    folders = [project / f"data/small/{stage}/miro/model" for stage in ("train", "finetune")]
+    start, found = (references.read(folder) for folder in folders)
+    assert (found.autoencoder.scale, found.autoencoder.shift) == (MIRO_SCALE, SDXL_SHIFT)
+    assert found.autoencoder == start.autoencoder
+    assert found.self_conditioning == start.self_conditioning == 0.9
+    before, after = (dict(RIN.from_pretrained(folder).state_dict()) for folder in folders)
+    assert before.keys() == after.keys()
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+    pictures = [np.asarray(Image.open(io.BytesIO(row["image"]))) for row in drawn(project, "finetuned")]
+    assert len(pictures) == 4
+    assert np.std(pictures) > 1
+
+
+def test_what_finetuning_reads_is_each_channel_by_its_own_scale_and_shift(project: Path) -> None:
+    from pipeline.contract.schema import LATENTS
+    from pipeline.training.rows import LatentRows
+    from pipeline.training.sets import LatentSet
+
+    assert small_project.run_stage("encode_images", "pictures") == 0
+    path = project / "data/small/encode_images/pictures/00000.parquet"
+    row = Shard(path, LATENTS).row(0, ["mean"])
+    mean = np.frombuffer(row["mean"], np.float16).reshape(CHANNELS, LATENT_SIDE, LATENT_SIDE).astype(np.float32)
+    read = LatentRows(LatentSet((path,), MIRO_SCALE, SDXL_SHIFT)).read(0, None)
+    for channel in range(CHANNELS):
+        by_hand = (mean[channel] - SDXL_SHIFT[channel]) * MIRO_SCALE[channel]
+        np.testing.assert_allclose(read[channel], by_hand, rtol=1e-5, atol=1e-6)
+
+
+def test_finetuning_in_latents_of_another_scale_is_refused(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    raw = parameters()
+    other = {**raw["encode_images"]["autoencoders"]["miro"], "scale": [2 * value for value in MIRO_SCALE]}
+    raw["encode_images"]["autoencoders"]["other"] = other
+    raw["encode_images"]["rows"]["pictures"]["autoencoder"] = "other"
+    small_project.write_parameters(project / "other-scale.yaml", raw)
+    for stage, row in (("encode_images", "pictures"), ("encode_text", "pictures-label")):
+        assert small_project.run_stage(stage, row, "other-scale.yaml") == 0
+    capfd.readouterr()
+    assert small_project.run_stage("finetune", "miro", "other-scale.yaml") == 1
+    assert "latents are read with scale" in capfd.readouterr().err
 
 
 REFUSED: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
