@@ -15,15 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.gamma import gamma_of
 from pipeline.diffusion.guidance import Condition
 from pipeline.errors import Refusal
 from pipeline.models.released_config import cad_config, miro_config
 from pipeline.models.released_names import Layout, from_released
 from pipeline.models.rin import RIN
 from pipeline.models.rin_inputs import COHERENCE
-
-GAMMA_MIN = 1e-9
-SIGMOID_START, SIGMOID_END, SIGMOID_TAU, SIGMOID_MAX = -3.0, 3.0, 0.9, 1 - 1e-4
+from pipeline.params.schema import LinearGamma, SigmoidGamma
 
 Number = float | Tensor
 
@@ -62,27 +61,10 @@ def _loaded(arguments: dict[str, Any], layout: Layout, released: Mapping[str, Te
     return model
 
 
-# --- noise schedules
-
-
-def gamma_linear(t: Tensor) -> Tensor:
-    """max(1 - t, 1e-9)."""
-    return (1 - t).clamp(min=GAMMA_MIN)
-
-
-def gamma_sigmoid(t: Tensor) -> Tensor:
-    """(s(end/tau) - s((t (end - start) + start)/tau)) / (s(end/tau) - s(start/tau)), clipped (arXiv 2212.11972).
-
-    Everything but t is rounded once, from Python's floats, as the authors have it; t = 1 is set, since the first step
-    divides by the root of what is left of the numerator there.
-    """
-    end, start = (torch.sigmoid(t.new_tensor(edge / SIGMOID_TAU)) for edge in (SIGMOID_END, SIGMOID_START))
-    level = torch.sigmoid((t * (SIGMOID_END - SIGMOID_START) + SIGMOID_START) / SIGMOID_TAU)
-    gamma = ((end - level) / (end - start)).clamp(GAMMA_MIN, SIGMOID_MAX)
-    return gamma.masked_fill(t == 1, GAMMA_MIN)
-
-
-SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {"linear": gamma_linear, "sigmoid": gamma_sigmoid}
+# The authors' constants; ``diffusion.gamma`` computes both.
+LINEAR = LinearGamma(clip_min=1e-9)
+SIGMOID = SigmoidGamma(start=-3.0, end=3.0, tau=0.9, clip_min=1e-9, clip_max=1 - 1e-4)
+SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {"linear": gamma_of(LINEAR), "sigmoid": gamma_of(SIGMOID)}
 
 
 # --- sampling
@@ -221,7 +203,7 @@ def sample_miro(
     )
     share = torch.arange(_checked_steps(num_steps) + 1, dtype=torch.float32, device=noise.device) / num_steps
     x = noise.to(model.dtype)
-    for gamma, after in itertools.pairwise(share.clamp(min=GAMMA_MIN).to(x.dtype)):
+    for gamma, after in itertools.pairwise(share.clamp(min=LINEAR.clip_min).to(x.dtype)):
         x = x - branches.guided(x, gamma, guidance_scale) * (after - gamma)
     return x
 

@@ -10,13 +10,11 @@ from msgspec import UNSET
 
 from pipeline.encoders import scaling
 from pipeline.errors import Refusal
-from pipeline.models import references
-from pipeline.models.paper import GAMMA_MIN
+from pipeline.models import paper, references
 from pipeline.models.references import VERSION, References
 from pipeline.models.released import UNCONDITIONAL, Released, read_released
 from pipeline.params.schema import (
     Autoencoder,
-    LinearGamma,
     NoisePrediction,
     Objective,
     RectifiedFlow,
@@ -87,4 +85,4 @@ def save_released(
 def _objective(released: Released) -> Objective:
     if released.objective == "rectified_flow":
         return RectifiedFlow(timesteps=UniformTimesteps(), shift=SHIFT)
-    return NoisePrediction(timesteps=UniformTimesteps(), shift=SHIFT, gamma=LinearGamma(clip_min=GAMMA_MIN))
+    return NoisePrediction(timesteps=UniformTimesteps(), shift=SHIFT, gamma=paper.LINEAR)

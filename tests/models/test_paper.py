@@ -324,8 +324,8 @@ def test_schedules_at_known_places() -> None:
             gamma = schedule(steps)
             assert gamma[0] == torch.tensor(1e-9)  # not what rounding leaves
             assert (gamma.diff() > 0).all()
-    assert paper.gamma_linear(torch.tensor([0.0, 0.25])).tolist() == [1.0, 0.75]
-    torch.testing.assert_close(paper.gamma_sigmoid(torch.tensor([0.0, 0.5])), torch.tensor([0.9999, 0.5]))
+    assert paper.SCHEDULES["linear"](torch.tensor([0.0, 0.25])).tolist() == [1.0, 0.75]
+    torch.testing.assert_close(paper.SCHEDULES["sigmoid"](torch.tensor([0.0, 0.5])), torch.tensor([0.9999, 0.5]))
 
 
 def test_sampling_refuses_what_it_does_not_know() -> None:
