@@ -1,4 +1,4 @@
-"""The released weights' names and layout, and ours: one list of pairs, read in both directions.
+"""The released weights' names and layout, and ours, as one list of pairs.
 
 Theirs fuse q, k, v (or k, v) and both halves of a SwiGLU into one matrix by rows; ours keep them apart (see
 ``rin_parts.Mlp``). CAD-I cuts patches with a convolution, ours is the same as a matrix over row, column, channel.
@@ -38,15 +38,6 @@ class Pair:
     theirs: str
     ours: tuple[str, ...]
     form: Literal["rows", "convolution", "vector"] = "rows"
-
-
-def to_released(model: RIN, layout: Layout) -> dict[str, Tensor]:
-    """The network's weights under the released names, without what carries nothing."""
-    ours = model.state_dict()
-    prefix = MIRO_PREFIX if layout == "miro" else ""
-    return {
-        prefix + pair.theirs: _join(pair, [ours[name] for name in pair.ours], model) for pair in pairs(model, layout)
-    }
 
 
 def from_released(model: RIN, layout: Layout, released: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -224,13 +215,6 @@ def _may_be_left(name: str, layout: Layout) -> bool:
     if name.rpartition(".")[2] in _CARRY_NOTHING:
         return True
     return layout == "miro" and name.startswith(_BESIDE_THE_NETWORK)
-
-
-def _join(pair: Pair, ours: list[Tensor], model: RIN) -> Tensor:
-    if pair.form == "convolution":
-        patch = model.config["patch_size"]
-        return ours[0].reshape(len(ours[0]), patch, patch, -1).permute(0, 3, 1, 2).contiguous()
-    return ours[0][0].clone() if pair.form == "vector" else torch.cat(ours)
 
 
 def _split(pair: Pair, theirs: Tensor, shapes: list[torch.Size], model: RIN, where: str) -> dict[str, Tensor]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from released_form import to_released
 from safetensors.torch import load_file
 from tiny_rin import KINDS, SCORES, inputs, random_rin
 from torch import Tensor
 
 from pipeline.errors import Refusal
 from pipeline.models import paper
-from pipeline.models.released_names import to_released
 
 pytestmark = pytest.mark.paper
 

@@ -13,6 +13,7 @@ import pytest
 import small_project
 import torch
 from PIL import Image
+from released_form import to_released
 from safetensors.torch import save_file
 from test_paper import released_config
 from tiny_models import DIM, make_tiny_autoencoder, make_tiny_text_encoder
@@ -26,7 +27,6 @@ from pipeline.encoders.autoencoder import ImageAutoencoder
 from pipeline.encoders.text import TextEncoder
 from pipeline.models import paper, references
 from pipeline.models.released import SDXL_SHIFT, SDXL_SPREAD, read_released
-from pipeline.models.released_names import to_released
 from pipeline.models.rin import RIN
 from pipeline.models.sizes import new_rin
 from pipeline.stages import MODEL, Place
