@@ -14,6 +14,7 @@ from collections import Counter
 from typing import Any
 
 from pipeline import stages
+from pipeline.params.schema import DpgShapesBenchmark
 from pipeline.stages import FINGERPRINT_JSON, METRICS_JSON, VERDICTS_PARQUET
 from pipeline.work.command import main
 from pipeline.work.job import Job
@@ -29,7 +30,12 @@ def make(job: Job) -> None:
     folder = job.out / benchmark
     folder.mkdir()
     entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
-    metrics = score_captions(job, benchmark) if hasattr(entry, "captions") else score_shapes(job, benchmark)
+    if hasattr(entry, "captions"):
+        metrics = score_captions(job, benchmark)
+    elif isinstance(entry, DpgShapesBenchmark):
+        metrics = score_questions(job, benchmark)
+    else:
+        metrics = score_shapes(job, benchmark)
     text = json.dumps(metrics, indent=1, sort_keys=True) + "\n"
     (folder / METRICS_JSON).write_text(text)
     write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, VERDICTS_PARQUET])
@@ -59,6 +65,30 @@ def picture_of(data: bytes) -> Any:
     return decode(data, max_pixels=MAX_PIXELS_CEILING)
 
 
+def check_prompt(benchmark: str, row: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """A generated row must be of a prompt of its benchmark."""
+    from pipeline.contract.schema import Column
+
+    prompt_id = row[Column.PROMPT_ID]
+    if prompt_id not in metadata or metadata[prompt_id]["prompt"] != row[Column.PROMPT]:
+        raise AssertionError(f"{benchmark}: the picture {prompt_id} was not drawn for this benchmark's prompt")
+
+
+def seen(detections: Any) -> list[dict[str, Any]]:
+    """What the judge saw, for the verdict's ``detail``."""
+    return [
+        {"class": d.class_name, "color": d.color, "score": round(d.score, 4), "box": [round(v, 1) for v in d.box]}
+        for d in detections
+    ]
+
+
+def bootstrap_of(job: Job) -> Any:
+    """How the row's intervals are drawn."""
+    from pipeline.benchmarks.geneval_scores import Bootstrap
+
+    return Bootstrap(job.row.num_bootstrap, INTERVAL_LEVEL, job.plan.params.seeds.generate)
+
+
 def score_shapes(job: Job, benchmark: str) -> dict[str, Any]:
     """GenEval's rules over the exact detector of shapes and colours."""
     from pipeline.benchmarks import geneval, geneval_scores, shapes_detector
@@ -71,31 +101,26 @@ def score_shapes(job: Job, benchmark: str) -> dict[str, Any]:
     builder, judged = ShardBuilder(VERDICTS), []
     for row in generated_rows(job, benchmark):
         prompt_id, index = row[Column.PROMPT_ID], row[Column.IMAGE_INDEX]
-        if prompt_id not in metadata or metadata[prompt_id]["prompt"] != row[Column.PROMPT]:
-            raise AssertionError(f"{benchmark}: the picture {prompt_id} was not drawn for this benchmark's prompt")
+        check_prompt(benchmark, row, metadata)
         detections = shapes_detector.detect(picture_of(row[Column.IMAGE]))
         verdict = geneval.judge_image(
             metadata[prompt_id], detections, shapes_detector.classify_color, geneval.PUBLISHED_RULES
         )
         judged.append(geneval_scores.JudgedImage(prompt_id, index, verdict.correct))
-        seen = [
-            {"class": d.class_name, "color": d.color, "score": round(d.score, 4), "box": [round(v, 1) for v in d.box]}
-            for d in detections
-        ]
         builder.add(
             prompt_id=prompt_id,
             image_index=index,
             task=metadata[prompt_id]["tag"],
             correct=verdict.correct,
             reason=verdict.reason,
-            detail=json.dumps(seen),
+            detail=json.dumps(seen(detections)),
         )
     builder.write(job.out / benchmark / VERDICTS_PARQUET, fingerprint=job.fingerprint, row_group_rows=1024)
     scores = geneval_scores.aggregate(
         judged,
         {prompt_id: prompt["tag"] for prompt_id, prompt in metadata.items()},
         entry.num_images,
-        geneval_scores.Bootstrap(job.row.num_bootstrap, INTERVAL_LEVEL, job.plan.params.seeds.generate),
+        bootstrap_of(job),
     )
     return shapes_metrics(scores, judged, metadata)
 
@@ -119,6 +144,62 @@ def shapes_metrics(scores: Any, judged: list[Any], metadata: dict[str, Any]) -> 
         "any_of_prompt": scores.prompts_correct,
         "num_prompts": scores.num_prompts,
         "num_images": len(judged),
+    }
+
+
+def score_questions(job: Job, benchmark: str) -> dict[str, Any]:
+    """DPG-Bench's rules over what the exact detector answers."""
+    from pipeline.benchmarks import dpg, dpg_shapes_judge
+    from pipeline.contract.schema import VERDICTS, Column
+    from pipeline.contract.shards import ShardBuilder
+    from pipeline.making.benchmarks import PROMPT_ID, prompts_of
+
+    entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
+    metadata = {prompt[PROMPT_ID]: prompt for prompt in prompts_of(job, benchmark)}
+    questions = {prompt_id: prompt["questions"] for prompt_id, prompt in metadata.items()}
+    builder, answered = ShardBuilder(VERDICTS), []
+    for row in generated_rows(job, benchmark):
+        prompt_id, index = row[Column.PROMPT_ID], row[Column.IMAGE_INDEX]
+        check_prompt(benchmark, row, metadata)
+        sight = dpg_shapes_judge.look(picture_of(row[Column.IMAGE]))
+        answers = dpg_shapes_judge.answers(questions[prompt_id], sight)
+        answered.append(dpg.AnsweredImage(prompt_id, index, answers))
+        scored = dpg.score_image(questions[prompt_id], answers)
+        detail = dpg.answers_detail(questions[prompt_id], answers)
+        detail |= {"background": sight.background, "seen": seen(sight.detections)}
+        builder.add(
+            prompt_id=prompt_id,
+            image_index=index,
+            task=metadata[prompt_id]["tag"],
+            correct=all(scored.counts),
+            reason=dpg.failures(questions[prompt_id], scored),
+            detail=json.dumps(detail),
+        )
+    builder.write(job.out / benchmark / VERDICTS_PARQUET, fingerprint=job.fingerprint, row_group_rows=1024)
+    scores = dpg.aggregate(
+        questions, answered, entry.num_images, bootstrap_of(job), only_last_image_in_categories=False
+    )
+    return questions_metrics(scores)
+
+
+def questions_metrics(scores: Any) -> dict[str, Any]:
+    """The metrics file of ``dpg_shapes``."""
+    return {
+        "kind": "dpg_shapes",
+        "overall": scores.overall,
+        "interval": [scores.overall_interval.low, scores.overall_interval.high],
+        "categories": {
+            name: {
+                "score": score,
+                "interval": [scores.category_intervals[name].low, scores.category_intervals[name].high],
+                "num_questions": scores.category_questions[name],
+            }
+            for name, score in scores.categories.items()
+        },
+        "details": scores.details,
+        "per_image": scores.images_right,
+        "num_prompts": scores.num_prompts,
+        "num_images": scores.num_prompts * scores.num_images,
     }
 
 

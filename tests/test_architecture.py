@@ -139,8 +139,9 @@ def test_judging_sees_pictures_and_prompts_alone() -> None:
 def test_scores_of_shapes_are_made_from_generated_pictures_alone() -> None:
     params = load(PROJECT / "params/demo.yaml", PROJECT)
     for row in params.rows("score"):
-        needs = stages.part_of(params, stages.Place("score", row, "geneval_shapes")).needs
-        assert {need.stage for need in needs} == {"generate"}
+        for benchmark in ("geneval_shapes", "dpg_shapes"):
+            needs = stages.part_of(params, stages.Place("score", row, benchmark)).needs
+            assert {need.stage for need in needs} == {"generate"}
 
 
 def test_descriptions_of_scenes_are_for_the_demo_models_alone() -> None:

@@ -103,6 +103,7 @@ def _judging(p: dict[str, Any]) -> None:
     p["generate"]["sampler"]["num_steps"] = 2
     p["generate"]["benchmarks"] = {
         "geneval_shapes": {"kind": "geneval_shapes", "num_prompts_per_task": 2, "num_images": 2, "num_shards": 2},
+        "dpg_shapes": {"kind": "dpg_shapes", "num_prompts": 4, "num_images": 2, "num_shards": 2},
         "heldout_captions": {
             "kind": "captions",
             "captions": "recaption/heldout-vlm",
@@ -112,10 +113,10 @@ def _judging(p: dict[str, Any]) -> None:
     }
     shapes = ["geneval_shapes"]
     p["generate"]["rows"] = {
-        "ta_ia": {"model": "train/ta_ia", "benchmarks": ["geneval_shapes", "heldout_captions"]},
+        "ta_ia": {"model": "train/ta_ia", "benchmarks": ["geneval_shapes", "dpg_shapes", "heldout_captions"]},
         "more": {"model": "finetune/ta_ia+aesthetic+more", "benchmarks": shapes},
         "taken_in": {"model": "train/taken_in", "benchmarks": shapes},
-        "elsewhere": {"import": IMPORTED_PICTURES, "arm": "truth", "seed": 0, "benchmarks": shapes},
+        "elsewhere": {"import": IMPORTED_PICTURES, "arm": "truth", "seed": 0, "benchmarks": [*shapes, "dpg_shapes"]},
     }
     extractor = {"model": "data/tiny/vlm", "side_px": SIDE_PX, "demo": True}
     p["score"].update(num_bootstrap=50, kid_subset_size=4, kid_num_subsets=5)
@@ -142,6 +143,7 @@ def make_models(folder: Path) -> Path:
     ):
         make(folder / "tiny" / name)
     _make_pictures(folder / "elsewhere" / "pictures" / "geneval_shapes")
+    _make_pictures_of_dense_prompts(folder / "elsewhere" / "pictures" / "dpg_shapes")
     _make_model(folder)
     return folder
 
@@ -195,6 +197,26 @@ def _make_pictures(folder: Path) -> None:
         for index in range(entry["num_images"]):
             wrong = prompt["tag"] == "colors" and index == 1
             render(scene_for(prompt, wrong=wrong)).save(folder / prompt["prompt_id"] / f"{index}.png")
+
+
+def _make_pictures_of_dense_prompts(folder: Path) -> None:
+    """Rendered scenes for every dense prompt, each second one on another background than asked for."""
+    from pipeline.benchmarks.dpg_shapes import GROUNDS, PLACES, prompts
+    from pipeline.sources.shape_world.render import render
+    from pipeline.sources.shape_world.scene import Scene, SceneObject
+
+    params = whole_params()
+    entry = params["generate"]["benchmarks"]["dpg_shapes"]
+    for prompt in prompts(entry["num_prompts"], params["seeds"]["generate"]):
+        (folder / prompt["prompt_id"]).mkdir(parents=True)
+        things = tuple(
+            SceneObject(one.shape, one.color, *(32.0 + 16 * side for side in PLACES[one.place]), radius_px=11.0)
+            for one in prompt["things"]
+        )
+        for index in range(entry["num_images"]):
+            background = GROUNDS[(GROUNDS.index(prompt["background"]) + index) % len(GROUNDS)]
+            image = render(Scene("test", 64, "plain", background, things))
+            image.save(folder / prompt["prompt_id"] / f"{index}.png")
 
 
 def scene_for(prompt: dict[str, Any], *, wrong: bool = False) -> Any:

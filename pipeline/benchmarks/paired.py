@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.benchmarks.dpg import OVERALL, resampled_ratios
 from pipeline.benchmarks.geneval import TASKS
 from pipeline.benchmarks.geneval_scores import Bootstrap, Interval, percentile_interval, resampled_means
 from pipeline.errors import Refusal
 
 Shares = Mapping[str, Mapping[str, float]]
-"""Task -> prompt id -> share of the prompt's pictures that are right."""
+"""Task -> prompt id -> share of the prompt's pictures that are right; or category -> prompt id -> share of yes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Of two models: overall (unweighted mean over the tasks) and task by task."""
+    """Of two models: overall (as its benchmark defines it) and task by task, or category by category."""
 
     overall: Difference
     tasks: dict[str, Difference]
@@ -58,12 +59,14 @@ def mean_shares(several: Sequence[Shares]) -> Shares:
 
 
 def differences(minuend: Shares, subtrahend: Shares, bootstrap: Bootstrap) -> Differences:
-    """``minuend`` - ``subtrahend``, with intervals.
+    """``minuend`` - ``subtrahend`` over GenEval's tasks, with intervals; overall is their unweighted mean.
 
     Raises:
-        Refusal: the two were not judged on the same prompts.
+        Refusal: the two were not judged on the same prompts, or not on GenEval's tasks.
     """
     _same_prompts([minuend, subtrahend])
+    if set(minuend) != set(TASKS):
+        raise Refusal(f"these scores are of {', '.join(sorted(minuend))}, not of GenEval's tasks")
     tasks: dict[str, Difference] = {}
     resampled = []
     for task in TASKS:
@@ -76,8 +79,31 @@ def differences(minuend: Shares, subtrahend: Shares, bootstrap: Bootstrap) -> Di
     return Differences(Difference(overall, interval), tasks)
 
 
+def weighted_differences(minuend: Shares, subtrahend: Shares, weights: Shares, bootstrap: Bootstrap) -> Differences:
+    """``minuend`` - ``subtrahend`` of scores over questions, with intervals.
+
+    Args:
+        minuend, subtrahend: category to prompt id to share of yes, and ``dpg.OVERALL`` to prompt id to score.
+        weights: the same keys, to how many questions the share is one of; 1 for the overall score.
+        bootstrap: how intervals are drawn.
+
+    Raises:
+        Refusal: the two were not judged on the same prompts.
+    """
+    _same_prompts([minuend, subtrahend, weights])
+    found: dict[str, Difference] = {}
+    for name in minuend:
+        prompts = sorted(minuend[name])
+        weight = np.array([weights[name][prompt_id] for prompt_id in prompts])
+        values = weight * np.array([minuend[name][prompt_id] - subtrahend[name][prompt_id] for prompt_id in prompts])
+        resampled = resampled_ratios(values, weight, name, bootstrap)
+        interval = percentile_interval(resampled, bootstrap.level)
+        found[name] = Difference(float(values.sum() / weight.sum()), interval)
+    return Differences(found.pop(OVERALL), found)
+
+
 def _same_prompts(several: Sequence[Shares]) -> None:
     asked = [{task: set(one[task]) for task in one} for one in several]
     for other in asked:
-        if set(other) != set(TASKS) or other != asked[0]:
+        if other != asked[0]:
             raise Refusal("models are compared that were not judged on the same prompts; score them by one benchmark")

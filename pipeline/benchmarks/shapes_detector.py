@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from pipeline.benchmarks.geneval import Detection
-from pipeline.sources.shape_world.world import COLORS, OUTLINES, SHAPES, Ring
+from pipeline.sources.shape_world.world import BACKGROUNDS, COLORS, OUTLINES, SHAPES, Ring
 
 # Lengths are shares of the picture's side, so that pictures of another side are judged alike.
 SMOOTHING = 0.008  # Gaussian on colours before pixels are named: half a pixel at 64 px
@@ -48,6 +48,11 @@ DECOYS: dict[str, Ring] = {
     "diamond": ((0.0, -1.0), (1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)),
     "upturned triangle": ((-1.0, -1.0), (1.0, -1.0), (0.0, 1.0)),
 }
+
+BACKGROUND_CELLS = 8  # a side is cut into so many; each is named by the median colour of what no object covers
+MIN_CELL_SHARE = 0.25  # cells of which less is free of objects have no say
+MAX_BACKGROUND_DISTANCE = 24.0  # in RGB, 0 to 255: a third of the way between white and beige, the closest two
+MIN_BACKGROUND_SHARE = 0.9  # of the cells, must have one name: a gradient is no plain background
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,27 @@ def detect(image: Image.Image) -> list[Detection]:
 def classify_color(class_name: str, detections: Sequence[Detection]) -> list[str]:
     """The colours that ``detect`` found, as GenEval's verdict asks for them; the class plays no part."""
     return [detection.color or "" for detection in detections]
+
+
+def background_of(image: Image.Image) -> str | None:
+    """The plain background of a picture, a name of ``BACKGROUNDS["plain"]``; None where it has none of them.
+
+    Objects and their soft edges are left out.
+    """
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
+    height, width = pixels.shape[:2]
+    reach = 2 * max(1, round(REGION_MARGIN * min(height, width)))
+    free = ~ndimage.binary_dilation(_paint(pixels).foreground, iterations=reach)
+    names, grounds = list(BACKGROUNDS["plain"]), np.array([top for top, _ in BACKGROUNDS["plain"].values()])
+    found: list[str | None] = []
+    for rows in np.array_split(np.arange(height), BACKGROUND_CELLS):
+        for columns in np.array_split(np.arange(width), BACKGROUND_CELLS):
+            cell = np.ix_(rows, columns)
+            if free[cell].any() and free[cell].mean() >= MIN_CELL_SHARE:
+                distances = np.linalg.norm(grounds - np.median(pixels[cell][free[cell]], axis=0), axis=1)
+                near = distances.min() <= MAX_BACKGROUND_DISTANCE
+                found.append(names[int(distances.argmin())] if near else None)
+    return next((name for name in names if found.count(name) >= max(1.0, MIN_BACKGROUND_SHARE * len(found))), None)
 
 
 def _paint(pixels: np.ndarray) -> _Paint:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import stages
 from pipeline.contract.schema import CAPTIONS, Column
 from pipeline.contract.shards import Shard
-from pipeline.params.schema import GenevalShapesLongBenchmark
+from pipeline.params.schema import DpgShapesBenchmark, GenevalShapesLongBenchmark
 from pipeline.work.job import Job
 
 PROMPT_ID, PROMPT = "prompt_id", "prompt"
@@ -28,8 +28,10 @@ def prompts_of(job: Job, benchmark: str) -> list[dict[str, Any]]:
         ]
         found: list[dict[str, Any]] = list(caption_prompts(rows))
         return found
-    from pipeline.benchmarks import geneval_shapes, geneval_shapes_long
+    from pipeline.benchmarks import dpg_shapes, geneval_shapes, geneval_shapes_long
 
+    if isinstance(entry, DpgShapesBenchmark):
+        return dpg_shapes.prompts(entry.num_prompts, job.plan.params.seeds.generate)
     method = geneval_shapes_long if isinstance(entry, GenevalShapesLongBenchmark) else geneval_shapes
     asked: list[dict[str, Any]] = method.prompts(entry.num_prompts_per_task, job.plan.params.seeds.generate)
     return asked

@@ -315,7 +315,7 @@ def _generate(where: _Where, row: Any) -> None:
         kind = _tag(entry)
         if isinstance(entry, schema.CaptionsBenchmark):
             where.reference(f"benchmarks.{name}.captions", entry.captions, ("recaption",))
-            if name.split("-")[0] in ("geneval", "geneval_shapes", "geneval_shapes_long", "dpg"):
+            if name.split("-")[0] in ("geneval", "geneval_shapes", "geneval_shapes_long", "dpg", "dpg_shapes"):
                 raise where.refuse("benchmarks", name, "is the name of another method: names carry the method")
         elif name != kind and not name.startswith(f"{kind}-"):
             raise where.refuse("benchmarks", name, f"is of kind {kind}: name it {kind} or {kind}-<suffix>")

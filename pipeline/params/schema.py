@@ -391,6 +391,14 @@ class GenevalShapesLongBenchmark(Strict, tag_field="kind", tag="geneval_shapes_l
     num_shards: Count
 
 
+class DpgShapesBenchmark(Strict, tag_field="kind", tag="dpg_shapes", frozen=True, kw_only=True):
+    """DPG-Bench's questions about dense prompts over shapes and colours."""
+
+    num_prompts: Count
+    num_images: Count
+    num_shards: Count
+
+
 class CaptionsBenchmark(Strict, tag_field="kind", tag="captions", frozen=True, kw_only=True):
     """Pictures for captions of real pictures, for distances between the two sets."""
 
@@ -399,7 +407,7 @@ class CaptionsBenchmark(Strict, tag_field="kind", tag="captions", frozen=True, k
     num_shards: Count
 
 
-Benchmark = GenevalShapesBenchmark | GenevalShapesLongBenchmark | CaptionsBenchmark
+Benchmark = GenevalShapesBenchmark | GenevalShapesLongBenchmark | DpgShapesBenchmark | CaptionsBenchmark
 
 
 class GuidedSampler(Strict, tag_field="kind", frozen=True, kw_only=True):

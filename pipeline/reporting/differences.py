@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
+from pipeline.benchmarks.dpg import CATEGORIES, OVERALL, YES
 from pipeline.benchmarks.geneval_scores import Bootstrap
-from pipeline.benchmarks.paired import Differences, Shares, differences, mean_shares
+from pipeline.benchmarks.paired import Differences, Shares, differences, mean_shares, weighted_differences
 from pipeline.contract.schema import VERDICTS, Column
 from pipeline.contract.shards import Shard
-from pipeline.reporting.scores import SHAPES, Scored
+from pipeline.reporting.scores import QUESTIONS, SHAPES, Scored
 from pipeline.stages import VERDICTS_PARQUET, Place
 from pipeline.work.job import Job
 
@@ -42,20 +46,30 @@ class PairsOfBenchmark:
 
 
 def pairs_by_benchmark(job: Job, scores: list[Scored]) -> dict[str, PairsOfBenchmark]:
-    """The pairs of every benchmark of tasks that judged two models or more."""
-    names = dict.fromkeys(name for scored in scores for name in scored.of_kind(SHAPES))
-    judged = {name: [scored for scored in scores if name in scored.of_kind(SHAPES)] for name in names}
+    """The pairs of every benchmark of tasks or questions that judged two models or more."""
+    names = dict.fromkeys(name for kind in (SHAPES, QUESTIONS) for scored in scores for name in scored.of_kind(kind))
+    judged = {name: [scored for scored in scores if name in scored.benchmarks] for name in names}
     return {name: _pairs(job, name, of_name) for name, of_name in judged.items() if len(of_name) > 1}
 
 
 def _pairs(job: Job, benchmark: str, scores: list[Scored]) -> PairsOfBenchmark:
-    shares = {scored.name: shares_of(job, scored, benchmark) for scored in scores}
+    weights: Shares | None = None
+    if benchmark in scores[0].of_kind(QUESTIONS):
+        weights = num_questions_of(job, scores[0], benchmark)
+        shares = {scored.name: answers_of(job, scored, benchmark) for scored in scores}
+    else:
+        shares = {scored.name: shares_of(job, scored, benchmark) for scored in scores}
     num_resamples = job.plan.params.row("score", scores[0].score_rows[benchmark]).num_bootstrap
     bootstrap = Bootstrap(num_resamples, INTERVAL_LEVEL, job.plan.params.seeds.generate)
 
+    def found(minuend: Shares, subtrahend: Shares) -> Differences:
+        if weights is None:
+            return differences(minuend, subtrahend, bootstrap)
+        return weighted_differences(minuend, subtrahend, weights, bootstrap)
+
     def compared(sides: Sequence[tuple[str, Shares]]) -> tuple[Pair, ...]:
         return tuple(
-            Pair(later, earlier, differences(of_later, of_earlier, bootstrap))
+            Pair(later, earlier, found(of_later, of_earlier))
             for (earlier, of_earlier), (later, of_later) in combinations(sides, 2)
         )
 
@@ -84,12 +98,45 @@ def arms_with_seeds(scores: list[Scored]) -> dict[str, list[str]]:
 
 def shares_of(job: Job, scored: Scored, benchmark: str) -> Shares:
     """Task -> prompt id -> share of the prompt's pictures that were judged right."""
-    place = Place("score", scored.score_rows[benchmark], benchmark)
-    path = job.input(place, f"{benchmark}/{VERDICTS_PARQUET}")
     verdicts: dict[str, dict[str, list[bool]]] = {}
-    for row in Shard(path, VERDICTS).rows([Column.PROMPT_ID, Column.TASK, Column.CORRECT]):
+    for row in _verdicts(job, scored, benchmark).rows([Column.PROMPT_ID, Column.TASK, Column.CORRECT]):
         verdicts.setdefault(row[Column.TASK], {}).setdefault(row[Column.PROMPT_ID], []).append(row[Column.CORRECT])
     return {
         task: {prompt_id: float(np.mean(correct)) for prompt_id, correct in prompts.items()}
         for task, prompts in verdicts.items()
     }
+
+
+def answers_of(job: Job, scored: Scored, benchmark: str) -> Shares:
+    """Category -> prompt id -> share of yes, and overall -> prompt id -> mean score of the prompt's pictures."""
+    found: dict[str, dict[str, list[float]]] = {OVERALL: {}, **{category: {} for category in CATEGORIES}}
+    for prompt_id, detail in _details(job, scored, benchmark):
+        found[OVERALL].setdefault(prompt_id, []).append(detail["score"])
+        for one in detail["answers"]:
+            found[one["category"]].setdefault(prompt_id, []).append(float(one["answer"] == YES))
+    return {
+        name: {prompt_id: float(np.mean(values)) for prompt_id, values in prompts.items()}
+        for name, prompts in found.items()
+        if prompts
+    }
+
+
+def num_questions_of(job: Job, scored: Scored, benchmark: str) -> Shares:
+    """Category -> prompt id -> number of its questions; 1 for overall, where prompts count alike."""
+    found: dict[str, dict[str, float]] = {OVERALL: {}, **{category: {} for category in CATEGORIES}}
+    for prompt_id, detail in _details(job, scored, benchmark):
+        found[OVERALL][prompt_id] = 1.0
+        for category, number in Counter(one["category"] for one in detail["answers"]).items():
+            found[category][prompt_id] = float(number)
+    return {name: prompts for name, prompts in found.items() if prompts}
+
+
+def _details(job: Job, scored: Scored, benchmark: str) -> list[tuple[str, dict[str, Any]]]:
+    """(prompt id, answers as ``dpg.answers_detail`` keeps them) of each picture."""
+    rows = _verdicts(job, scored, benchmark).rows([Column.PROMPT_ID, Column.DETAIL])
+    return [(row[Column.PROMPT_ID], json.loads(row[Column.DETAIL])) for row in rows]
+
+
+def _verdicts(job: Job, scored: Scored, benchmark: str) -> Shard:
+    place = Place("score", scored.score_rows[benchmark], benchmark)
+    return Shard(job.input(place, f"{benchmark}/{VERDICTS_PARQUET}"), VERDICTS)

@@ -16,6 +16,7 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
+from pipeline.benchmarks.dpg import CATEGORIES
 from pipeline.benchmarks.geneval import TASKS
 from pipeline.reporting import published
 from pipeline.reporting.augmented import AugmentedDataset
@@ -25,7 +26,7 @@ from pipeline.reporting.costs import StageCost
 from pipeline.reporting.differences import PairsOfBenchmark
 from pipeline.reporting.provenance import Machine, TrainedModel
 from pipeline.reporting.rows import RowCount, meaning
-from pipeline.reporting.scores import CAPTIONS, SHAPES, Scored, distance_text
+from pipeline.reporting.scores import CAPTIONS, QUESTIONS, SHAPES, Scored, distance_text
 from pipeline.reporting.side_by_side import Comparison
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,6 +39,13 @@ TASK_MEANINGS = {
     "colors": "one object of the colour",
     "position": "two objects in the relation",
     "color_attr": "two objects, each of its own colour",
+}
+CATEGORY_MEANINGS = {
+    "global": "the picture as a whole: its background",
+    "entity": "whether an object is there",
+    "attribute": "an object's colour",
+    "relation": "where an object lies, in the picture or to the other",
+    "other": "how many there are",
 }
 
 
@@ -93,21 +101,27 @@ def report_html(content: Content) -> str:
         distance_text=distance_text,
     )
     shapes = {name: _of_benchmark(content.scores, name) for name in _names(content.scores, SHAPES)}
+    questions = {name: _of_benchmark(content.scores, name) for name in _names(content.scores, QUESTIONS)}
+    judged = {**shapes, **questions}
     compared = {name: _of_benchmark(content.scores, name) for name in _names(content.scores, CAPTIONS)}
     distances = {
         name: scores for name, scores in compared.items() if any(s.benchmarks[name]["distances"] for s in scores)
     }
     return environment.get_template("report.html").render(
         c=content,
-        sections=_sections(content, shapes, distances),
+        sections=_sections(content, shapes, questions, distances),
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         shapes=shapes,
+        questions=questions,
+        judged=judged,
         distances=distances,
-        findings={name: findings(name, scores) for name, scores in shapes.items()},
+        findings={name: findings(name, scores) for name, scores in judged.items()},
         refusals={name: refusals(name, scores) for name, scores in distances.items()},
         colors=colors(content),
         tasks=TASKS,
         task_meanings=TASK_MEANINGS,
+        categories={name: _categories(name, scores) for name, scores in questions.items()},
+        category_meanings=CATEGORY_MEANINGS,
         published=published,
         total_seconds=sum(cost.seconds for cost in content.costs),
         most_seconds=max((cost.seconds for cost in content.costs), default=0.0),
@@ -124,11 +138,19 @@ def _of_benchmark(scores: list[Scored], name: str) -> list[Scored]:
     return [scored for scored in scores if name in scored.benchmarks]
 
 
-def _sections(content: Content, shapes: dict[str, Any], distances: dict[str, Any]) -> list[tuple[str, str]]:
+def _categories(benchmark: str, scores: list[Scored]) -> list[str]:
+    """The categories that a benchmark's questions are of."""
+    return [name for name in CATEGORIES if name in scores[0].benchmarks[benchmark]["categories"]]
+
+
+def _sections(
+    content: Content, shapes: dict[str, Any], questions: dict[str, Any], distances: dict[str, Any]
+) -> list[tuple[str, str]]:
     """(anchor, title) of the sections that have something to show."""
     sections = [
         ("scores", "Scores", True),
         ("tasks", "Tasks", bool(shapes)),
+        ("questions", "Questions", bool(questions)),
         ("pictures", "Side by side", any(comparison.prompts for comparison in content.comparisons)),
         ("distances", "Distances", bool(distances)),
         ("curves", "Training", bool(content.models)),
@@ -136,7 +158,7 @@ def _sections(content: Content, shapes: dict[str, Any], distances: dict[str, Any
         ("augmented", "Augmentation", bool(content.augmented)),
         ("rows", "Rows", bool(content.rows)),
         ("time", "Time", bool(content.costs)),
-        ("published", "Published figures", bool(shapes)),
+        ("published", "Published figures", bool(shapes or questions)),
         ("provenance", "Provenance", True),
     ]
     return [(anchor, title) for anchor, title, shown in sections if shown]

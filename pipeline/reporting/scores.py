@@ -20,7 +20,7 @@ from pipeline.work.job import Job
 
 SCHEMA = 1
 SIGNIFICANT_DIGITS = 4
-SHAPES, CAPTIONS = "geneval_shapes", "captions"
+SHAPES, QUESTIONS, CAPTIONS = "geneval_shapes", "dpg_shapes", "captions"
 OVERALL = "overall"
 TASKS_COLUMNS = ("model", "task", "score", "low", "high")
 
@@ -64,7 +64,7 @@ def read_scores(job: Job) -> list[Scored]:
         for benchmark in params.row("generate", name).benchmarks:
             path = job.input(Place("score", row, benchmark), f"{benchmark}/{METRICS_JSON}")
             metrics = json.loads(path.read_text())
-            if metrics.get("kind") not in (SHAPES, CAPTIONS):
+            if metrics.get("kind") not in (SHAPES, QUESTIONS, CAPTIONS):
                 raise Refusal(f"{path}: of kind {metrics.get('kind')!r}, which this page does not know")
             _merge(scored, benchmark, row, metrics)
     return list(found.values())
@@ -107,10 +107,11 @@ def _benchmark_content(metrics: dict[str, Any]) -> dict[str, Any]:
     if metrics["kind"] == CAPTIONS:
         distances: dict[str, Any] = metrics["distances"]
         return distances
+    parts = "categories" if metrics["kind"] == QUESTIONS else "tasks"
     return {
         OVERALL: metrics["overall"],
         "interval": metrics["interval"],
-        "tasks": {task: values["score"] for task, values in metrics["tasks"].items()},
+        parts: {name: values["score"] for name, values in metrics[parts].items()},
     }
 
 

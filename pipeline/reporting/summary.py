@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.benchmarks.dpg import CATEGORIES
 from pipeline.benchmarks.geneval import TASKS
 from pipeline.reporting.rows import RowCount
-from pipeline.reporting.scores import CAPTIONS, SHAPES, Scored, distance_text
+from pipeline.reporting.scores import CAPTIONS, QUESTIONS, SHAPES, Scored, distance_text
 
 
 def report_md(run: str, scores: list[Scored], rows: list[RowCount], page: str) -> str:
@@ -23,13 +24,12 @@ def score_blocks(scores: list[Scored]) -> list[str]:
     if not scores:
         return ["No model was scored in this run."]
     blocks = []
-    for name in dict.fromkeys(name for scored in scores for name in scored.of_kind(SHAPES)):
-        lines = [
-            [scored.name, _arm(scored), *_shapes_cells(scored.benchmarks[name])]
-            for scored in scores
-            if name in scored.benchmarks
-        ]
-        blocks += [f"## {name}", table(["model", "arm", "overall", "95 % interval", *TASKS], lines)]
+    for kind, key, parts in ((SHAPES, "tasks", TASKS), (QUESTIONS, "categories", CATEGORIES)):
+        for name in dict.fromkeys(name for scored in scores for name in scored.of_kind(kind)):
+            judged = [scored for scored in scores if name in scored.benchmarks]
+            shown = [part for part in parts if part in judged[0].benchmarks[name][key]]
+            lines = [[s.name, _arm(s), *_score_cells(s.benchmarks[name], key, shown)] for s in judged]
+            blocks += [f"## {name}", table(["model", "arm", "overall", "95 % interval", *shown], lines)]
     for name in dict.fromkeys(name for scored in scores for name in scored.of_kind(CAPTIONS)):
         lines = [
             [scored.name, distance, distance_text(value), *_num_pictures(scored.benchmarks[name])]
@@ -49,10 +49,10 @@ def _arm(scored: Scored) -> str:
     return scored.lineage.arm + seed + (f", finetuned on {name}" if name else "")
 
 
-def _shapes_cells(metrics: dict[str, Any]) -> list[str]:
+def _score_cells(metrics: dict[str, Any], key: str, parts: list[str]) -> list[str]:
     low, high = metrics["interval"]
-    tasks = [f"{metrics['tasks'][task]['score']:.3f}" for task in TASKS]
-    return [f"{metrics['overall']:.3f}", f"{low:.3f} - {high:.3f}", *tasks]
+    values = [f"{metrics[key][part]['score']:.3f}" for part in parts]
+    return [f"{metrics['overall']:.3f}", f"{low:.3f} - {high:.3f}", *values]
 
 
 def _num_pictures(metrics: dict[str, Any]) -> list[str]:

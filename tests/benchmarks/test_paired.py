@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from pipeline.benchmarks.dpg import OVERALL, AnsweredImage, Question
+from pipeline.benchmarks.dpg import aggregate as dpg_aggregate
 from pipeline.benchmarks.geneval import TASKS
 from pipeline.benchmarks.geneval_scores import Bootstrap, JudgedImage, aggregate
-from pipeline.benchmarks.paired import Shares, differences, mean_shares
+from pipeline.benchmarks.paired import Shares, differences, mean_shares, weighted_differences
 from pipeline.errors import Refusal
 
 NUM_PROMPTS = 40
@@ -93,4 +95,65 @@ def test_other_prompts_are_refused() -> None:
     with pytest.raises(Refusal, match="not judged on the same prompts"):
         differences(shares([0.5] * 3), shares([0.5] * 4), BOOTSTRAP)
     with pytest.raises(Refusal, match="not judged on the same prompts"):
-        mean_shares([{"colors": {"a": 1.0}}, {"colors": {"a": 1.0}}])
+        mean_shares([{"colors": {"a": 1.0}}, {"colors": {"b": 1.0}}])
+    with pytest.raises(Refusal, match="these scores are of colors, not of GenEval's tasks"):
+        differences({"colors": {"a": 1.0}}, {"colors": {"a": 1.0}}, BOOTSTRAP)
+    weights = {OVERALL: {"a": 1.0}}
+    with pytest.raises(Refusal, match="not judged on the same prompts"):
+        weighted_differences({OVERALL: {"a": 1.0}}, {OVERALL: {"b": 1.0}}, weights, BOOTSTRAP)
+
+
+def test_differences_of_questions_are_weighed_by_them_and_the_overall_score_is_not() -> None:
+    """Prompt a has three questions of the category, b one, c none."""
+    weights = {OVERALL: dict.fromkeys("abc", 1.0), "entity": {"a": 3.0, "b": 1.0}}
+    one = {OVERALL: {"a": 1.0, "b": 0.5, "c": 1.0}, "entity": {"a": 1.0, "b": 0.5}}
+    other = {OVERALL: {"a": 0.0, "b": 0.5, "c": 0.5}, "entity": {"a": 0.0, "b": 1.0}}
+    found = weighted_differences(one, other, weights, BOOTSTRAP)
+    assert found.overall.value == pytest.approx((1 + 0 + 0.5) / 3)
+    assert list(found.tasks) == ["entity"]
+    assert found.tasks["entity"].value == pytest.approx((3 * 1 - 1 * 0.5) / 4)
+    # two prompts drawn with replacement: both a, a and b, both b
+    assert found.tasks["entity"].interval.low == pytest.approx(-0.5)
+    assert found.tasks["entity"].interval.high == pytest.approx(1.0)
+
+
+def test_differences_of_questions_are_differences_of_the_scores() -> None:
+    questions = {
+        f"{n:02d}": tuple(Question(i, (), ("entity", "other")[i % 2], "x", "?") for i in range(1, 2 + n % 4))
+        for n in range(20)
+    }
+
+    def answers(prompt_id: str, limit: int) -> list[str]:
+        return ["yes" if (7 * int(prompt_id) + 3 * i) % 10 < limit else "no" for i in range(len(questions[prompt_id]))]
+
+    def shares_of(limit: int) -> Shares:
+        found: dict[str, dict[str, float]] = {OVERALL: {}, "entity": {}, "other": {}}
+        for name, asked in questions.items():
+            yes = [answer == "yes" for answer in answers(name, limit)]
+            found[OVERALL][name] = float(np.mean(yes))
+            for category in ("entity", "other"):
+                own = [one for one, question in zip(yes, asked, strict=True) if question.category == category]
+                if own:
+                    found[category][name] = float(np.mean(own))
+        return found
+
+    weights = {
+        name: {p: 1.0 if name == OVERALL else float(sum(q.category == name for q in questions[p])) for p in prompts}
+        for name, prompts in shares_of(5).items()
+    }
+    scores = [
+        dpg_aggregate(
+            questions,
+            [AnsweredImage(name, 0, tuple(answers(name, limit))) for name in questions],
+            1,
+            BOOTSTRAP,
+            only_last_image_in_categories=False,
+        )
+        for limit in (8, 3)
+    ]
+    found = weighted_differences(shares_of(8), shares_of(3), weights, BOOTSTRAP)
+    assert found.overall.value == pytest.approx(scores[0].overall - scores[1].overall)
+    for category in ("entity", "other"):
+        wanted = scores[0].categories[category] - scores[1].categories[category]
+        assert found.tasks[category].value == pytest.approx(wanted)
+    assert found.overall.is_clear

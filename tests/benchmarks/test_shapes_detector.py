@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 from pipeline.benchmarks.geneval import PUBLISHED_RULES, Verdict, judge_image
-from pipeline.benchmarks.shapes_detector import classify_color, detect
+from pipeline.benchmarks.shapes_detector import background_of, classify_color, detect
 from pipeline.contract.rng import generator
 from pipeline.sources.shape_world.render import outline_mask, render
 from pipeline.sources.shape_world.scene import Scene, SceneObject, scene_of
@@ -17,6 +19,7 @@ from pipeline.sources.shape_world.world import BACKGROUNDS, COLORS, SHAPES, STYL
 
 SIDE_PX = 64
 SURE, PRESENT = PUBLISHED_RULES.min_counting_score, PUBLISHED_RULES.min_score
+IN_GRID: Any = {"seed": 0, "style": "plain", "layout": "grid", "side_px": SIDE_PX}
 CORNERS = ((16.0, 16.0), (47.0, 17.0), (17.0, 47.0), (48.0, 48.0))
 
 
@@ -151,6 +154,46 @@ def test_one_object_of_two_colours_is_one_of_the_larger_part() -> None:
     paint = np.where((np.arange(SIDE_PX) < 40)[:, None, None], COLORS["red"], COLORS["green"])
     pixels = 240 + mask * (paint - 240.0)
     assert found(Image.fromarray(pixels.round().astype(np.uint8)), SURE) == [("hammer", "red")]
+
+
+def test_the_plain_background_is_told_whatever_lies_on_it() -> None:
+    """Singles and pairs, sharp, blurred and noisy: at least 99 of 100 right."""
+    right = []
+    for number, ground in enumerate(list(BACKGROUNDS["plain"]) * 30):
+        for things in ([*scene_of(f"ground-{number}", **IN_GRID).objects], small_things(number, 2 + number % 3)):
+            image = render(Scene("by hand", SIDE_PX, "plain", ground, tuple(things)))
+            seen = [background_of(one) for one in (image, blurred(image, 1.5), noisy(image, 20, number))]
+            right += [name == ground for name in seen]
+    assert len(right) == 720
+    assert np.mean(right) >= 0.99
+
+
+def test_other_backgrounds_have_no_plain_name() -> None:
+    """Gradients, colours in between, a halved picture, and a coloured ground, each with an object on it."""
+    named = []
+    for number, ground in enumerate(list(BACKGROUNDS["aesthetic"]) * 25):
+        one = scene_of(f"ground-{number}", **IN_GRID)
+        named.append(background_of(render(replace(one, style="aesthetic", background=ground))))
+    thing = scene_of("ground-0", **IN_GRID).objects[0]
+    mask = outline_mask(thing, SIDE_PX)[:, :, None]
+    halves = np.where(np.arange(SIDE_PX)[:, None, None] < 32, (240.0,) * 3, (28.0,) * 3)
+    for paint in ((90.0,) * 3, (195.0,) * 3, (222.0, 32.0, 38.0), (140.0, 110.0, 120.0), halves):
+        pixels = np.broadcast_to(np.array(paint), (SIDE_PX, SIDE_PX, 3))
+        pixels = pixels + mask * (np.array(COLORS["green"]) - pixels)
+        named.append(background_of(Image.fromarray(pixels.round().astype(np.uint8))))
+    assert len(named) == 105
+    assert sum(name is not None for name in named) <= 1
+
+
+@pytest.mark.parametrize("side_px", [32, 128])
+def test_backgrounds_of_another_side_are_told_alike(side_px: int) -> None:
+    for number in range(12):
+        one = scene_of(f"side-{number}", **{**IN_GRID, "side_px": side_px})
+        assert background_of(render(one)) == one.background
+
+
+def test_a_picture_without_background_has_none() -> None:
+    assert background_of(Image.new("RGB", (SIDE_PX, SIDE_PX), COLORS["red"])) is None
 
 
 def judge(metadata: dict[str, object], things: list[SceneObject], style: str) -> Verdict:

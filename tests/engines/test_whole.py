@@ -55,6 +55,7 @@ def test_the_page_has_the_scores_of_all_rows(whole: WholeRuns) -> None:
     truth = models["elsewhere"]["benchmarks"]["geneval_shapes"]["tasks"]
     assert truth["single_object"] == 1.0
     assert truth["colors"] == 0.5  # every second of its pictures shows another colour than was asked for
+    assert models["elsewhere"]["benchmarks"]["dpg_shapes"]["categories"]["entity"] == 1.0
     assert models["taken_in"]["benchmarks"]["geneval_shapes"]["overall"] < 0.2  # random weights
 
 

@@ -175,7 +175,8 @@ REFUSED: list[tuple[str, Changes, str]] = [
     (
         "no such benchmark",
         {("generate", "rows", "aio", "benchmarks"): ["dpg"]},
-        "generate.rows.aio.benchmarks = 'dpg': no such entry; generate.benchmarks has geneval_shapes, heldout_captions",
+        "generate.rows.aio.benchmarks = 'dpg': no such entry; generate.benchmarks has dpg_shapes, geneval_shapes, "
+        "heldout_captions",
     ),
     (
         "generate from data",
@@ -464,6 +465,19 @@ REFUSED: list[tuple[str, Changes, str]] = [
             ("generate", "rows", "aio", "benchmarks"): ["geneval-x"],
         },
         "benchmarks = 'geneval-x': is the name of another method: names carry the method",
+    ),
+    (
+        "questions of shapes under the published name",
+        {
+            ("generate", "benchmarks", "dpg"): {
+                "kind": "dpg_shapes",
+                "num_prompts": 2,
+                "num_images": 1,
+                "num_shards": 1,
+            },
+            ("generate", "rows", "aio", "benchmarks"): ["dpg"],
+        },
+        "benchmarks = 'dpg': is of kind dpg_shapes: name it dpg_shapes or dpg_shapes-<suffix>",
     ),
     (
         "pictures from nowhere",

@@ -16,7 +16,9 @@ import yaml
 from PIL import Image, ImageDraw
 
 from pipeline import stages
+from pipeline.benchmarks.dpg import AnsweredImage, Question, aggregate, answers_detail, failures, score_image
 from pipeline.benchmarks.geneval import TASKS
+from pipeline.benchmarks.geneval_scores import Bootstrap
 from pipeline.contract.images import encode_png
 from pipeline.contract.schema import CAPTIONS, GENERATED, IMAGES, LATENTS, TEXT, VERDICTS, Meta, Table
 from pipeline.contract.schema import INDEX as INDEX_TABLE
@@ -39,6 +41,12 @@ NUM_ROWS = 12
 SIDE_PX = 64
 SECONDS = 2.5
 COLORS = ("#c33", "#36c", "#393", "#c80")
+DPG_QUESTIONS = (
+    Question(1, (), "entity", "entity - whole", f"Is there a {HOSTILE}?"),
+    Question(2, (1,), "attribute", "attribute - color", "Is it red?"),
+    Question(3, (1,), "relation", "relation - spatial", "Is it left?"),
+    Question(4, (), "global", "global", "Is the background black?"),
+)
 SHARE_CORRECT = {"aio": 0.3, "ta_ia": 0.7, "ta_ia+aesthetic": 0.6}
 
 
@@ -49,6 +57,7 @@ def parameters(**changes: dict[str, Any]) -> dict[str, Any]:
     for row in raw["download"]["rows"].values():
         row |= {"num_rows": NUM_ROWS, "num_shards": 2 if "heldout" in row else 1}
     raw["generate"]["benchmarks"]["geneval_shapes"] |= {"num_prompts_per_task": 3, "num_images": 2, "num_shards": 2}
+    raw["generate"]["benchmarks"]["dpg_shapes"] |= {"num_prompts": 4, "num_images": 2, "num_shards": 2}
     raw["report"] |= {"num_pictures": 18, "num_captions": 6}
     for section in ("download", "augment", "recaption", "encode_images", "encode_text"):
         raw[section]["max_reject_fraction"] = 1.0
@@ -283,6 +292,8 @@ def _prompts(job: Job, benchmark: str) -> list[tuple[str, str, str]]:
     """(prompt_id, task, prompt)."""
     if benchmark == "geneval_shapes":
         return [(f"{t * 3 + i:05d}", task, f"a {task} {HOSTILE}") for t, task in enumerate(TASKS) for i in range(3)]
+    if benchmark == "dpg_shapes":
+        return [(f"{i:05d}", ("one_object", "two_objects")[i % 2], f"a. b. {HOSTILE}") for i in range(4)]
     return [(f"heldout/{i}", benchmark, f"caption {HOSTILE}") for i in range(NUM_ROWS)]
 
 
@@ -312,6 +323,9 @@ def _score(job: Job) -> None:
     benchmark = job.place.part
     folder = job.out / benchmark
     folder.mkdir()
+    if benchmark == "dpg_shapes":
+        _score_questions(job)
+        return
     shapes = benchmark == "geneval_shapes"
     share = SHARE_CORRECT[stages.split(job.row.images)[1]]
     builder = ShardBuilder(VERDICTS)
@@ -330,6 +344,38 @@ def _score(job: Job) -> None:
     (folder / METRICS_JSON).write_text(json.dumps(metrics))
     write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, "verdicts.parquet"])
     assert (folder / FINGERPRINT_JSON).is_file()
+
+
+def dpg_answers(share: float, prompt_id: str) -> tuple[str, ...]:
+    """Prompt n is right where 3 n % 10 is below the share; else the object is missing, though something is red."""
+    return ("yes",) * 4 if 3 * int(prompt_id) % 10 < 10 * share else ("no", "yes", "no", "yes")
+
+
+def _score_questions(job: Job) -> None:
+    from stages.score import questions_metrics
+
+    benchmark, share = job.place.part, SHARE_CORRECT[stages.split(job.row.images)[1]]
+    prompts, number = _prompts(job, benchmark), _num_images(job, benchmark)
+    builder, answered = ShardBuilder(VERDICTS), []
+    for prompt_id, task, _ in prompts:
+        answers = dpg_answers(share, prompt_id)
+        scored = score_image(DPG_QUESTIONS, answers)
+        for index in range(number):
+            answered.append(AnsweredImage(prompt_id, index, answers))
+            builder.add(
+                prompt_id=prompt_id,
+                image_index=index,
+                task=task,
+                correct=all(scored.counts),
+                reason=failures(DPG_QUESTIONS, scored),
+                detail=json.dumps(answers_detail(DPG_QUESTIONS, answers)),
+            )
+    folder = job.out / benchmark
+    builder.write(folder / "verdicts.parquet", fingerprint=job.fingerprint, row_group_rows=1024)
+    questions = {prompt_id: DPG_QUESTIONS for prompt_id, _, _ in prompts}
+    scores = aggregate(questions, answered, number, Bootstrap(100, 0.95, 0), only_last_image_in_categories=False)
+    (folder / METRICS_JSON).write_text(json.dumps(questions_metrics(scores), sort_keys=True))
+    write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, "verdicts.parquet"])
 
 
 def shapes_metrics(share: float) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def pairs(report: Reported, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_every_pair_of_a_benchmark_of_tasks_is_compared_once(pairs: Any) -> None:
-    assert list(pairs) == ["geneval_shapes"], "distances have no verdicts to compare"
+    assert list(pairs) == ["geneval_shapes", "dpg_shapes"], "distances have no verdicts to compare"
     found = pairs["geneval_shapes"]
     assert [(pair.minuend, pair.subtrahend) for pair in found.models] == [
         ("ta_ia", "aio"),
@@ -48,6 +48,18 @@ def test_differences_are_those_of_the_verdicts(pairs: Any) -> None:
         assert found.tasks[task].value == pytest.approx(wanted), task
         assert found.tasks[task].interval.low <= wanted <= found.tasks[task].interval.high
     assert found.overall.value == pytest.approx(sum(d.value for d in found.tasks.values()) / 6)
+
+
+def test_differences_of_questions_are_those_of_the_answers(pairs: Any) -> None:
+    """Made up: of four prompts, one is right for aio and three for ta_ia; the others have a quarter of their score."""
+    found = pairs["dpg_shapes"].models[0].found
+    assert found.overall.value == pytest.approx((3 + 0.25) / 4 - (1 + 3 * 0.25) / 4)
+    assert {name: one.value for name, one in found.tasks.items()} == pytest.approx(
+        {"global": 0.0, "entity": 0.5, "attribute": 0.0, "relation": 0.5}
+    )
+    entity = found.tasks["entity"]
+    assert entity.interval.low <= 0.5 <= entity.interval.high
+    assert not found.tasks["attribute"].is_clear
 
 
 class _Cells(HTMLParser):
@@ -73,6 +85,15 @@ def test_the_page_shows_them_with_sign_and_interval(report: Reported, pairs: Any
     overall = pairs["geneval_shapes"].models[0].found.overall
     assert f"{overall.value:+.3f} {overall.interval.low:+.2f} to {overall.interval.high:+.2f}" in shown
     assert len(re.findall(r"[+-]\d\.\d\d to [+-]\d\.\d\d", shown)) == 1 + len(TASKS)
+
+
+def test_the_page_shows_differences_of_questions_too(report: Reported, pairs: Any) -> None:
+    rows = [" ".join(row.split()) for row in _Cells(report.text("report.html")).rows]
+    shown = [row for row in rows if row.startswith("ta_ia - aio")]
+    assert len(shown) == 2
+    overall = pairs["dpg_shapes"].models[0].found.overall
+    assert f"{overall.value:+.3f} {overall.interval.low:+.2f} to {overall.interval.high:+.2f}" in shown[1]
+    assert len(re.findall(r"[+-]\d\.\d\d to [+-]\d\.\d\d", shown[1])) == 1 + 4
 
 
 def test_an_arm_of_two_seeds_stands_on_the_page_as_one(tmp_path: Path) -> None:

@@ -75,6 +75,16 @@ def test_a_picture_stands_with_its_own_verdict(galleries: _Galleries) -> None:
     assert ta_ia.picture == sha256_of_bytes(picture("ta_ia", "00004", 0))
 
 
+def test_a_picture_stands_with_the_questions_that_failed(galleries: _Galleries) -> None:
+    asked = galleries.comparisons["dpg_shapes"]
+    assert (asked.num_prompts, len(asked.prompts), asked.same_noise) == (4, 4, True)
+    assert {prompt.task for prompt in asked.prompts} == {"one_object", "two_objects"}
+    aio, ta_ia, _ = next(prompt for prompt in asked.prompts if prompt.drawn[0].correct is False).drawn
+    assert aio.reason == f"no: Is there a {HOSTILE}?; hence: Is it red? Is it left?"
+    assert (aio.num_correct, aio.num_judged) == (0, 2)
+    assert (ta_ia.correct, ta_ia.num_correct, ta_ia.reason) == (True, 2, "")
+
+
 def test_captions_stand_with_the_real_picture_and_without_verdict(galleries: _Galleries) -> None:
     captions = galleries.comparisons["heldout_captions"]
     first = captions.prompts[0]

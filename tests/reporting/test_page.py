@@ -82,8 +82,8 @@ def test_every_link_leads_somewhere_and_every_picture_says_what_it_is(page: _Rea
 
 
 def test_all_sections_are_there(page: _Reader) -> None:
-    wanted = {"scores", "tasks", "pictures", "distances", "curves", "captions", "augmented", "rows", "time"}
-    assert wanted | {"published", "provenance"} <= page.ids()
+    wanted = {"scores", "tasks", "questions", "pictures", "distances", "curves", "captions", "augmented", "rows"}
+    assert wanted | {"time", "published", "provenance"} <= page.ids()
 
 
 def test_words_that_must_not_be_missing(page: _Reader) -> None:
@@ -91,6 +91,10 @@ def test_words_that_must_not_be_missing(page: _Reader) -> None:
     for said in (
         "demo encoders (demo_vision)",
         "It is not the published GenEval",
+        "It is not the published DPG-Bench",
+        "Share of the questions about a picture that are answered by yes, of 4 dense prompts and 8 pictures",
+        "where an object lies, in the picture or to the other; 4 questions",
+        "hence: Is it red? Is it left?",
         "fid_demo_vision refused",
         "Another benchmark, for context alone",
         "74.65",

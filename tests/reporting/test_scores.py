@@ -33,12 +33,17 @@ def test_metrics_hold_what_was_scored_and_nothing_else(report: Reported) -> None
         "finetuned_on": "aesthetic",
         "seed": 0,
     }
-    assert list(finetuned["benchmarks"]) == ["geneval_shapes"]
+    assert list(finetuned["benchmarks"]) == ["geneval_shapes", "dpg_shapes"]
     judged = content["models"]["aio"]["benchmarks"]
     assert judged["geneval_shapes"]["overall"] == 0.3
     assert judged["geneval_shapes"]["interval"] == shapes_metrics(0.3)["interval"]
     assert set(judged["geneval_shapes"]["tasks"]) == set(TASKS)
     assert judged["geneval_shapes"]["tasks"]["single_object"] == pytest.approx(0.25)
+    asked = judged["dpg_shapes"]
+    assert list(asked) == ["overall", "interval", "categories"]
+    assert asked["overall"] == pytest.approx((1 + 3 * 0.25) / 4)
+    assert asked["interval"][0] <= asked["overall"] <= asked["interval"][1]
+    assert asked["categories"] == {"attribute": 1.0, "entity": 0.25, "global": 1.0, "relation": 0.25}
     assert judged["heldout_captions"]["kid_demo_vision"] == {"value": 0.03, "std": 0.01}
     assert judged["heldout_captions"]["fid_demo_vision"] == {"refused": f"12 images for 128 dimensions {HOSTILE}"}
 

@@ -22,6 +22,8 @@ def test_a_table_reads_in_a_terminal() -> None:
 def test_the_text_has_scores_rows_and_the_page(report: Reported) -> None:
     text = report.text("report.md")
     assert "| ta_ia+aesthetic | ta_ia, finetuned on aesthetic |   0.600 | 0.560 - 0.640 |" in text
+    assert "| model           | arm                           | overall | 95 % interval | global | entity |" in text
+    assert "| ta_ia+aesthetic | ta_ia, finetuned on aesthetic |   0.625 |" in text
     assert "truncated 1" in text
     assert text.endswith("The page of the run: `reports/made_up/report.html`\n")
 

@@ -46,7 +46,8 @@ def test_the_headline_tells_scores_and_place(report: Reported, monkeypatch: pyte
     show(plan.part(REPORT_PLACE), fingerprint, plan.layout, plan.store)
     lines = headline(plan).splitlines()
     assert lines[0] == "aio              geneval_shapes  0.300  (95 % interval 0.260 to 0.340)"
-    assert lines[1] == "aio              heldout_captions  kid_demo_vision 0.03000 ± 0.01000  (± std over subsets)"
+    assert lines[1].startswith("aio              dpg_shapes  0.438  (95 % interval ")
+    assert lines[2] == "aio              heldout_captions  kid_demo_vision 0.03000 ± 0.01000  (± std over subsets)"
     assert lines[-1] == "Report: reports/made_up/report.html"
 
 

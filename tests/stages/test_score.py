@@ -37,6 +37,32 @@ def test_the_overall_score_is_the_mean_of_the_six_tasks(whole: WholeRuns) -> Non
         assert low <= metrics["overall"] <= high
 
 
+def test_questions_are_answered_from_the_pictures_and_a_wrong_background_fails_its_question_alone(
+    whole: WholeRuns,
+) -> None:
+    path = whole.result("score/elsewhere", "dpg_shapes", "dpg_shapes/verdicts.parquet")
+    rows = Shard(path, VERDICTS).rows(VERDICTS.schema.names)
+    assert len(rows) == 4 * 2
+    for row in rows:
+        wrong_on_purpose = row["image_index"] == 1
+        assert row["correct"] == (not wrong_on_purpose), row
+        assert row["reason"].startswith("no: Is the background ") == wrong_on_purpose
+        detail = json.loads(row["detail"])
+        assert [one["question"] for one in detail["answers"] if one["answer"] != "yes"] == (
+            [row["reason"].removeprefix("no: ")] if wrong_on_purpose else []
+        )
+        assert len(detail["seen"]) == (1 if row["task"] == "one_object" else 2)
+    metrics = json.loads(whole.result("score/elsewhere", "dpg_shapes", "dpg_shapes/metrics.json").read_text())
+    assert metrics["overall"] == pytest.approx(1 - (1 / 4 + 1 / 9) / 2 / 2)
+    assert {name: one["score"] for name, one in metrics["categories"].items()} == {
+        "global": 0.5,
+        "entity": 1.0,
+        "attribute": 1.0,
+        "relation": 1.0,
+        "other": 1.0,
+    }
+
+
 def test_distances_carry_their_features_and_too_few_pictures_are_said(whole: WholeRuns) -> None:
     path = whole.result("score/ta_ia", "heldout_captions", "heldout_captions/metrics.json")
     metrics = json.loads(path.read_text())
