@@ -15,7 +15,7 @@ CONTROLS := params/controls.yaml
 ABLATION = params/ablation$(if $(TABLE),-$(TABLE))$(if $(filter-out 1,$(SEEDS)),-$(SEEDS)-seeds).yaml
 SCRATCH := .work/venv
 
-.PHONY: demo ablation controls test lint hooks format status gc use demo-models ceiling lock setup clean help
+.PHONY: demo ablation controls test lint hooks format status gc use demo-models ceiling judge lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -69,6 +69,9 @@ demo-models: $(READY) ## train the demo's autoencoder, text encoder and captione
 
 ceiling: $(READY) ## truth pictures through the demo's autoencoder and judge: what a model of the demo can reach
 	@$(BIN)/python -m pipeline.demo_models.ceiling --params $(DEMO)
+
+judge: $(READY) ## how far the demo's judge can be trusted: its verdicts on right and wrong scenes of known truth
+	@$(BIN)/python -m pipeline.demo_models.judge_table
 
 lock:           ## write requirements.lock from requirements.in, in a fresh environment
 	rm -rf $(SCRATCH)

@@ -21,6 +21,7 @@ MANIFEST_JSON, REJECTS_PARQUET = "manifest.json", "rejects.parquet"
 INDEX_JSON, INDEX_PARQUET = "index.json", "index.parquet"
 FINGERPRINT_JSON = "fingerprint.json"
 METRICS_JSON, VERDICTS_PARQUET = "metrics.json", "verdicts.parquet"
+STYLE, STYLE_PARQUET = "style", "style.parquet"
 MODEL_FOLDER, REFERENCES_JSON = "model", "references.json"
 MODEL_FILES = tuple(
     f"{MODEL_FOLDER}/{name}" for name in ("config.json", "diffusion_pytorch_model.safetensors", REFERENCES_JSON)
@@ -274,13 +275,24 @@ def _generate(params: Params, row: str, part: str) -> Part:
     return Part(place, (f"{benchmark}/{shard_file(inner)}",), tuple(needs))
 
 
-def _score_names(params: Params, row: str) -> list[str]:
+def judged_benchmarks(params: Params, row: str) -> list[str]:
+    """The benchmarks that a row of score judges: those that its pictures were drawn for."""
     names: list[str] = list(params.row("generate", split(params.row("score", row).images)[1]).benchmarks)
     return names
 
 
+def _score_names(params: Params, row: str) -> list[str]:
+    return [*judged_benchmarks(params, row), *([STYLE] if params.row("score", row).style else [])]
+
+
 def _score(params: Params, row: str, part: str) -> Part:
     values = params.row("score", row)
+    if part == STYLE:
+        probe = side_table(params, "score", "style_probes")[values.style]
+        sets = (probe.plain, probe.aesthetic, probe.heldout_plain, probe.heldout_aesthetic)
+        pictures = at(values.images, benchmark_part(probe.benchmark, MANIFEST))
+        names = tuple(f"{STYLE}/{name}" for name in (FINGERPRINT_JSON, METRICS_JSON, STYLE_PARQUET))
+        return Part(Place("score", row, part), names, (pictures, *(at(one, MANIFEST) for one in sets)))
     entry = params.sections["generate"].tables["benchmarks"][part]
     needs = [at(values.images, benchmark_part(part, MANIFEST))]
     compares = hasattr(entry, "captions") and values.real is not None
@@ -295,8 +307,8 @@ def _report(params: Params, row: str, part: str) -> Part:
     for reference in params.row("report", row).scores:
         score = split(reference)[1]
         images = split(params.row("score", score).images)[1]
-        for benchmark in _score_names(params, score):
-            needs += [at(reference, benchmark), Place("generate", images, benchmark_part(benchmark, MANIFEST))]
+        needs += [at(reference, name) for name in _score_names(params, score)]
+        needs += [at(f"generate/{images}", benchmark_part(b, MANIFEST)) for b in judged_benchmarks(params, score)]
     return Part(Place("report", row, part), (FINGERPRINT_JSON, *REPORT_FILES), tuple(dict.fromkeys(needs)))
 
 
@@ -385,7 +397,7 @@ STAGES: tuple[Stage, ...] = (
         _score,
         "generate",
         "judge generated pictures",
-        tables=(("features", "feature_extractors"),),
+        tables=(("features", "feature_extractors"), ("style", "style_probes")),
         models=("model",),
     ),
     Stage("report", _one(REPORT), _report, None, "write the page of the run"),

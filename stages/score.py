@@ -1,7 +1,8 @@
 """Score: judge the pictures of one benchmark of a row.
 
 Reads generated pictures, and real ones for distances. Writes ``verdicts.parquet`` (one row a picture) and
-``metrics.json`` per benchmark. The judge sees the generated pixels and the prompt's metadata, nothing else.
+``metrics.json`` per benchmark. The judge sees the generated pixels and the prompt's metadata, nothing else. The part
+``style`` of rows that name a style probe reads downloaded pictures to fit it on, and writes ``style.parquet``.
 
     python -m stages.score --params params.yaml --row ta_ia [--part geneval_shapes]
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 from pipeline import stages
 from pipeline.params.schema import DpgShapesBenchmark
-from pipeline.stages import FINGERPRINT_JSON, METRICS_JSON, VERDICTS_PARQUET
+from pipeline.stages import FINGERPRINT_JSON, METRICS_JSON, STYLE, STYLE_PARQUET, VERDICTS_PARQUET
 from pipeline.work.command import main
 from pipeline.work.job import Job
 
@@ -23,23 +24,30 @@ INTERVAL_LEVEL = 0.95
 
 
 def make(job: Job) -> None:
-    """Judge one benchmark."""
+    """Judge one benchmark, or the style of one benchmark's pictures."""
     from pipeline.work.carried import write_fingerprint_json
 
     benchmark = job.place.part
     folder = job.out / benchmark
     folder.mkdir()
-    entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
-    if hasattr(entry, "captions"):
-        metrics = score_captions(job, benchmark)
-    elif isinstance(entry, DpgShapesBenchmark):
-        metrics = score_questions(job, benchmark)
-    else:
-        metrics = score_shapes(job, benchmark)
+    metrics = score_part(job, benchmark)
+    table = STYLE_PARQUET if benchmark == STYLE else VERDICTS_PARQUET
     text = json.dumps(metrics, indent=1, sort_keys=True) + "\n"
     (folder / METRICS_JSON).write_text(text)
-    write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, VERDICTS_PARQUET])
+    write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, table])
     assert (folder / FINGERPRINT_JSON).is_file()
+
+
+def score_part(job: Job, part: str) -> dict[str, Any]:
+    """The metrics of one part, its table written beside: the style score, or a benchmark by its kind."""
+    if part == STYLE:
+        return score_style(job)
+    entry = job.plan.params.sections["generate"].tables["benchmarks"][part]
+    if hasattr(entry, "captions"):
+        return score_captions(job, part)
+    if isinstance(entry, DpgShapesBenchmark):
+        return score_questions(job, part)
+    return score_shapes(job, part)
 
 
 def generated_rows(job: Job, benchmark: str) -> list[dict[str, Any]]:
@@ -228,6 +236,21 @@ def score_captions(job: Job, benchmark: str) -> dict[str, Any]:
     metrics["features"] = {"name": job.row.features, "demo": entry.demo, "dim": int(generated.shape[1])}
     metrics["distances"] = distances(job, generated, real)
     return metrics
+
+
+def score_style(job: Job) -> dict[str, Any]:
+    """How aesthetic the pictures look to a probe on the features that the parameters name."""
+    from functools import partial
+
+    from pipeline.encoders.loading import choose_device, resolve_model
+    from pipeline.making.style import judge_style
+    from pipeline.metrics.features import VisionTowerFeatures
+
+    features, execution = job.table_entry("feature_extractors", job.row.features), job.plan.params.execution
+    extract = VisionTowerFeatures(resolve_model(features.model, features.revision), str(choose_device(execution)))
+    rows = generated_rows(job, job.table_entry("style_probes", job.row.style).benchmark)
+    see = partial(features_of, extract, entry=features, execution=execution)
+    return judge_style(job, rows, see, features.side_px, INTERVAL_LEVEL)
 
 
 def real_pictures(job: Job, side_px: int) -> Any:

@@ -33,6 +33,7 @@ PAGES = (
     "docs/data-contract.md",
     "docs/models.md",
     "docs/demo.md",
+    "docs/judge.md",
 )
 EXPECTED_HOOKS = {
     *("ruff-check", "ruff-format", "snakefmt", "mypy", "codespell", "check-yaml", "check-merge-conflict"),

@@ -49,6 +49,7 @@ class Column(StrEnum):
     TASK = "task"
     DETAIL = "detail"
     STAGE = "stage"
+    STYLE = "style"
 
 
 class Augmentation(StrEnum):
@@ -204,6 +205,17 @@ VERDICTS = Table(
     payload=(Column.CORRECT,),
 )
 
+STYLES = Table(
+    "styles",
+    _schema(
+        (Column.PROMPT_ID, pa.string()),
+        (Column.IMAGE_INDEX, pa.int32()),
+        (Column.TASK, pa.string()),
+        (Column.STYLE, pa.float64()),
+    ),
+    payload=(Column.STYLE,),
+)
+
 REJECTS = Table(
     "rejects",
     _schema(
@@ -215,4 +227,4 @@ REJECTS = Table(
     payload=(),
 )
 
-TABLES = {table.name: table for table in (INDEX, IMAGES, CAPTIONS, LATENTS, TEXT, GENERATED, VERDICTS, REJECTS)}
+TABLES = {table.name: table for table in (INDEX, IMAGES, CAPTIONS, LATENTS, TEXT, GENERATED, VERDICTS, STYLES, REJECTS)}

@@ -27,6 +27,7 @@ from pipeline.benchmarks.shapes_detector import classify_color, detect
 from pipeline.contract.rng import generator
 from pipeline.demo_models.pictures import Picture, Pool
 from pipeline.demo_models.recipes import HELDOUT_SEED, SIDE_PX
+from pipeline.demo_models.tables import markdown
 from pipeline.encoders.autoencoder import ImageAutoencoder
 from pipeline.errors import Refusal, Reject, exit_status
 from pipeline.params.schema import ShapeWorldRow
@@ -140,7 +141,7 @@ def table(lines: Sequence[Ceiling], weights: dict[str, float]) -> str:
     """The lines as a Markdown table, and the share of mixes of these weights that show two classes."""
     tasks = ("two_object", "position", "color_attr")
     head = ["pictures", "two can be seen", "two classes found", "exactly what can be seen", *tasks]
-    rows = [head, ["---"] * len(head)]
+    rows = []
     for line in lines:
         shares = [line.two_found, line.exact, *(line.tasks[task] for task in tasks if task in line.tasks)]
         cells = [f"{before:.2f} / {after:.2f}" for before, after in shares]
@@ -149,7 +150,7 @@ def table(lines: Sequence[Ceiling], weights: dict[str, float]) -> str:
     found = {line.name.split()[0]: line.two_found for line in lines}
     mixes = [sum(weights[name] * found[name][i] for name in weights) / total for i in (0, 1)]
     last = f"Mixes of the run's weights in which two classes are found: {mixes[0]:.2f} / {mixes[1]:.2f}."
-    return "\n".join(["| " + " | ".join(row) + " |" for row in rows] + ["", last])
+    return f"{markdown(head, rows)}\n\n{last}"
 
 
 def measured(params_file: Path, num_each: int) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from pipeline import stages
 from pipeline.errors import Refusal
-from pipeline.params import schema
+from pipeline.params import schema, scoring
 from pipeline.params.fits import kind_of, misfit
 from pipeline.params.load import Params
 from pipeline.params.network_sizes import Fault, downsampling_factor, latents_fault, size_fault
@@ -74,7 +74,8 @@ def _download(where: _Where, row: Any) -> None:
     held = where.reference("heldout", row.heldout, ("download",))
     if held.heldout is not None:
         raise where.refuse("heldout", row.heldout, "must name a row that has no held-out rows itself")
-    for key in ("source", "path", "num_scenes", "style", "layout", "side_px"):
+    # A scene follows from its number alone: worlds of other sizes share the scenes that both have.
+    for key in ("source", "path", "style", "layout", "side_px"):
         mine, theirs = (_tag(r) if key == "source" else getattr(r, key, None) for r in (row, held))
         if mine != theirs:
             raise where.refuse("heldout", row.heldout, f"must come from the same source: its {key} is {theirs!r}")
@@ -349,6 +350,28 @@ def _score(where: _Where, row: schema.ScoreRow) -> None:
     if row.real is not None:
         where.reference("real", row.real, ("download",))
     _known_model(where, "features", where.table("features", row.features, "feature_extractors"))
+    if row.style is not None:
+        _style(where, row, where.table("style", row.style, "style_probes"))
+
+
+def _style(where: _Where, row: schema.ScoreRow, probe: scoring.StyleProbe) -> None:
+    """The probe is asked about pictures that there are, and checked on pictures that it was not fitted on."""
+    drawn = where.reference("images", row.images, ("generate",)).benchmarks
+    if stages.STYLE in drawn:
+        raise where.refuse("images", row.images, f"has a benchmark called {stages.STYLE}, as this score is")
+    if probe.benchmark not in drawn:
+        why = f"{row.images} has no pictures of {probe.benchmark}; it has {', '.join(drawn)}"
+        raise where.refuse("style", row.style, why)
+    asked = where.table("style.benchmark", probe.benchmark, "generate/benchmarks")
+    if not isinstance(asked, schema.GenevalShapesBenchmark | schema.GenevalShapesLongBenchmark):
+        raise where.refuse("style", row.style, f"{probe.benchmark} has not GenEval's tasks; name one of geneval_shapes")
+    for key in ("plain", "aesthetic"):
+        fitted, held = getattr(probe, key), getattr(probe, f"heldout_{key}")
+        fitted_row = where.reference(f"style.{key}", fitted, ("download",))
+        held_row = where.reference(f"style.heldout_{key}", held, ("download",))
+        if fitted_row.heldout != held and held_row.heldout != fitted:
+            why = f"{held} may hold pictures of {fitted}: one of the two must name the other as heldout"
+            raise where.refuse(f"style.heldout_{key}", held, why)
 
 
 def _report(where: _Where, row: schema.ReportRow) -> None:

@@ -15,7 +15,7 @@ import yaml
 
 from pipeline.digest import digest_json
 from pipeline.errors import Refusal
-from pipeline.params import schema
+from pipeline.params import schema, scoring
 from pipeline.params.explain import allowed_values, field_names, find_fault, unknown_key
 from pipeline.params.types import Name
 from pipeline.stages import NAMES
@@ -46,7 +46,7 @@ SIDE_TABLES: dict[str, dict[str, Any]] = {
     "encode_images": {"autoencoders": schema.Autoencoder},
     "encode_text": {"encoders": schema.TextEncoder},
     "generate": {"benchmarks": schema.Benchmark},
-    "score": {"feature_extractors": schema.Features},
+    "score": {"feature_extractors": schema.Features, "style_probes": scoring.StyleProbe},
 }
 
 

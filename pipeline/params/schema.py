@@ -481,6 +481,7 @@ class ScoreRow(TableRow, frozen=True, kw_only=True):
     kid_num_subsets: Count
     features: Name
     real: Reference | None = None
+    style: Name | None = None
 
 
 class ReportRow(TableRow, frozen=True, kw_only=True):

@@ -62,7 +62,7 @@ def controls(plan: Plan) -> list[Control]:
     for reference in plan.params.row(REPORT, REPORT_ROW).scores:
         row = stages.split(reference)[1]
         table = plan.params.sections["generate"].tables["benchmarks"]
-        for benchmark in stages.BY_NAME["score"].part_names(plan.params, row):
+        for benchmark in stages.judged_benchmarks(plan.params, row):
             if isinstance(table[benchmark], GenevalShapesBenchmark):
                 found.append(_control(plan, Place("score", row, benchmark), table[benchmark].num_prompts_per_task))
     if not found:

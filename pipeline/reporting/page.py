@@ -24,6 +24,7 @@ from pipeline.reporting.captions import CaptionedDataset
 from pipeline.reporting.charts import Chart
 from pipeline.reporting.costs import StageCost
 from pipeline.reporting.differences import PairsOfBenchmark
+from pipeline.reporting.finetuning import Finetuning
 from pipeline.reporting.provenance import Machine, TrainedModel
 from pipeline.reporting.rows import RowCount, meaning
 from pipeline.reporting.scores import CAPTIONS, QUESTIONS, SHAPES, Scored, distance_text
@@ -55,6 +56,7 @@ class Content:
 
     Attributes:
         pairs: benchmark to the differences between its models.
+        finetunings: finetuned models beside those that they start from.
         pictures: name to data URL.
         picture_side_px: longest side that pictures were reduced to.
         used_models: (what, name, identity) of the models that data were made with.
@@ -65,6 +67,7 @@ class Content:
     run: str
     scores: list[Scored]
     pairs: dict[str, PairsOfBenchmark]
+    finetunings: list[Finetuning]
     comparisons: list[Comparison]
     charts: list[Chart]
     captioned: list[CaptionedDataset]
@@ -151,6 +154,7 @@ def _sections(
         ("scores", "Scores", True),
         ("tasks", "Tasks", bool(shapes)),
         ("questions", "Questions", bool(questions)),
+        ("finetuning", "Finetuning", bool(content.finetunings)),
         ("pictures", "Side by side", any(comparison.prompts for comparison in content.comparisons)),
         ("distances", "Distances", bool(distances)),
         ("curves", "Training", bool(content.models)),

@@ -9,13 +9,13 @@ import csv
 import io
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import stages
 from pipeline.errors import Refusal
 from pipeline.reporting.lineage import Lineage, lineage_of
-from pipeline.stages import METRICS_JSON, Place
+from pipeline.stages import METRICS_JSON, STYLE, Place
 from pipeline.work.job import Job
 
 SCHEMA = 1
@@ -33,16 +33,23 @@ class Scored:
         lineage: the model behind it.
         score_rows: benchmark to the row of score that judged it.
         benchmarks: benchmark to the content of its metrics file.
+        styles: the row of score that has a style score of it, to the content of its metrics file; one at most.
     """
 
     lineage: Lineage
     score_rows: dict[str, str]
     benchmarks: dict[str, dict[str, Any]]
+    styles: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The row of generate."""
         return self.lineage.name
+
+    @property
+    def style(self) -> dict[str, Any] | None:
+        """The content of the style score's metrics file; None without one."""
+        return next(iter(self.styles.values()), None)
 
     def of_kind(self, kind: str) -> dict[str, dict[str, Any]]:
         """The benchmarks of one kind."""
@@ -53,7 +60,7 @@ def read_scores(job: Job) -> list[Scored]:
     """All models that the report's row lists, in its order; a model that is listed twice has the scores of both rows.
 
     Raises:
-        Refusal: two rows of score judged the same pictures by the same benchmark and disagree.
+        Refusal: two rows of score judged the same pictures by the same benchmark, or their style, and disagree.
     """
     params = job.plan.params
     found: dict[str, Scored] = {}
@@ -67,6 +74,9 @@ def read_scores(job: Job) -> list[Scored]:
             if metrics.get("kind") not in (SHAPES, QUESTIONS, CAPTIONS):
                 raise Refusal(f"{path}: of kind {metrics.get('kind')!r}, which this page does not know")
             _merge(scored, benchmark, row, metrics)
+        if params.row("score", row).style is not None:
+            path = job.input(Place("score", row, STYLE), f"{STYLE}/{METRICS_JSON}")
+            _merge_style(scored, row, json.loads(path.read_text()))
     return list(found.values())
 
 
@@ -86,6 +96,17 @@ def _merge(scored: Scored, benchmark: str, row: str, metrics: dict[str, Any]) ->
         )
 
 
+def _merge_style(scored: Scored, row: str, metrics: dict[str, Any]) -> None:
+    for other, known in scored.styles.items():
+        if known != metrics:
+            raise Refusal(
+                f"score/{other} and score/{row} give {scored.name} two different style scores; list one of them in "
+                "report.rows.main.scores"
+            )
+    if not scored.styles:
+        scored.styles[row] = metrics
+
+
 def metrics_content(run: str, scores: list[Scored]) -> dict[str, Any]:
     """The content of ``metrics.json``."""
     return {
@@ -97,6 +118,7 @@ def metrics_content(run: str, scores: list[Scored]) -> dict[str, Any]:
                 "finetuned_on": scored.lineage.finetuned_name,
                 "seed": scored.lineage.seed,
                 "benchmarks": {name: _benchmark_content(metrics) for name, metrics in scored.benchmarks.items()},
+                **({STYLE: _style_content(scored.style)} if scored.style else {}),
             }
             for scored in scores
         },
@@ -113,6 +135,10 @@ def _benchmark_content(metrics: dict[str, Any]) -> dict[str, Any]:
         "interval": metrics["interval"],
         parts: {name: values["score"] for name, values in metrics[parts].items()},
     }
+
+
+def _style_content(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {key: metrics[key] for key in ("score", "interval", "auc", "refused") if key in metrics}
 
 
 def metrics_text(run: str, scores: list[Scored]) -> str:

@@ -40,7 +40,28 @@ def score_blocks(scores: list[Scored]) -> list[str]:
         blocks += [f"## {name}: distances to real pictures, less is nearer"]
         header = ["model", "distance", "value ± std over subsets", "generated", "real"]
         blocks += [table(header, lines) if lines else "None was measured."]
-    return blocks
+    return blocks + _style_blocks(scores)
+
+
+def _style_blocks(scores: list[Scored]) -> list[str]:
+    lines = [
+        [scored.name, _arm(scored), *_style_cells(scored.style), f"{scored.style['auc']:.4f}"]
+        for scored in scores
+        if scored.style
+    ]
+    if not lines:
+        return []
+    return [
+        "## style: mean probability of the aesthetic style",
+        table(["model", "arm", "style", "95 % interval", "AUC on held-out pictures"], lines),
+    ]
+
+
+def _style_cells(metrics: dict[str, Any]) -> list[str]:
+    if "refused" in metrics:
+        return ["refused", metrics["refused"]]
+    low, high = metrics["interval"]
+    return [f"{metrics['score']:.3f}", f"{low:.3f} - {high:.3f}"]
 
 
 def _arm(scored: Scored) -> str:

@@ -8,6 +8,7 @@ from pipeline.reporting.charts import charts
 from pipeline.reporting.costs import stage_costs
 from pipeline.reporting.curves import curves_csv, read_curves
 from pipeline.reporting.differences import pairs_by_benchmark
+from pipeline.reporting.finetuning import finetunings
 from pipeline.reporting.page import Content, report_html
 from pipeline.reporting.pictures import BUDGET_BYTES, PictureBook
 from pipeline.reporting.provenance import execution_values, machine, models_used, trained_models
@@ -48,6 +49,7 @@ def write_report(job: Job) -> None:
             run=params.run,
             scores=scores,
             pairs=pairs_by_benchmark(job, scores),
+            finetunings=finetunings(job, scores),
             comparisons=comparisons,
             charts=charts(curves),
             captioned=captioned,

@@ -1,4 +1,4 @@
-# Verdicts and metrics, one benchmark a job.
+# Verdicts and metrics, one benchmark a job; the style score is one more.
 
 
 rule score:

@@ -17,11 +17,13 @@ from pipeline.stages import (
     INDEX_PARQUET,
     MANIFEST_JSON,
     REJECTS_PARQUET,
+    STYLE_PARQUET,
     VERDICTS_PARQUET,
 )
 
 CARRIERS = (INDEX_JSON, MANIFEST_JSON, FINGERPRINT_JSON)
-CARRIED = (INDEX_PARQUET, REJECTS_PARQUET, VERDICTS_PARQUET)  # nothing whole without the carrier beside it
+# nothing whole without the carrier beside it
+CARRIED = (INDEX_PARQUET, REJECTS_PARQUET, VERDICTS_PARQUET, STYLE_PARQUET)
 FILES, FINGERPRINT = "files", "fingerprint"
 
 

@@ -28,6 +28,7 @@ _STAGE_OF_TABLE = {
     "text": "encode_text",
     "generated": "generate",
     "verdicts": "score",
+    "styles": "score",
 }
 
 

@@ -19,6 +19,7 @@ CUTMIX = ("augment", "rows", "cutmix")
 TA_IA = ("train", "rows", "ta_ia")
 SWAP = {"latents": "encode_images/cutmix", "texts": {"encode_text/cutmix-vlm": 1.0}, "above_t": 0.4, "probability": 0.5}
 FINETUNE = ("finetune", "rows", "ta_ia+aesthetic")
+PROBE = ("score", "style_probes", "demo_style")
 CROP = {"kind": "crop", "images": "download/imagenet", "side_px": 64, "min_scale": 0.9, "max_scale": 0.5}
 OTHER_AUTOENCODER = {"model": "owner/ae", "revision": "abc", "scale": 1.0, "source": "its card"}
 OTHER_ENCODER = {"model": "owner/t5", "revision": "abc", "max_text_tokens": 64}
@@ -125,7 +126,7 @@ REFUSED: list[tuple[str, Changes, str]] = [
     (
         "heldout nowhere",
         {(*IMAGENET, "heldout"): "download/held"},
-        "download.rows.imagenet.heldout = 'download/held': no such row; download has aesthetic, heldout, imagenet",
+        "imagenet.heldout = 'download/held': no such row; download has aesthetic, heldout, heldout-aesthetic, imagenet",
     ),
     (
         "heldout of another stage",
@@ -243,7 +244,7 @@ REFUSED: list[tuple[str, Changes, str]] = [
     (
         "held out of another source",
         {(*IMAGENET, "heldout"): "download/aesthetic"},
-        "heldout = 'download/aesthetic': must come from the same source: its num_scenes is 800",
+        "heldout = 'download/aesthetic': must come from the same source: its style is 'aesthetic'",
     ),
     (
         "held out of another kind",
@@ -491,6 +492,31 @@ REFUSED: list[tuple[str, Changes, str]] = [
             }
         },
         "generate.rows.peer.import = 'pictures/of/peer': no such folder",
+    ),
+    (
+        "no such style probe",
+        {("score", "rows", "aio", "style"): "other"},
+        "score.rows.aio.style = 'other': no such entry; score.style_probes has demo_style",
+    ),
+    (
+        "style of pictures that are not drawn",
+        {(*PROBE, "benchmark"): "geneval_shapes_long"},
+        "style = 'demo_style': generate/ta_ia has no pictures of geneval_shapes_long; it has geneval_shapes, heldout_c",
+    ),
+    (
+        "style of pictures without tasks",
+        {(*PROBE, "benchmark"): "heldout_captions"},
+        "score.rows.ta_ia.style = 'demo_style': heldout_captions has not GenEval's tasks",
+    ),
+    (
+        "a style of no dataset",
+        {(*PROBE, "plain"): "download/none"},
+        "score.rows.ta_ia.style.plain = 'download/none': no such row; download has aesthetic, heldout",
+    ),
+    (
+        "a probe checked on what it was fitted on",
+        {(*PROBE, "heldout_aesthetic"): "download/aesthetic"},
+        "style.heldout_aesthetic = 'download/aesthetic': download/aesthetic may hold pictures of download/aesthetic",
     ),
     (
         "two pages",

@@ -20,7 +20,7 @@ from pipeline.benchmarks.dpg import AnsweredImage, Question, aggregate, answers_
 from pipeline.benchmarks.geneval import TASKS
 from pipeline.benchmarks.geneval_scores import Bootstrap
 from pipeline.contract.images import encode_png
-from pipeline.contract.schema import CAPTIONS, GENERATED, IMAGES, LATENTS, TEXT, VERDICTS, Meta, Table
+from pipeline.contract.schema import CAPTIONS, GENERATED, IMAGES, LATENTS, STYLES, TEXT, VERDICTS, Meta, Table
 from pipeline.contract.schema import INDEX as INDEX_TABLE
 from pipeline.contract.shards import ShardBuilder
 from pipeline.digest import digest_json, sha256_of_bytes, sha256_of_file
@@ -29,7 +29,7 @@ from pipeline.making.manifest import make_manifest
 from pipeline.models import references
 from pipeline.params.check import check
 from pipeline.params.load import convert
-from pipeline.stages import FINGERPRINT_JSON, INDEX, MANIFEST, METRICS_JSON, MODEL, UNCONDITIONAL, Place
+from pipeline.stages import FINGERPRINT_JSON, INDEX, MANIFEST, METRICS_JSON, MODEL, STYLE, UNCONDITIONAL, Place
 from pipeline.work.carried import write_fingerprint_json
 from pipeline.work.job import Job, Voice
 from pipeline.work.plan import Plan
@@ -48,6 +48,7 @@ DPG_QUESTIONS = (
     Question(4, (), "global", "global", "Is the background black?"),
 )
 SHARE_CORRECT = {"aio": 0.3, "ta_ia": 0.7, "ta_ia+aesthetic": 0.6}
+STYLE_SCORE = {"ta_ia": 0.2, "ta_ia+aesthetic": 0.8}
 
 
 def parameters(**changes: dict[str, Any]) -> dict[str, Any]:
@@ -319,12 +320,36 @@ def _generate(job: Job) -> None:
     _write(job, builder)
 
 
+def _style(job: Job, folder: Path) -> None:
+    """A prompt's pictures have the model's mean, a little more or less by the prompt's number."""
+    score = STYLE_SCORE[stages.split(job.row.images)[1]]
+    builder = ShardBuilder(STYLES)
+    for prompt_id, task, _ in _prompts(job, "geneval_shapes"):
+        for index in range(_num_images(job, "geneval_shapes")):
+            style = score + 0.05 * (int(prompt_id) % 3 - 1)
+            builder.add(prompt_id=prompt_id, image_index=index, task=task, style=style)
+    builder.write(folder / "style.parquet", fingerprint=job.fingerprint, row_group_rows=1024)
+    (folder / METRICS_JSON).write_text(json.dumps(style_metrics(score)))
+    write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, "style.parquet"])
+
+
+def style_metrics(score: float) -> dict[str, Any]:
+    """Metrics of a style score; below 0 of one that was refused."""
+    metrics = {"kind": "style", "probe": "demo_style", "features": "demo_vision", "benchmark": "geneval_shapes"}
+    if score < 0:
+        return {**metrics, "auc": 0.5, "refused": f"AUC 0.500 on held-out pictures {HOSTILE}"}
+    return {**metrics, "auc": 0.9875, "score": score, "interval": [score - 0.03, score + 0.03]}
+
+
 def _score(job: Job) -> None:
     benchmark = job.place.part
     folder = job.out / benchmark
     folder.mkdir()
     if benchmark == "dpg_shapes":
         _score_questions(job)
+        return
+    if benchmark == STYLE:
+        _style(job, folder)
         return
     shapes = benchmark == "geneval_shapes"
     share = SHARE_CORRECT[stages.split(job.row.images)[1]]

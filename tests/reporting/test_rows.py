@@ -45,7 +45,7 @@ def test_reasons_of_all_stages_are_explained() -> None:
 def test_seconds_of_the_jobs_are_added_per_stage(report: Reported) -> None:
     costs = {cost.stage: cost for cost in stage_costs(job_of(report.run.plan, REPORT_PLACE))}
     assert costs["train"].seconds == 2 * SECONDS
-    assert costs["download"].num_jobs == 3 * 2 + 4  # an index, a manifest each, and four shards in all
+    assert costs["download"].num_jobs == 4 * 2 + 6  # an index, a manifest each, and six shards in all
     assert costs["augment"].longest_seconds == SECONDS
 
 

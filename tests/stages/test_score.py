@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.contract.schema import VERDICTS
+from pipeline.contract.schema import STYLES, VERDICTS
 from pipeline.contract.shards import Shard
 
 if TYPE_CHECKING:
@@ -72,3 +72,14 @@ def test_distances_carry_their_features_and_too_few_pictures_are_said(whole: Who
     assert math.isfinite(metrics["distances"]["kid_demo_vision"]["value"])
     assert metrics["distances"]["kid_demo_vision"]["std"] > 0
     assert "8 images for 32 feature dimensions" in metrics["distances"]["fid_demo_vision"]["refused"]
+
+
+def test_the_style_score_is_the_mean_of_what_the_probe_says_of_each_picture(whole: WholeRuns) -> None:
+    for row in ("ta_ia", "more"):
+        metrics = json.loads(whole.result(f"score/{row}", "style", "style/metrics.json").read_text())
+        rows = Shard(whole.result(f"score/{row}", "style", "style/style.parquet"), STYLES).rows(STYLES.schema.names)
+        assert len(rows) == metrics["num_images"] == 6 * 2 * 2
+        assert all(0 <= one["style"] <= 1 for one in rows)
+        assert metrics["score"] == pytest.approx(sum(one["style"] for one in rows) / len(rows))
+        assert 0 <= metrics["auc"] <= 1
+    assert not whole.plan().params.row("score", "elsewhere").style

@@ -79,13 +79,18 @@ NOT_CHANGED_HERE = {"kind", "source", "view"} | {
     "autoencoder",
     "encoder",
     "features",
+    "benchmark",
+    "plain",
+    "aesthetic",
+    "heldout_plain",
+    "heldout_aesthetic",
 }
 
 
 def is_reference_or_kind(keys: Keys) -> bool:
     if keys[-1] == "source":
         return "autoencoders" not in keys
-    if keys[-1] == "features":
+    if keys[-1] == "features" or (keys[0], keys[-1]) == ("score", "style"):
         return True
     return keys[-1] in NOT_CHANGED_HERE
 
@@ -108,8 +113,8 @@ def readers(raw: dict[str, Any], keys: Keys, places: list[Place]) -> set[Place]:
         field = {"captioners": "captioner", "autoencoders": "autoencoder", "encoders": "encoder"}.get(rest[0])
         if rest[0] == "benchmarks":
             return {p for p in places if p.stage == head and p.part.split(".")[0] == rest[1]}
-        field = field or "features"
-        named = {row for row, own in section["rows"].items() if {**section, **own}[field] == rest[1]}
+        field = field or {"style_probes": "style", "feature_extractors": "features"}[rest[0]]
+        named = {row for row, own in section["rows"].items() if {**section, **own}.get(field) == rest[1]}
         return {place for place in places if place.stage == head and place.row in named}
     without_own = {row for row, own in section["rows"].items() if rest[0] not in own}
     return {place for place in places if place.stage == head and place.row in without_own}

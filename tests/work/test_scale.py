@@ -62,6 +62,8 @@ def wide() -> dict[str, Any]:
     raw["encode_images"]["autoencoders"]["demo"].update(hub)
     raw["encode_text"]["encoders"]["demo"].update(hub)
     raw["score"]["feature_extractors"]["demo_vision"].update(hub)
+    for row in raw["score"]["rows"].values():
+        row.pop("style", None)
     raw["recaption"]["rows"] = {f"{name}-vlm": {"images": at, "captioner": "vlm"} for name, at in SETS.items()}
     raw["encode_images"]["rows"] = {name: {"images": at} for name, at in SETS.items()}
     raw["encode_text"]["rows"] = {f"{name}-vlm": {"captions": f"recaption/{name}-vlm"} for name in SETS}
