@@ -12,10 +12,12 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 DEMO := params/demo.yaml
 CONTROLS := params/controls.yaml
+OVERFIT := params/overfit.yaml
+COMPARE := params/compare-models.yaml
 ABLATION = params/ablation$(if $(TABLE),-$(TABLE))$(if $(filter-out 1,$(SEEDS)),-$(SEEDS)-seeds).yaml
 SCRATCH := .work/venv
 
-.PHONY: demo ablation controls test lint hooks format status gc use demo-models ceiling judge lock setup clean help
+.PHONY: demo ablation controls overfit compare-models test lint hooks format status gc use demo-models ceiling judge lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -40,6 +42,14 @@ ablation: $(READY) ## what text and image augmentation each bring; SEEDS=3: thre
 controls: $(READY) ## models that cannot know colours: are they right about them by chance alone?
 	snakemake --cores all --configfile $(CONTROLS)
 	@$(BIN)/python -m pipeline.reporting.controls --params $(CONTROLS)
+
+overfit: $(READY) ## DiT-I and CAD-I learn 64 pictures by heart: of how many is the one drawn nearest to its own?
+	snakemake --cores all --configfile $(OVERFIT)
+	@$(BIN)/python -m pipeline.reporting.by_heart --params $(OVERFIT)
+
+compare-models: $(READY) ## CAD-I beside DiT-I at equal steps and at equal time
+	snakemake --cores all --configfile $(COMPARE)
+	@$(BIN)/python -m pipeline.reporting.headline --params $(COMPARE)
 
 test: $(READY) lint ## lint, type-check, test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST)

@@ -187,8 +187,7 @@ def peers(scale: Scale) -> dict[str, tuple[nn.Module, Denoiser]]:
     size, common = scale.dit, {"in_channels": IN_CHANNELS, "out_channels": IN_CHANNELS}
     common |= {"num_layers": size["depth"], "patch_size": size["patch_size"], "sample_size": scale.latent_side}
     common |= {"num_attention_heads": size["num_heads"], "attention_head_dim": size["width"] // size["num_heads"]}
-    with torch.random.fork_rng():  # their classes draw weights from the global state
-        torch.manual_seed(0)
+    with torch.random.fork_rng():  # their classes draw weights from the global state, which is left as it was
         pixart = PixArtTransformer2DModel(
             **common,
             cross_attention_dim=size["width"],

@@ -91,3 +91,69 @@ def test_every_model_is_drawn_scored_and_shown_on_the_same_prompts(name: str) ->
 
 def _without_model(row: Any) -> dict[str, Any]:
     return {key: value for key, value in msgspec.to_builtins(row).items() if key != "model"}
+
+
+# --- networks beside each other
+
+
+def test_networks_are_compared_on_the_demos_sets_with_nothing_else_changed() -> None:
+    ours, demo = preset("compare-models"), preset("demo")
+    check(ours)
+    assert values(ours, "dit_i", "arm") == values(demo, "ta_ia", "arm")
+    assert values(ours, "cad_i-steps", "arm", "network") == values(ours, "dit_i", "arm", "network")
+    of_steps = ("arm", "network", "num_steps", "schedule")
+    assert values(ours, "cad_i-seconds", *of_steps) == values(ours, "dit_i", *of_steps)
+    assert ours.row("train", "cad_i-seconds").network == ours.row("train", "cad_i-steps").network
+    assert all(ours.sections[stage] == demo.sections[stage] for stage in DATA_STAGES)
+
+
+def test_fewer_steps_for_equal_time_have_the_same_share_of_decay() -> None:
+    rows = [preset("compare-models").row("train", row) for row in ("dit_i", "cad_i-seconds")]
+    assert rows[1].num_steps < rows[0].num_steps
+    shares = [row.schedule.num_decay_steps / row.num_steps for row in rows]
+    assert shares[1] == pytest.approx(shares[0], rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["compare-models", "overfit"])
+def test_compared_networks_have_as_many_parameters(name: str) -> None:
+    import torch
+
+    from pipeline.models.networks import new_network
+
+    ours = preset(name)
+    rows = [ours.row("train", row) for row in ("dit_i", "cad_i-steps" if name == "compare-models" else "cad_i")]
+    generator = torch.Generator().manual_seed(0)
+    networks = [new_network(row.network, in_channels=4, text_dim=128, generator=generator) for row in rows]
+    dit, cad = (sum(parameter.numel() for parameter in network.parameters()) for network in networks)
+    assert cad == pytest.approx(dit, rel=0.06)
+
+
+def test_models_that_learn_by_heart_see_their_pictures_alone_and_never_without_caption() -> None:
+    ours = preset("overfit")
+    check(ours)
+    for name in ("dit_i", "cad_i"):
+        row = ours.row("train", name)
+        assert (row.caption_dropout, row.latent_draw, row.validation, row.swap) == (0.0, "mean", None, None)
+        assert list(row.texts) == ["encode_text/pictures-vlm"]
+    assert ours.sections["generate"].tables["benchmarks"]["training_captions"].captions == "recaption/pictures-vlm"
+
+
+def test_the_world_of_the_pictures_to_learn_has_no_two_alike() -> None:
+    from pipeline.sources.shape_world.source import ShapeWorldSource, scene_id_of
+
+    ours = preset("overfit")
+    row = ours.row("download", "pictures")
+    assert row.num_rows == row.num_scenes == 64
+
+    def alike(seed: int) -> int:
+        source = ShapeWorldSource(num_scenes=64, style=row.style, layout=row.layout, side_px=row.side_px, seed=seed)
+        scenes = [source.scene(scene_id_of(number)) for number in range(64)]
+        seen = {
+            (s.background, one.shape, one.color, one.center_x_px > 32, one.center_y_px > 32)
+            for s in scenes
+            for one in s.objects
+        }
+        return 64 - len(seen)
+
+    assert alike(ours.seeds.data) == 0
+    assert all(alike(seed) for seed in range(ours.seeds.data))
