@@ -89,7 +89,18 @@ def _models(p: dict[str, Any]) -> None:
     p["train"].update(
         **steps,
         schedule={"kind": "warmup_stable_decay", "num_warmup_steps": 2, "num_decay_steps": 2},
-        network={"kind": "dit_i", "width": 32, "depth": 2, "num_heads": 2, "patch_size": 2, "mlp_ratio": 2.0},
+        network={
+            "kind": "dit_i",
+            "width": 32,
+            "depth": 2,
+            "num_heads": 2,
+            "patch_size": 2,
+            "mlp_ratio": 2.0,
+            "text_blocks": 0,
+            "pooled_text": False,
+            "long_skips": False,
+            "mlp": "gelu",
+        },
     )
     swap = {"above_t": 0.4, "probability": 0.5, "weight": 1.0}
     p["train"]["rows"]["ta_ia"]["swap"] = [

@@ -2,7 +2,7 @@
 
 Counted are matrix products, a multiplication and an addition each one operation, as torch's own counter does; norms,
 activations and softmax add about a percent of time and are left out. ``python -m pipeline.models.cost`` prints the
-table of ``docs/models.md``.
+tables of ``docs/models.md``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,26 @@ from typing import Any
 
 import torch
 
-from pipeline.models.dit import NUM_MODULATIONS, NUM_POSITION_FREQUENCIES, NUM_TIME_FREQUENCIES, DiTI
+from pipeline.models import dit_parts, rin_parts
+from pipeline.models.dit import DiTI
+from pipeline.models.dit_parts import NUM_MODULATIONS, NUM_POSITION_FREQUENCIES, NUM_TIME_FREQUENCIES
+from pipeline.models.layers import MlpKind, hidden_width
 from pipeline.models.rin import NUM_TEXT_BLOCKS, RIN, TEXT_MLP_RATIO
-from pipeline.models.rin_parts import MlpKind, hidden_width
-from pipeline.models.sizes import DIT_SIZES, RIN_SIZES
+from pipeline.models.sizes import DIT_SIZES, NAMED_DITS, RIN_SIZES
 
 # The setting of the table: 256 px through an 8x autoencoder of 4 channels, a T5-XL's embeddings.
-TABLE_LATENT_SIDE, TABLE_IN_CHANNELS, TABLE_TEXT_DIM, TABLE_TEXT_TOKENS = 32, 4, 2048, 256
+TABLE_LATENT_SIDE, TABLE_IN_CHANNELS, TABLE_TEXT_DIM, TABLE_TEXT_TOKENS = 32, 4, 2048, 128
+PATCH_SIZES = (1, 2, 4)
+OFF: dict[str, Any] = {"text_blocks": 0, "pooled_text": False, "long_skips": False, "mlp": "gelu"}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "text_blocks: 1": {"text_blocks": 1},
+    "text_blocks: 2": {"text_blocks": 2},
+    "pooled_text: true": {"pooled_text": True},
+    "long_skips: true": {"long_skips": True},
+    "mlp: swiglu": {"mlp": "swiglu"},
+    "all": {"text_blocks": 2, "pooled_text": True, "long_skips": True, "mlp": "swiglu"},
+}
 
 
 def num_parameters(make: Callable[[], torch.nn.Module]) -> int:
@@ -32,7 +45,7 @@ def dit_flops(config: Mapping[str, Any], *, latent_side: int, num_text_tokens: i
     """Operations of one pass of a DiT-I for one square picture.
 
     Args:
-        config: arguments of ``dit.DiTI``.
+        config: all arguments of ``dit.DiTI``, options too.
         latent_side: side of the latent picture.
         num_text_tokens: T, padding included.
     """
@@ -45,13 +58,18 @@ def dit_flops(config: Mapping[str, Any], *, latent_side: int, num_text_tokens: i
         + _matrix(1, width, width)
         + _matrix(1, width, NUM_MODULATIONS * width)
         + _matrix(num_text_tokens, config["text_dim"], width)
+        + config["pooled_text"] * _matrix(1, width, width)
     )
+    mlp = config["mlp"], hidden_width(config["mlp"], width, config["mlp_ratio"], dit_parts.SWIGLU_MULTIPLE)
+    text_block = _attention(num_text_tokens, num_text_tokens, width, width) + _mlp(num_text_tokens, width, *mlp)
     block = (
         _attention(patches, patches, width, width)
         + _attention(patches, num_text_tokens, width, width)
-        + 2 * _matrix(patches, width, int(width * config["mlp_ratio"]))
+        + _mlp(patches, width, *mlp)
     )
-    return int(outside + config["depth"] * block)
+    num_skips = config["long_skips"] * dit_parts.num_long_skips(config["depth"])
+    skips = num_skips * 2 * _matrix(patches, width, width)
+    return int(outside + config["text_blocks"] * text_block + config["depth"] * block + skips)
 
 
 def rin_flops(config: Mapping[str, Any], *, num_text_tokens: int) -> int:
@@ -67,23 +85,27 @@ def rin_flops(config: Mapping[str, Any], *, num_text_tokens: int) -> int:
     own_tokens = len(config["scores"]) + config["num_registers"]
     text_tokens = own_tokens + num_text_tokens
     number = _matrix(1, width // 4, width) + _matrix(1, width, width)
-    text_block = _attention(text_tokens, text_tokens, width, width) + _mlp(text_tokens, width, TEXT_MLP_RATIO, "gelu")
+
+    def mlp(rows: int, width: int, ratio: float, kind: MlpKind) -> int:
+        return _mlp(rows, width, kind, hidden_width(kind, width, ratio, rin_parts.SWIGLU_MULTIPLE))
+
+    text_block = _attention(text_tokens, text_tokens, width, width) + mlp(text_tokens, width, TEXT_MLP_RATIO, "gelu")
     outside = (
         2 * _matrix(patches, patch_values, data_width)
         + (1 + len(config["scores"])) * number
-        + _mlp(latents, width, config["mlp_ratio"], "gelu")
+        + mlp(latents, width, config["mlp_ratio"], "gelu")
         + _matrix(num_text_tokens, config["text_dim"], width)
         + NUM_TEXT_BLOCKS * text_block
     )
-    mlp = _mlp(latents, width, config["mlp_ratio"], config["mlp"])
+    latent_mlp = mlp(latents, width, config["mlp_ratio"], config["mlp"])
     block = (
         _attention(latents, 1 + text_tokens, width, width)
-        + mlp
+        + latent_mlp
         + _attention(latents, patches, width, data_width)
-        + mlp
-        + config["num_layers"] * (_attention(latents, latents, width, width) + mlp)
+        + latent_mlp
+        + config["num_layers"] * (_attention(latents, latents, width, width) + latent_mlp)
         + _attention(patches, latents, data_width, width)
-        + _mlp(patches, data_width, config["data_mlp_ratio"], config["mlp"])
+        + mlp(patches, data_width, config["data_mlp_ratio"], config["mlp"])
     )
     return int(outside + config["num_blocks"] * block)
 
@@ -99,8 +121,8 @@ def _attention(num_queries: int, num_keys: int, width: int, other_width: int) ->
     return projections + 2 * _matrix(num_queries, inner, num_keys)
 
 
-def _mlp(rows: int, width: int, ratio: float, kind: MlpKind) -> int:
-    return (3 if kind == "swiglu" else 2) * _matrix(rows, width, hidden_width(kind, width, ratio))
+def _mlp(rows: int, width: int, kind: MlpKind, hidden: int) -> int:
+    return (3 if kind == "swiglu" else 2) * _matrix(rows, width, hidden)
 
 
 def table() -> str:
@@ -109,11 +131,8 @@ def table() -> str:
     lines = [head, "|---|---:|---:|---:|---:|---:|"]
     common = {"in_channels": TABLE_IN_CHANNELS, "text_dim": TABLE_TEXT_DIM}
     for name, size in DIT_SIZES.items():
-        arguments = {**common, **size}
-        flops = dit_flops(arguments, latent_side=TABLE_LATENT_SIDE, num_text_tokens=TABLE_TEXT_TOKENS)
         patches = (TABLE_LATENT_SIDE // size["patch_size"]) ** 2
-        parameters = num_parameters(lambda arguments=arguments: DiTI(**arguments))  # type: ignore[misc]
-        lines.append(_line(name, parameters, flops, patches, "none", TABLE_TEXT_TOKENS))
+        lines.append(_line(name, *_dit_cost({**OFF, **size}), patches, "none", TABLE_TEXT_TOKENS))
     for name, size in RIN_SIZES.items():
         arguments = {**common, **size}
         flops = rin_flops(arguments, num_text_tokens=TABLE_TEXT_TOKENS)
@@ -124,13 +143,49 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def size_table() -> str:
+    """The diffusion transformer's named sizes, and their costs by patch size, as a Markdown table."""
+    columns = [f"GFLOP, patch {patch_size}" for patch_size in PATCH_SIZES]
+    head = ["size", "blocks", "width", "heads x width", "hidden, GELU", "hidden, SwiGLU", "parameters, M", *columns]
+    lines = [_cells(head), "|---|" + "---:|" * (len(head) - 1)]
+    for name, size in NAMED_DITS.items():
+        width, ratio = size["width"], size["mlp_ratio"]
+        costs = [_dit_cost({**OFF, **size, "patch_size": patch_size}) for patch_size in PATCH_SIZES]
+        parameters = costs[PATCH_SIZES.index(2)][0]
+        hidden = [hidden_width(kind, width, ratio, dit_parts.SWIGLU_MULTIPLE) for kind in ("gelu", "swiglu")]
+        heads = f"{size['num_heads']} x {width // size['num_heads']}"
+        flops = [f"{cost[1] / 1e9:.1f}" for cost in costs]
+        lines.append(_cells([name, size["depth"], width, heads, *hidden, f"{parameters / 1e6:.1f}", *flops]))
+    return "\n".join(lines)
+
+
+def option_table() -> str:
+    """What each option costs with size l and patches of 2, as a Markdown table."""
+    lines = [_cells(["option", "parameters, M", "GFLOP a pass"]), "|---|---:|---:|"]
+    for name, option in OPTIONS.items():
+        parameters, flops = _dit_cost({**DIT_SIZES["DiT-I L"], **OFF, **option})
+        lines.append(_cells([f"`{name}`" if ":" in name else name, f"{parameters / 1e6:.1f}", f"{flops / 1e9:.1f}"]))
+    return "\n".join(lines)
+
+
+def _dit_cost(arguments: dict[str, Any]) -> tuple[int, int]:
+    """(parameters, operations) in the setting of the tables."""
+    full = {"in_channels": TABLE_IN_CHANNELS, "text_dim": TABLE_TEXT_DIM, **arguments}
+    flops = dit_flops(full, latent_side=TABLE_LATENT_SIDE, num_text_tokens=TABLE_TEXT_TOKENS)
+    return num_parameters(lambda: DiTI(**full)), flops
+
+
 def _line(name: str, parameters: int, flops: int, patches: int, latents: str, tokens: int) -> str:
-    return f"| {name} | {parameters / 1e6:.1f} | {flops / 1e9:.1f} | {patches} | {latents} | {tokens} |"
+    return _cells([name, f"{parameters / 1e6:.1f}", f"{flops / 1e9:.1f}", patches, latents, tokens])
+
+
+def _cells(values: list[Any]) -> str:
+    return f"| {' | '.join(map(str, values))} |"
 
 
 def main() -> int:
-    """Print the table."""
-    print(table())
+    """Print the tables."""
+    print(table(), size_table(), option_table(), sep="\n\n")
     return 0
 
 

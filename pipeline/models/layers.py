@@ -1,4 +1,4 @@
-"""What the networks have in common: linear layers that start at zero, attention in two ways, patches.
+"""What the networks have in common: linear layers that start at zero, attention in two ways, patches, recomputing.
 
 Shapes: B batch, C channels, H and W latent height and width, N and M tokens, patches are row by row and inside one
 row, column, channel.
@@ -6,13 +6,16 @@ row, column, channel.
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
 AttentionKind = Literal["matmul", "sdpa"]
+MlpKind = Literal["gelu", "swiglu"]
 
 NORM_EPS = 1e-6
 MASKED = -1e9  # finite, so that it survives bfloat16; real scores stay far above it
@@ -57,3 +60,24 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, kind:
 def mask_bias(mask: Tensor) -> Tensor:
     """[B, M] bool, True is a token that may be seen -> [B, 1, 1, M], what is added to attention scores."""
     return mask.new_zeros(mask.shape, dtype=torch.float32).masked_fill(~mask, MASKED)[:, None, None, :]
+
+
+def hidden_width(kind: MlpKind, width: int, ratio: float, swiglu_multiple: int) -> int:
+    """Hidden width of a perceptron: ``ratio`` times its width; for SwiGLU two thirds of that, as a whole multiple.
+
+    SwiGLU has three matrices where GELU has two (arXiv 2002.05202, section 2): two thirds keep the weights as many.
+    """
+    if kind == "gelu":
+        return int(width * ratio)
+    return math.ceil(int(width * ratio * 2 / 3) / swiglu_multiple) * swiglu_multiple
+
+
+def run_block(network: ModelMixin, block: nn.Module, *arguments: Any) -> Any:
+    """What a block gives; where the network checkpoints gradients, its activations are computed again when needed.
+
+    Gradient checkpointing (arXiv 1604.06174) is switched by diffusers' ``enable_gradient_checkpointing``: an execution
+    value, no part of the configuration.
+    """
+    if network.gradient_checkpointing and torch.is_grad_enabled():
+        return network._gradient_checkpointing_func(block, *arguments)
+    return block(*arguments)

@@ -20,14 +20,13 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from pipeline.models.layers import AttentionKind, Linear, mask_bias, patchify, unpatchify
+from pipeline.models.layers import AttentionKind, Linear, MlpKind, mask_bias, patchify, run_block, unpatchify
 from pipeline.models.rin_inputs import Scores, check_inputs, check_sizes, ordered_scores
 from pipeline.models.rin_parts import (
     Attention,
     Block,
     Layer,
     Mlp,
-    MlpKind,
     NormKind,
     NumberEmbedder,
     NumberKind,
@@ -75,6 +74,8 @@ class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares 
         Refusal: sizes do not fit each other.
     """
 
+    _supports_gradient_checkpointing = True
+
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
@@ -104,6 +105,7 @@ class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares 
         sigma_data: float | None,
     ) -> None:
         super().__init__()
+        self.gradient_checkpointing = False
         check_sizes(self.config)
         self.patch_in = Linear(in_channels * patch_size**2, data_width)
         self.patch_norm = make_norm(norm, data_width)
@@ -209,7 +211,7 @@ class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares 
         check_inputs(self.config, y, gamma, text_embeddings, text_mask, previous_latents, scores)
         patches, latents, condition, bias = self._begin(y, gamma, text_embeddings, text_mask, previous_latents, scores)
         for block in self.blocks:
-            patches, latents = block(patches, latents, condition, bias)
+            patches, latents = run_block(self, block, patches, latents, condition, bias)
         config = self.config
         rows = config["latent_side"] // config["patch_size"]
         out = unpatchify(at_least_float32(self.head(self.head_norm(patches))), config["patch_size"], rows, rows)
@@ -262,7 +264,7 @@ class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares 
         seen = torch.cat([mask.new_ones(len(y), own.shape[1]), mask], dim=1)
         bias = mask_bias(seen)
         for block in self.text_blocks:
-            condition = block(condition, None, bias)
+            condition = run_block(self, block, condition, None, bias)
         seen = torch.cat([mask.new_ones(len(y), 1), seen], dim=1)
         return patches, latents, torch.cat([time[:, None], condition], dim=1), mask_bias(seen)
 

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.models.layers import NORM_EPS, AttentionKind, Linear, attend
+from pipeline.models.layers import NORM_EPS, AttentionKind, Linear, MlpKind, attend, hidden_width
 
 NormKind = Literal["layer", "rms"]
-MlpKind = Literal["gelu", "swiglu"]
 NumberKind = Literal["sinusoid", "fourier"]
 
 MAX_PERIOD = 10000.0
@@ -41,13 +40,6 @@ def make_norm(kind: NormKind, width: int) -> nn.Module:
     return nn.LayerNorm(width, eps=NORM_EPS) if kind == "layer" else RmsNorm(width, eps=NORM_EPS)
 
 
-def hidden_width(kind: MlpKind, width: int, ratio: float) -> int:
-    """Hidden width of a perceptron: ``ratio`` times its width, for SwiGLU two thirds of that, rounded up to 256."""
-    if kind == "gelu":
-        return int(width * ratio)
-    return math.ceil(int(width * ratio * 2 / 3) / SWIGLU_MULTIPLE) * SWIGLU_MULTIPLE
-
-
 class Mlp(nn.Module):
     """A perceptron of one hidden layer: GELU (by erf), or SwiGLU (a SiLU(b), arXiv 2002.05202).
 
@@ -56,7 +48,7 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, ratio: float, kind: MlpKind) -> None:
         super().__init__()
-        hidden = hidden_width(kind, width, ratio)
+        hidden = hidden_width(kind, width, ratio, SWIGLU_MULTIPLE)
         self.enter = Linear(width, hidden)
         self.gate = Linear(width, hidden) if kind == "swiglu" else None
         self.leave = Linear(hidden, width)
@@ -114,7 +106,7 @@ class Layer(nn.Module):
         width: E, of the tokens that ask.
         other_width: F, of the tokens that are asked; None: the same tokens (self-attention).
         num_heads: of the attention.
-        mlp_ratio: see ``hidden_width``.
+        mlp_ratio: see ``layers.hidden_width``.
         norm, mlp, query_key_norm: the kinds of parts.
         layer_scale: learned factors on both branches.
     """

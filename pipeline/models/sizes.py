@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import torch
 
 from pipeline.models.rin import RIN
 from pipeline.models.rin_inputs import COHERENCE
+from pipeline.params import schema
 from pipeline.params.networks import NAMED_LATENT_SIDE
 
 # What makes the recurrent-interface network CAD-I or MIRO, whatever its size.
@@ -70,12 +72,23 @@ NAMED_RINS: dict[str, dict[str, Any]] = {
 }
 KINDS = {"cad_i": CAD_KIND, "miro": MIRO_KIND}
 
-DIT_SIZES: dict[str, dict[str, Any]] = {
-    "DiT-I S": {"width": 384, "depth": 12, "num_heads": 6, "patch_size": 2, "mlp_ratio": 4.0},
-    "DiT-I B": {"width": 768, "depth": 12, "num_heads": 12, "patch_size": 2, "mlp_ratio": 4.0},
-    "DiT-I L": {"width": 1024, "depth": 24, "num_heads": 16, "patch_size": 2, "mlp_ratio": 4.0},
-    "DiT-I XL": {"width": 1152, "depth": 28, "num_heads": 16, "patch_size": 2, "mlp_ratio": 4.0},
+# The names that parameters have for the diffusion transformers; the patch size is chosen beside them.
+NAMED_DITS: dict[str, dict[str, Any]] = {
+    "s": {"width": 384, "depth": 12, "num_heads": 6, "mlp_ratio": 4.0},
+    "b": {"width": 768, "depth": 12, "num_heads": 12, "mlp_ratio": 4.0},
+    "l": {"width": 1024, "depth": 24, "num_heads": 16, "mlp_ratio": 4.0},
+    "xl": {"width": 1152, "depth": 28, "num_heads": 16, "mlp_ratio": 4.0},
 }
+DIT_SIZES: dict[str, dict[str, Any]] = {
+    f"DiT-I {name.upper()}": {**size, "patch_size": 2} for name, size in NAMED_DITS.items()
+}
+
+
+def dit_arguments(network: schema.DiTI) -> dict[str, Any]:
+    """What parameters say of a diffusion transformer, by name or by numbers, as arguments of ``dit.DiTI``."""
+    arguments: dict[str, Any] = msgspec.structs.asdict(network)
+    size = arguments.pop("size")
+    return arguments if size is None else {**arguments, **NAMED_DITS[size]}
 
 
 def new_rin(arguments: dict[str, Any], *, in_channels: int, text_dim: int, generator: torch.Generator) -> RIN:

@@ -28,7 +28,8 @@ from pipeline.diffusion.guidance import Condition, Denoiser, from_text_alone
 from pipeline.diffusion.process import RECTIFIED_FLOW
 from pipeline.diffusion.sampler import sample
 from pipeline.errors import Refusal, exit_status
-from pipeline.models.dit import TIME_SCALE, DiTI, new_dit
+from pipeline.models.dit import DiTI, new_dit
+from pipeline.models.dit_parts import TIME_SCALE
 from pipeline.models.rin import RIN
 from pipeline.models.self_conditioning import previous_latents
 from pipeline.models.sizes import CAD_KIND, DIT_SIZES, RIN_SIZES, new_rin

@@ -14,6 +14,8 @@ import msgspec
 
 from pipeline.params.networks import NAMED_LATENT_SIDE, RIN, DiTI
 
+MIN_SKIPPED_DEPTH = 3  # a long skip leads over one block at least
+DIT_OPTIONS: dict[str, tuple[Any, ...]] = {"text_blocks": (0, 1, 2), "mlp": ("gelu", "swiglu")}
 # Waves of numbers are cosines and sines of a quarter of the width.
 WIDTH_MULTIPLE = 8
 # Classes of diffusers that halve the picture between two entries of ``block_out_channels``.
@@ -31,15 +33,33 @@ class Fault(NamedTuple):
 def size_fault(network: DiTI | RIN) -> Fault | None:
     """What no network can be, named by its key below ``network``; None where the sizes fit each other."""
     if isinstance(network, DiTI):
-        return dit_fault(msgspec.structs.asdict(network))
+        return _name_or_numbers_fault(network) or (
+            None if network.size is not None else dit_fault(msgspec.structs.asdict(network))
+        )
     if isinstance(network.size, str):
         return None
     fault = rin_fault(msgspec.structs.asdict(network.size))
     return None if fault is None else fault._replace(key=f"size.{fault.key}")
 
 
+def _name_or_numbers_fault(network: DiTI) -> Fault | None:
+    """A transformer's size is a name, or all of its numbers."""
+    numbers = {key: getattr(network, key) for key in ("width", "depth", "num_heads", "mlp_ratio")}
+    for key, value in numbers.items():
+        if network.size is None and value is None:
+            return Fault(key, None, f"without a size all of {', '.join(numbers)} are needed")
+        if network.size is not None and value is not None:
+            return Fault(key, value, f"size {network.size} says it already; leave one of them out")
+    return None
+
+
 def dit_fault(sizes: Mapping[str, Any]) -> Fault | None:
-    """Sizes (arguments of ``dit.DiTI``) that no transformer can have."""
+    """Sizes and options (arguments of ``dit.DiTI``) that no transformer can have."""
+    for key, known in DIT_OPTIONS.items():
+        if sizes[key] not in known:
+            return Fault(key, sizes[key], f"must be one of {', '.join(str(value) for value in known)}")
+    if sizes["long_skips"] and sizes["depth"] < MIN_SKIPPED_DEPTH:
+        return Fault("long_skips", True, f"needs a depth of {MIN_SKIPPED_DEPTH} or more, not {sizes['depth']}")
     width, num_heads = sizes["width"], sizes["num_heads"]
     if width % (4 * num_heads):  # rotary positions turn four parts of a head
         return Fault("num_heads", num_heads, f"width {width} must divide into heads of 4n; change one")

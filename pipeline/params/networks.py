@@ -10,13 +10,18 @@ NAMED_LATENT_SIDE = 32  # of the named sizes of a recurrent-interface network: 2
 
 
 class DiTI(Strict, tag_field="kind", tag="dit_i", frozen=True, kw_only=True):
-    """The diffusion transformer's size."""
+    """The diffusion transformer: a size by name or by its numbers (never both, see ``check``), and options."""
 
-    width: Count
-    depth: Count
-    num_heads: Count
+    size: Literal["s", "b", "l", "xl"] | None = None
+    width: Count | None = None
+    depth: Count | None = None
+    num_heads: Count | None = None
+    mlp_ratio: Positive | None = None
     patch_size: Literal[1, 2, 4]
-    mlp_ratio: Positive
+    text_blocks: Literal[0, 1, 2]
+    pooled_text: bool
+    long_skips: bool
+    mlp: Literal["gelu", "swiglu"]
 
 
 class RINSize(Strict, frozen=True, kw_only=True):

@@ -50,6 +50,7 @@ class Execution(Strict, frozen=True, kw_only=True):
     num_workers: CountOrZero
     inference_batch_size: Count
     attention: Literal["matmul", "sdpa"]
+    gradient_checkpointing: bool
     num_processes: dict[Reference, Count]
     checkpoint_every: Count
 

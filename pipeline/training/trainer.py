@@ -74,7 +74,7 @@ def train(
         make_model: builds the network with its first weights, the same in every process.
         self_conditioning: share of samples that are given latents of a first pass; 0 for a network that takes none.
         seed: the run's seed of training; the row's own seed joins it.
-        execution: device, threads, workers, attention, cadence of checkpoints.
+        execution: device, threads, workers, attention, gradient checkpointing, cadence of checkpoints.
         work: folder of ``checkpoints/``, kept between attempts at the same recipe.
         out: gets ``model/`` (diffusers, safetensors) and ``curves/*.tsv``.
         say: told about progress, by the main process alone.
@@ -122,6 +122,8 @@ def _prepare(
     model = make_model()
     _check_model(model, rows)
     model.set_attention(execution.attention)
+    if execution.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
     model.to(accelerator.device)
     state = TrainingState(model, Ema(model, row.ema_decay), OptimizerSet(model, row.optimizer), Progress())
     return _Run(

@@ -55,6 +55,7 @@ def execution(batch_size: int) -> Execution:
         num_workers=0,
         inference_batch_size=batch_size,
         attention="matmul",
+        gradient_checkpointing=False,
         num_processes={},
         checkpoint_every=1,
     )

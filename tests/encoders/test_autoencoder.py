@@ -41,6 +41,7 @@ def load(folder: Path, *, batch_size: int = 2, **changes: Any) -> ImageAutoencod
         num_workers=0,
         inference_batch_size=batch_size,
         attention="matmul",
+        gradient_checkpointing=False,
         num_processes={},
         checkpoint_every=1,
     )

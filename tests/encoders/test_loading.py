@@ -24,6 +24,7 @@ def execution(device: Any) -> Execution:
         num_workers=0,
         inference_batch_size=1,
         attention="matmul",
+        gradient_checkpointing=False,
         num_processes={},
         checkpoint_every=1,
     )

@@ -38,6 +38,7 @@ def load(folder: Path, *, batch_size: int = 3, max_text_tokens: int = 64, attent
         num_workers=0,
         inference_batch_size=batch_size,
         attention=attention,
+        gradient_checkpointing=False,
         num_processes={},
         checkpoint_every=1,
     )

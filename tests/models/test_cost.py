@@ -10,6 +10,7 @@ import torch
 from tiny_rin import KINDS
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.errors import Refusal
 from pipeline.models import cost
 from pipeline.models.dit import DiTI
 from pipeline.models.rin import RIN
@@ -46,7 +47,7 @@ def counted(model: torch.nn.Module, arguments: dict[str, Any], tokens: int) -> i
 
 RINS = {**{name: {**FULL, **size} for name, size in RIN_SIZES.items()}}
 RINS |= {f"tiny {name}": {"in_channels": 3, "text_dim": 7, **size} for name, size in KINDS.items()}
-DITS = {name: {**FULL, **size} for name, size in DIT_SIZES.items()}
+DITS = {name: {**FULL, **cost.OFF, **size} for name, size in DIT_SIZES.items()}
 DITS["tiny"] = {
     "in_channels": 3,
     "text_dim": 6,
@@ -55,7 +56,10 @@ DITS["tiny"] = {
     "num_heads": 2,
     "patch_size": 2,
     "mlp_ratio": 2.0,
+    **cost.OFF,
 }
+DITS |= {f"option {name}": {**DITS["tiny"], "depth": 6, **option} for name, option in cost.OPTIONS.items()}
+DITS |= {f"patch {size}": {**DITS["tiny"], "patch_size": size} for size in cost.PATCH_SIZES}
 
 
 @pytest.mark.parametrize("name", sorted(RINS))
@@ -84,5 +88,33 @@ def test_parameters_are_the_published_ones(name: str) -> None:
     assert found / 1e6 == pytest.approx(PARAMETERS[name], abs=0.05 if name != "MIRO" else 0.005)
 
 
-def test_the_page_shows_the_table() -> None:
-    assert cost.table() in PAGE.read_text()
+@pytest.mark.parametrize(("name", "millions"), [("S", 30.3), ("B", 119.3), ("L", 412.8), ("XL", 607.0)])
+def test_parameters_of_a_dit(name: str, millions: float) -> None:
+    """Counted by hand: patches, places, time, text and head, then 8 matrices of attention and a perceptron a block."""
+    size = DITS[f"DiT-I {name}"]
+    width, depth = size["width"], size["depth"]
+    block = 8 * width**2 + 2 * width + 2 * 4 * width**2 + 5 * width  # matrices and their biases
+    block += 2 * width + 4 * width // size["num_heads"] + 6 * width  # norms, offsets
+    outside = (16 * width + width) + 16 * width + (256 * width + width) + (width**2 + width)
+    outside += 6 * (width**2 + width) + 2048 + (2048 * width + width) + 2 * width + (16 * width + 16)
+    found = cost.num_parameters(lambda: DiTI(**size))
+    assert found == outside + depth * block
+    assert found / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+@pytest.mark.parametrize("name", sorted(DIT_SIZES))
+def test_swiglu_has_as_many_weights_as_gelu(name: str) -> None:
+    def weights(mlp: str) -> int:
+        return cost.num_parameters(lambda: DiTI(**{**DITS[name], "mlp": mlp}))
+
+    assert weights("swiglu") == pytest.approx(weights("gelu"), rel=0.002)
+
+
+def test_the_page_shows_the_tables() -> None:
+    for table in (cost.table(), cost.size_table(), cost.option_table()):
+        assert table in PAGE.read_text()
+
+
+def test_a_size_that_does_not_fit_has_no_cost() -> None:
+    with pytest.raises(Refusal, match="must be a multiple of"):
+        cost.num_parameters(lambda: DiTI(**{**DITS["tiny"], "num_heads": 3}))

@@ -9,12 +9,22 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import Refusal
-from pipeline.models import dit
+from pipeline.models import dit, dit_parts
 from pipeline.params import schema
 
 pytestmark = pytest.mark.models
 
-SIZE = schema.DiTI(width=32, depth=2, num_heads=2, patch_size=2, mlp_ratio=2.0)
+SIZE = schema.DiTI(
+    width=32,
+    depth=2,
+    num_heads=2,
+    patch_size=2,
+    mlp_ratio=2.0,
+    text_blocks=0,
+    pooled_text=False,
+    long_skips=False,
+    mlp="gelu",
+)
 
 
 def random_network(seed: int = 1, size: schema.DiTI = SIZE) -> dit.DiTI:
@@ -83,8 +93,8 @@ def test_rotary_scores_depend_on_the_offset_in_the_grid_alone() -> None:
     query, key = torch.randn(2, 1, 1, 16, generator=generator, dtype=torch.float64).unbind(0)
     cosine, sine = dit.rotation_of_grid(5, 7, 16, torch.device("cpu"))
     rotation = (cosine.double(), sine.double())
-    queries = dit.rotate(query.expand(1, 35, 16)[None], rotation)[0, 0]
-    keys = dit.rotate(key.expand(1, 35, 16)[None], rotation)[0, 0]
+    queries = dit_parts.rotate(query.expand(1, 35, 16)[None], rotation)[0, 0]
+    keys = dit_parts.rotate(key.expand(1, 35, 16)[None], rotation)[0, 0]
     scores = (queries @ keys.T).reshape(5, 7, 5, 7)
     torch.testing.assert_close(scores[0, 1, 2, 3], scores[2, 4, 4, 6], rtol=0, atol=1e-5)
     assert (scores[0, 1, 2, 3] - scores[0, 1, 3, 2]).abs() > 1e-3  # rows and columns are told apart

@@ -38,7 +38,18 @@ RIN_SIZE: dict[str, Any] = {
     **{"data_mlp_ratio": 2.0, "num_registers": 2},
 }
 NETWORKS: dict[str, dict[str, Any]] = {
-    "dit_i": {"kind": "dit_i", "width": 32, "depth": 1, "num_heads": 2, "patch_size": 2, "mlp_ratio": 2.0},
+    "dit_i": {
+        "kind": "dit_i",
+        "width": 32,
+        "depth": 1,
+        "num_heads": 2,
+        "patch_size": 2,
+        "mlp_ratio": 2.0,
+        "text_blocks": 0,
+        "pooled_text": False,
+        "long_skips": False,
+        "mlp": "gelu",
+    },
     "rin": {"kind": "rin", "size": {"like": "cad_i", **RIN_SIZE}, "self_conditioning": 0.9},
     "rin-miro": {"kind": "rin", "size": {"like": "miro", **RIN_SIZE}, "self_conditioning": 0.5},
 }

@@ -46,6 +46,7 @@ RIN_SIZE = {
     **{"num_blocks": 2, "num_layers": 2, "read_write_heads": 4, "compute_heads": 4, "text_heads": 4},
     **{"mlp_ratio": 4.0, "data_mlp_ratio": 4.0, "num_registers": 4},
 }
+DIT = {"kind": "dit_i", "patch_size": 2, "text_blocks": 0, "pooled_text": False, "long_skips": False, "mlp": "gelu"}
 NETWORK = ("train", "network")
 
 
@@ -310,6 +311,26 @@ REFUSED: list[tuple[str, Changes, str]] = [
         "heads of two channels",
         {("train", "network", "num_heads"): 64},
         "network.num_heads = 64: width 128 must divide into heads of 4n",
+    ),
+    (
+        "a size by name and by number",
+        {("train", "network", "size"): "b"},
+        "train.rows.aio.network.width = 128: size b says it already; leave one of them out",
+    ),
+    (
+        "a size by half of its numbers",
+        {("train", "network"): {**DIT, "width": 64}},
+        "train.rows.aio.network.depth = None: without a size all of width, depth, num_heads, mlp_ratio are needed",
+    ),
+    (
+        "no size at all",
+        {("train", "network"): DIT},
+        "train.rows.aio.network.width = None: without a size all of width",
+    ),
+    (
+        "long skips over nothing",
+        {("train", "network", "long_skips"): True, ("train", "network", "depth"): 2},
+        "train.rows.aio.network.long_skips = True: needs a depth of 3 or more, not 2",
     ),
     (
         "captions of other pictures",

@@ -47,14 +47,14 @@ def make_model() -> Any:
     return new_network(params, in_channels=tiny.CHANNELS, text_dim=tiny.TEXT_DIM, generator=generator)
 
 
-def run(data: TrainingData, attempt: Path, num_steps: int, share: float) -> dict[str, bytes]:
+def run(data: TrainingData, attempt: Path, num_steps: int, share: float, **execution: Any) -> dict[str, bytes]:
     train(
         tiny.make_row(num_steps=num_steps),
         data,
         make_model=make_model,
         self_conditioning=share,
         seed=0,
-        execution=tiny.make_execution(),
+        execution=tiny.make_execution(**execution),
         work=attempt / "work",
         out=attempt / "out",
         say=lambda text: None,
@@ -68,6 +68,11 @@ def test_a_training_that_goes_on_ends_in_the_same_bytes(tmp_path: Path, data: Tr
     assert run(data, tmp_path / "both", 6, 0.9) == straight
     assert json.loads(straight["model/config.json"])["_class_name"] == "RIN"
     assert run(data, tmp_path / "other", 6, 0.0)["curves/loss.tsv"] != straight["curves/loss.tsv"]
+
+
+def test_gradient_checkpointing_changes_no_byte(tmp_path: Path, data: TrainingData) -> None:
+    kept = run(data, tmp_path / "kept", 3, 0.9)
+    assert run(data, tmp_path / "again", 3, 0.9, gradient_checkpointing=True) == kept
 
 
 def inputs(num_samples: int) -> dict[str, torch.Tensor]:

@@ -24,7 +24,17 @@ from pipeline.training.trainer import train
 
 NUM_SHARDS, ROWS_PER_SHARD = 2, 7
 CHANNELS, SIDE, TEXT_DIM = 2, 4, 6
-NETWORK = schema.DiTI(width=16, depth=2, num_heads=2, patch_size=2, mlp_ratio=2.0)
+NETWORK = schema.DiTI(
+    width=16,
+    depth=2,
+    num_heads=2,
+    patch_size=2,
+    mlp_ratio=2.0,
+    text_blocks=0,
+    pooled_text=False,
+    long_skips=False,
+    mlp="gelu",
+)
 
 
 def plain_key(row: int) -> str:
@@ -137,6 +147,7 @@ def make_execution(**changes: Any) -> schema.Execution:
         "num_workers": 0,
         "inference_batch_size": 4,
         "attention": "matmul",
+        "gradient_checkpointing": False,
         "num_processes": {},
         "checkpoint_every": 2,
     }

@@ -45,6 +45,7 @@ def other_value(keys: Keys, value: Any) -> Any:
         "style": {"plain": "aesthetic", "aesthetic": "plain"}.get(str(value)),
         "layout": {"grid": "corners", "corners": "grid"}.get(str(value)),
         "attention": "sdpa",
+        "mlp": "swiglu",
         "view": "square",
         "dtype": {"float16": "float32", "float32": "float16"}.get(str(value)),
         "latent_draw": "mean",
