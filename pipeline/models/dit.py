@@ -51,7 +51,6 @@ from pipeline.params import schema
 from pipeline.params.network_sizes import dit_fault
 
 
-
 class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares config_name twice
     """The diffusion transformer.
 

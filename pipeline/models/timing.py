@@ -119,7 +119,7 @@ def inputs(scale: Scale, batch_size: int) -> Inputs:
 
 def our_dit(scale: Scale) -> DiTI:
     """DiT-I of a scale."""
-    size = DiTISize(**scale.dit)
+    size = DiTISize(**scale.dit, text_blocks=0, pooled_text=False, long_skips=False, mlp="gelu")
     generator = torch_generator(0, "timing", "dit")
     return new_dit(size, in_channels=IN_CHANNELS, text_dim=scale.text_dim, generator=generator)
 

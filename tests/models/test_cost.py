@@ -116,5 +116,5 @@ def test_the_page_shows_the_tables() -> None:
 
 
 def test_a_size_that_does_not_fit_has_no_cost() -> None:
-    with pytest.raises(Refusal, match="must be a multiple of"):
+    with pytest.raises(Refusal, match="must divide into heads"):
         cost.num_parameters(lambda: DiTI(**{**DITS["tiny"], "num_heads": 3}))

@@ -18,7 +18,7 @@ from pipeline.errors import Refusal
 from pipeline.models import dit, dit_parts
 from pipeline.models.networks import load_network, new_network, rebuilt
 from pipeline.models.sizes import NAMED_DITS, dit_arguments
-from pipeline.params import check, schema
+from pipeline.params import network_sizes, schema
 
 pytestmark = pytest.mark.models
 
@@ -186,7 +186,7 @@ def test_long_skips_pair_shallow_and_deep_blocks(depth: int, pairs: dict[int, in
 
 
 def test_the_least_depth_of_long_skips_is_the_one_that_parameters_name() -> None:
-    counts = [dit_parts.num_long_skips(check.MIN_SKIPPED_DEPTH - less) for less in (1, 0)]
+    counts = [dit_parts.num_long_skips(network_sizes.MIN_SKIPPED_DEPTH - less) for less in (1, 0)]
     assert counts == [0, 1]
 
 
@@ -311,9 +311,9 @@ def test_new_network_takes_options() -> None:
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ({"text_blocks": 3}, "text_blocks 3 must be 0 to 2"),
-        ({"long_skips": True, "depth": 2}, "long_skips need a depth of 3 or more, not 2"),
-        ({"mlp": "relu"}, "mlp 'relu' is unknown; take gelu or swiglu"),
+        ({"text_blocks": 3}, "text_blocks = 3: must be one of 0, 1, 2"),
+        ({"long_skips": True, "depth": 2}, "long_skips = True: needs a depth of 3 or more, not 2"),
+        ({"mlp": "relu"}, "mlp = relu: must be one of gelu, swiglu"),
     ],
 )
 def test_refusals(option: dict[str, Any], says: str) -> None:

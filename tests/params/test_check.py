@@ -522,7 +522,7 @@ REFUSED: list[tuple[str, Changes, str]] = [
     (
         "style of pictures that are not drawn",
         {(*PROBE, "benchmark"): "geneval_shapes_long"},
-        "style = 'demo_style': generate/ta_ia has no pictures of geneval_shapes_long; it has geneval_shapes, heldout_c",
+        "style = 'demo_style': generate/ta_ia has no pictures of geneval_shapes_long; it has geneval_shapes, dpg_",
     ),
     (
         "style of pictures without tasks",
