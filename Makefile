@@ -17,7 +17,7 @@ COMPARE := params/compare-models.yaml
 ABLATION = params/ablation$(if $(TABLE),-$(TABLE))$(if $(filter-out 1,$(SEEDS)),-$(SEEDS)-seeds).yaml
 SCRATCH := .work/venv
 
-.PHONY: demo ablation controls overfit compare-models test lint hooks format status gc use demo-models ceiling judge lock setup clean help
+.PHONY: demo ablation controls overfit compare-models test lint hooks format status gc use bundle demo-models ceiling judge lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -73,6 +73,9 @@ gc: $(READY)    ## list what no parameter file wants; DELETE=1 removes it
 
 use: $(READY)   ## write a preset, resolved, into params.yaml: make use P=folder
 	@$(BIN)/python -m pipeline.params.use $(P)
+
+bundle: $(READY) ## write a model as a folder to hand on: make bundle MODEL=train/ta_ia OUT=ta_ia; P=<preset>
+	@$(BIN)/python -m pipeline.bundle --model $(MODEL) --out $(OUT) $(if $(P),--params params/$(P).yaml)
 
 demo-models: $(READY) ## train the demo's autoencoder, text encoder and captioner anew
 	$(BIN)/python -m pipeline.demo_models --out data/demo_models

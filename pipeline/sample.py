@@ -1,30 +1,37 @@
 """Draw one picture: ``python -m pipeline.sample "a red ring" --model data/demo/train/ta_ia``.
 
 It is written to ``samples/a-red-ring.png`` unless ``--out`` says where, and its path is printed.
-Steps, guidance and side are those of the parameter file's generate section unless given. The model's folder names its
-text encoder and autoencoder, which are loaded too; another one than it was trained with is refused.
+The model is the folder of a row, a bundle, or a pipeline of diffusers. Steps, guidance and side are those of the
+bundle, else of the parameter file's generate section, unless given. A row's folder names its text encoder and
+autoencoder, which are loaded too; another one than it was trained with is refused.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pipeline.errors import Refusal, Reject
 from pipeline.layout import PARAMS_YAML, SAMPLES, WORK
 from pipeline.models import references
-from pipeline.params.fits import misfit
+from pipeline.params.fits import changed, converted, misfit
 from pipeline.params.load import Params
-from pipeline.params.schema import Sampler
-from pipeline.stages import MODEL_FOLDER, REFERENCES_JSON
+from pipeline.params.schema import FolderScheduler, Sampler
+from pipeline.stages import MODEL_FOLDER, PIPELINE_JSON, REFERENCES_JSON
 from pipeline.work.command import project_params
 from pipeline.work.digests import Digests
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+MODEL_INDEX, BUNDLE_CLASS = "model_index.json", "TextToImagePipeline"
 MAX_NAME_CHARACTERS = 100  # file systems take 255 bytes
 
 
@@ -32,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse, draw, write; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description="Draw one picture from a prompt.")
     parser.add_argument("prompt", help='what to draw, such as "a red ring"')
-    parser.add_argument("--model", required=True, type=Path, help="a model's folder, such as data/demo/train/ta_ia")
+    parser.add_argument("--model", required=True, type=Path, help="a folder: a row's, a bundle, or of diffusers")
     parser.add_argument("--out", type=Path, help=f"the PNG to write (in {SAMPLES}/, named after the prompt)")
     parser.add_argument("--seed", type=int, default=0, help="the starting noise (0)")
     parser.add_argument("--params", type=Path, default=Path(PARAMS_YAML), help=f"parameter file ({PARAMS_YAML})")
@@ -58,15 +65,72 @@ def main(arguments: list[str] | None = None) -> int:
 
 def draw(asked: argparse.Namespace) -> Path:
     """Draw and write the picture; returns its path. Raises Refusal."""
-    folder = model_folder(asked.model)
+    out: Path = asked.out or default_out(asked.prompt)
+    if not asked.prompt.strip():
+        raise Refusal("the prompt is empty: say what to draw")
+    if (asked.model / MODEL_INDEX).is_file():
+        class_name = read_class_name(asked.model / MODEL_INDEX)
+        draw_with = draw_with_bundle if class_name == BUNDLE_CLASS else draw_with_pipeline
+        picture = draw_with(asked, asked.model)
+    elif (asked.model / MODEL_FOLDER / PIPELINE_JSON).is_file():
+        picture = draw_with_pipeline(asked, asked.model / MODEL_FOLDER)
+    else:
+        picture = draw_with_row(asked, model_folder(asked.model))
+    if isinstance(picture, Reject):
+        raise Refusal(f"{asked.prompt!r}: {picture}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(out)
+    return out
+
+
+def read_class_name(path: Path) -> str:
+    """The class that a ``model_index.json`` names. Raises Refusal where it names none."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refusal(f"{path}: names no class of a pipeline; save it anew") from error
+
+
+def draw_with_bundle(asked: argparse.Namespace, folder: Path) -> Image.Image | Reject:
+    """A picture by a bundle, which says itself how it is drawn; no parameter file is read."""
+    from pipeline.diffusion.path import draw_noise
+    from pipeline.models.bundle import TextToImagePipeline
+
+    pipeline = TextToImagePipeline.from_pretrained(folder)
+    usage = msgspec.structs.replace(pipeline.about.usage, inference_batch_size=1)
+    pipeline.about = dataclasses.replace(pipeline.about, usage=usage)
+    model = pipeline.text_to_image()
+    model.choose_scores(asked_scores(asked.reward))
+    noise = draw_noise(model.latent_shape(asked.side_px or usage.side_px), "sample", asked.seed)[None]
+    return model([asked.prompt], noise, changed(usage.sampler, asked.num_steps, asked.guidance_scale))[0]
+
+
+def draw_with_pipeline(asked: argparse.Namespace, folder: Path) -> Image.Image | Reject:
+    """A picture by a pipeline of diffusers: a folder of it, or of a row that takes one in."""
+    params = project_params(asked.params, Path.cwd())
+    if asked.reward:
+        raise Refusal(f"--reward {asked.reward[0]}: {folder} is of diffusers and knows no scores; leave it out")
+    side_px, sampler = folder_values(params, asked)
+
+    from pipeline.digest import digest_coordinates
+    from pipeline.models import diffusers_folder
+
+    execution = msgspec.structs.replace(params.execution, inference_batch_size=1)
+    if (folder / PIPELINE_JSON).is_file():
+        digests = Digests(Path.cwd() / WORK / "digests.json", Path.cwd())
+        model = diffusers_folder.open_record(diffusers_folder.read(folder), execution, digests.model)
+    else:
+        model = diffusers_folder.DiffusersTextToImage(folder, "float32", execution)
+    return model([asked.prompt], [digest_coordinates("sample", asked.seed)], side_px, sampler)[0]
+
+
+def draw_with_row(asked: argparse.Namespace, folder: Path) -> Image.Image | Reject:
+    """A picture by a model of this project, in its row's folder."""
     params = project_params(asked.params, Path.cwd())
     found = references.read(folder)
     scores = asked_scores(asked.reward)
     references.chosen_scores(found, scores)
     side_px, sampler = sampling_values(params, asked, references.objective_kind(found))
-    out: Path = asked.out or default_out(asked.prompt)
-    if not asked.prompt.strip():
-        raise Refusal("the prompt is empty: say what to draw")
 
     from pipeline.diffusion.path import draw_noise
     from pipeline.models.text_to_image import TextToImage
@@ -77,12 +141,25 @@ def draw(asked: argparse.Namespace) -> Path:
     model = TextToImage(folder, execution, digests.model)
     model.choose_scores(scores)
     noise = draw_noise(model.latent_shape(side_px), "sample", asked.seed)[None]
-    picture = model([asked.prompt], noise, sampler)[0]
-    if isinstance(picture, Reject):
-        raise Refusal(f"{asked.prompt!r}: {picture}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out)
-    return out
+    return model([asked.prompt], noise, sampler)[0]
+
+
+def folder_values(params: Params, asked: argparse.Namespace) -> tuple[int, FolderScheduler]:
+    """Side, steps and guidance: as asked, else as the first row of generate that draws with a diffusers folder."""
+    rows: list[Any] = [params.row("generate", name) for name in params.rows("generate")]
+    row = next((row for row in rows if isinstance(getattr(row, "sampler", None), FolderScheduler)), None)
+    values = {
+        name: getattr(row.sampler, name) if given is None and row is not None else given
+        for name, given in (("num_steps", asked.num_steps), ("guidance_scale", asked.guidance_scale))
+    }
+    side_px = row.side_px if asked.side_px is None and row is not None else asked.side_px
+    missing = [name for name, value in {**values, "side_px": side_px}.items() if value is None]
+    if missing:
+        raise Refusal(
+            f"--{missing[0].replace('_', '-')}: {params.source} has no row of generate that draws with a diffusers "
+            "folder, so it must be given"
+        )
+    return side_px, converted({"kind": "folder", **values}, FolderScheduler)
 
 
 def default_out(prompt: str) -> Path:
@@ -122,13 +199,7 @@ def sampling_values(params: Params, asked: argparse.Namespace, objective_kind: s
             f"{params.source}: generate has no row that draws with a model of objective {objective_kind}, so there "
             "are no sampling values to take; add one"
         )
-    values: dict[str, Any] = msgspec.to_builtins(drawing[0].sampler)
-    asked_values = {"num_steps": asked.num_steps, "guidance_scale": asked.guidance_scale}
-    values |= {name: value for name, value in asked_values.items() if value is not None}
-    try:
-        sampler: Sampler = msgspec.convert(values, Sampler)
-    except msgspec.ValidationError as error:
-        raise Refusal(f"--{str(error).rsplit('.', maxsplit=1)[-1].strip('`').replace('_', '-')}: {error}") from None
+    sampler = changed(drawing[0].sampler, asked.num_steps, asked.guidance_scale)
     return asked.side_px or drawing[0].side_px, sampler
 
 

@@ -26,6 +26,7 @@ MODEL_FOLDER, REFERENCES_JSON = "model", "references.json"
 MODEL_FILES = tuple(
     f"{MODEL_FOLDER}/{name}" for name in ("config.json", "diffusion_pytorch_model.safetensors", REFERENCES_JSON)
 )
+PIPELINE_JSON = "pipeline.json"  # of a diffusers folder, instead of those
 LOSS_TSV = "curves/loss.tsv"
 AUTOENCODERS, TEXT_ENCODERS = "encode_images/autoencoders", "encode_text/encoders"
 REPORT_FILES = ("report.html", "report.md", METRICS_JSON, "plots/tasks.csv", "plots/curves.csv")
@@ -230,9 +231,16 @@ def training_data(params: Params, stage: str, row: str) -> tuple[str, dict[str, 
     return latents, texts
 
 
+def is_diffusers_folder(values: Any) -> bool:
+    """Whether a row of train takes in a pipeline of diffusers, which has no references."""
+    return getattr(values, "kind", None) == "diffusers"
+
+
 def _model(stage: str) -> Callable[[Params, str, str], Part]:
     def declare(params: Params, row: str, part: str) -> Part:
         place, values = Place(stage, row, part), params.row(stage, row)
+        if is_diffusers_folder(values):
+            return Part(place, (FINGERPRINT_JSON, f"{MODEL_FOLDER}/{PIPELINE_JSON}"), ())
         if hasattr(values, "import_"):
             return Part(place, (FINGERPRINT_JSON, *MODEL_FILES), ())
         needs = [at(reference, MANIFEST) for reference in training_references(params, stage, row)]

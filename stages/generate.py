@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from pipeline import stages
-from pipeline.stages import MANIFEST, MODEL, MODEL_FOLDER, REFERENCES_JSON
+from pipeline.stages import MANIFEST, MODEL, MODEL_FOLDER, PIPELINE_JSON, REFERENCES_JSON
 from pipeline.work.command import main
 from pipeline.work.job import Job
 
@@ -53,7 +53,7 @@ def make_shard(job: Job, benchmark: str, shard: int) -> None:
         for index in range(entry.num_images)
     ]
     progress = job.voice.progress(len(wanted), f"generate {job.place.row} {job.place.part}")
-    draw = pictures_made_elsewhere(job, benchmark) if hasattr(job.row, "import_") else drawn_by_model(job)
+    draw = drawing(job, benchmark)
     builder = ShardBuilder(GENERATED)
     batch_size = job.plan.params.execution.inference_batch_size
     for start in range(0, len(wanted), batch_size):
@@ -68,6 +68,33 @@ def make_shard(job: Job, benchmark: str, shard: int) -> None:
     (job.out / name).parent.mkdir(parents=True)
     builder.write(job.out / name, fingerprint=job.fingerprint, row_group_rows=job.row.row_group_rows)
     job.say(f"{len(prompts)} prompts, {len(wanted)} pictures")
+
+
+def drawing(job: Job, benchmark: str) -> Any:
+    """What turns rows into the pictures of each."""
+    if hasattr(job.row, "import_"):
+        return pictures_made_elsewhere(job, benchmark)
+    if stages.is_diffusers_folder(job.plan.params.row(*stages.split(job.row.model))):
+        return drawn_by_pipeline(job)
+    return drawn_by_model(job)
+
+
+def drawn_by_pipeline(job: Job) -> Any:
+    """Rows -> PNG bytes, or a reject, of each, by a pipeline of diffusers."""
+    from pipeline.contract.images import encode_png
+    from pipeline.errors import Reject
+    from pipeline.models import diffusers_folder
+
+    folder = job.input(stages.at(job.row.model, MODEL), f"{MODEL_FOLDER}/{PIPELINE_JSON}").parent
+    record = diffusers_folder.read(folder)
+    model = diffusers_folder.open_record(record, job.plan.params.execution, job.plan.digests.model)
+
+    def draw(rows: list[dict[str, Any]]) -> list[Any]:
+        prompts, seeds = [row["prompt"] for row in rows], [row["seed"] for row in rows]
+        pictures = model(prompts, seeds, job.row.side_px, job.row.sampler)
+        return [picture if isinstance(picture, Reject) else encode_png(picture) for picture in pictures]
+
+    return draw
 
 
 def drawn_by_model(job: Job) -> Any:

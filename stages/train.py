@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pipeline.stages import MODEL_FOLDER
+from pipeline.stages import MODEL_FOLDER, is_diffusers_folder
 from pipeline.work.command import main
 from pipeline.work.job import Job
 
@@ -32,6 +32,10 @@ def take_in(job: Job) -> None:
     from pipeline.models.released import is_released
     from pipeline.training.export import write_carrier
 
+    if is_diffusers_folder(job.row):
+        take_in_pipeline(job)
+        write_carrier(job)
+        return
     source = resolve_model(job.row.import_, job.row.revision, job.row.subfolder)
     if is_released(source):
         convert(job, source)
@@ -39,6 +43,25 @@ def take_in(job: Job) -> None:
         copy(job, source)
     write_carrier(job)
     job.say(f"taken in from {source}")
+
+
+def take_in_pipeline(job: Job) -> None:
+    """Take in a text-to-image pipeline of diffusers: its files stay where they are."""
+    from pipeline.models import diffusers_folder
+
+    record = diffusers_folder.take_in(
+        job.row.import_,
+        job.row.revision,
+        arm=job.row.arm,
+        seed=job.row.seed,
+        dtype=job.row.dtype,
+        execution=job.plan.params.execution,
+        identify=job.plan.digests.model,
+    )
+    folder = job.out / MODEL_FOLDER
+    folder.mkdir()
+    diffusers_folder.write(folder, record)
+    job.say(f"{record.class_name} of {record.num_parameters:,} parameters, taken in from {record.model}")
 
 
 def copy(job: Job, source: Path) -> None:

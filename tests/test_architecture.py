@@ -25,7 +25,7 @@ TREES = {path: ast.parse(path.read_text()) for path in CODE}
 # From the top down; a part may import those further down, and its own. Those of one line do not know each other.
 LAYERS = (
     ("stages",),
-    ("rules",),
+    ("rules", "bundle"),
     ("reporting", "sample"),
     ("making", "demo_models"),
     ("metrics", "benchmarks", "training"),

@@ -32,6 +32,7 @@ PAGES = (
     "docs/parameters.md",
     "docs/data-contract.md",
     "docs/models.md",
+    "docs/use.md",
     "docs/demo.md",
     "docs/judge.md",
 )

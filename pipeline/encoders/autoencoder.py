@@ -38,43 +38,31 @@ class Latent:
     std: np.ndarray | None
 
 
-class ImageAutoencoder:
-    """An autoencoder of diffusers, loaded strictly, in float32: half precision overflows in some of them.
+class LoadedAutoencoder:
+    """An autoencoder of diffusers in memory.
 
     Args:
-        params: the model, and the scale and shift that its latents are used with.
-        execution: device and batch size.
-        is_scale_known: scale and shift are those of the diffusion model that is used with it, whatever the
-            autoencoder's own file says: the released MIRO scales by channel where its autoencoder states one number.
+        model: on the device that it shall compute on, in float32.
+        batch_size: pictures that are encoded or decoded together.
+        where: what it was loaded from, for messages.
 
     Attributes:
         num_channels: channels of the latents.
         downsampling_factor: pixels per latent, along a side.
-        scale_source: who states the scale: ``config.json``, or the parameters' source where that is silent.
 
     Raises:
-        Refusal: no such model, no image autoencoder, weights that do not match, or a scale other than the file states.
+        Refusal: it is no image autoencoder.
     """
 
     num_channels: int
     downsampling_factor: int
-    scale_source: str
 
-    def __init__(self, params: Autoencoder, execution: Execution, *, is_scale_known: bool = False) -> None:
-        """Load the model, measure its latents and check the scale."""
-        import torch
-
-        self._folder = resolve_model(params.model, params.revision, params.subfolder)
-        config = read_config(self._folder)
-        self.scale_source = params.source
-        if not is_scale_known:
-            self.scale_source = scaling.check_scale(params, config, str(self._folder / "config.json"))
-        self._device = choose_device(execution)
-        self._batch_size = execution.inference_batch_size
-        model = load_strictly(_class_of(config, self._folder).from_pretrained, self._folder, dtype=torch.float32)
-        self._model: Any = model.to(self._device).eval()
+    def __init__(self, model: Any, *, batch_size: int, where: str) -> None:
+        """Measure its latents."""
+        self._model: Any = model
+        self._batch_size = batch_size
+        self._where = where
         self.num_channels, self.downsampling_factor = self._probe()
-        scaling.check_channels(self.num_channels, params.scale, params.shift)
 
     def encode(self, images: Sequence[Image.Image]) -> list[Latent | Reject]:
         """Raw latents per picture, in order; ``Reject("not_finite")`` for a picture whose latents are not numbers.
@@ -92,7 +80,7 @@ class ImageAutoencoder:
         rows: list[Latent | Reject] = []
         for start in range(0, len(images), self._batch_size):
             batch = np.stack([np.asarray(image) for image in images[start : start + self._batch_size]])
-            pixels = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1.0  # [-1, 1]
+            pixels = torch.from_numpy(batch).to(self._model.device).permute(0, 3, 1, 2).float() / 127.5 - 1.0  # [-1, 1]
             mean, std = self._raw(pixels)
             rows.extend(_checked(*arrays) for arrays in _rows(mean, std))
         return rows
@@ -114,7 +102,7 @@ class ImageAutoencoder:
         images: list[Image.Image | Reject] = []
         with torch.inference_mode():
             for start in range(0, len(raw), self._batch_size):
-                batch = raw[start : start + self._batch_size].to(self._device)
+                batch = raw[start : start + self._batch_size].to(self._model.device)
                 pixels = self._model.decode(batch).sample.float().permute(0, 2, 3, 1)
                 images.extend(_to_image(picture) for picture in pixels.cpu().numpy())
         return images
@@ -129,7 +117,7 @@ class ImageAutoencoder:
             return output.latent_dist.mean.float().cpu(), output.latent_dist.std.float().cpu()
         name = next((name for name in ("latent", "latents") if name in output), None)
         if name is None:
-            raise Refusal(f"{self._folder}: its encoder gives {sorted(output)}; an image autoencoder is needed")
+            raise Refusal(f"{self._where}: its encoder gives {sorted(output)}; an image autoencoder is needed")
         return output[name].float().cpu(), None
 
     def _probe(self) -> tuple[int, int]:
@@ -137,14 +125,14 @@ class ImageAutoencoder:
         import torch
 
         try:
-            mean, _ = self._raw(torch.zeros(1, 3, PROBE_PX, PROBE_PX, device=self._device))
+            mean, _ = self._raw(torch.zeros(1, 3, PROBE_PX, PROBE_PX, device=self._model.device))
         except (ValueError, RuntimeError, AttributeError) as error:
             raise Refusal(
-                f"{self._folder}: cannot encode a picture of {PROBE_PX} px ({one_line(error)}); an image autoencoder "
+                f"{self._where}: cannot encode a picture of {PROBE_PX} px ({one_line(error)}); an image autoencoder "
                 "is needed"
             ) from error
         if mean.ndim != 4 or mean.shape[2] != mean.shape[3] or PROBE_PX % mean.shape[2]:
-            raise Refusal(f"{self._folder}: latents of shape {tuple(mean.shape)}; an image autoencoder is needed")
+            raise Refusal(f"{self._where}: latents of shape {tuple(mean.shape)}; an image autoencoder is needed")
         return mean.shape[1], PROBE_PX // mean.shape[2]
 
     def _check_pictures(self, images: Sequence[Image.Image]) -> None:
@@ -154,9 +142,50 @@ class ImageAutoencoder:
         for width_px, height_px in sizes:
             if width_px % self.downsampling_factor or height_px % self.downsampling_factor:
                 raise Refusal(
-                    f"{self._folder}: pictures of {width_px} x {height_px} px; sides must be multiples of "
+                    f"{self._where}: pictures of {width_px} x {height_px} px; sides must be multiples of "
                     f"{self.downsampling_factor}, set side_px so"
                 )
+
+
+class ImageAutoencoder(LoadedAutoencoder):
+    """An autoencoder of diffusers, loaded strictly, in float32: half precision overflows in some of them.
+
+    Args:
+        params: the model, and the scale and shift that its latents are used with.
+        execution: device and batch size.
+        is_scale_known: scale and shift are those of the diffusion model that is used with it, whatever the
+            autoencoder's own file says: the released MIRO scales by channel where its autoencoder states one number.
+
+    Attributes:
+        scale_source: who states the scale: ``config.json``, or the parameters' source where that is silent.
+
+    Raises:
+        Refusal: no such model, no image autoencoder, weights that do not match, or a scale other than the file states.
+    """
+
+    scale_source: str
+
+    def __init__(self, params: Autoencoder, execution: Execution, *, is_scale_known: bool = False) -> None:
+        """Load the model, measure its latents and check the scale."""
+        folder = resolve_model(params.model, params.revision, params.subfolder)
+        self.scale_source = params.source
+        if not is_scale_known:
+            self.scale_source = scaling.check_scale(params, read_config(folder), str(folder / "config.json"))
+        model = load_autoencoder(folder).to(choose_device(execution))
+        super().__init__(model, batch_size=execution.inference_batch_size, where=str(folder))
+        scaling.check_channels(self.num_channels, params.scale, params.shift)
+
+
+def load_autoencoder(folder: Path) -> Any:
+    """The autoencoder of a folder, loaded strictly, in float32, on the CPU.
+
+    Raises:
+        Refusal: no image autoencoder of diffusers, or weights that do not match.
+    """
+    import torch
+
+    model = load_strictly(_class_of(read_config(folder), folder).from_pretrained, folder, dtype=torch.float32)
+    return model.eval()
 
 
 def _class_of(config: dict[str, Any], folder: Path) -> Any:

@@ -46,42 +46,76 @@ def resolve_model(model: str, revision: str | None, subfolder: str | None = None
     Raises:
         Refusal: no such folder, a Hub id without a commit, or a download that failed.
     """
-    top = Path(model)
-    if revision is None:
-        if not top.is_dir():
-            raise Refusal(f"no folder {model}; a Hub id needs a pinned revision (the commit's 40 hexadecimal digits)")
-    elif top.is_dir():
-        raise Refusal(f"{model}: is a folder here and has a revision too; leave out the revision, or rename the folder")
-    else:
-        if not COMMIT.fullmatch(revision):
-            raise Refusal(f"{model}: revision {revision!r} can move; pin a commit (its 40 hexadecimal digits)")
-        top = _download(model, revision, subfolder)
+    top = _top_folder(model, revision, lambda commit: _download(model, commit, subfolder))
     folder = top / subfolder if subfolder else top
     if not (folder / "config.json").is_file():
         raise Refusal(f"{folder}: no config.json; name a folder that a model was saved to")
     return folder
 
 
+def resolve_pipeline(model: str, revision: str | None) -> Path:
+    """The folder of a whole pipeline of diffusers; one on the Hub is downloaded, or taken from its cache.
+
+    Args:
+        model: a local folder, or a Hub id.
+        revision: the commit of a Hub id; None for a folder.
+
+    Raises:
+        Refusal: no such folder, a Hub id without a commit, or a download that failed.
+    """
+    return _top_folder(model, revision, lambda commit: _download_pipeline(model, commit))
+
+
+def _top_folder(model: str, revision: str | None, download: Callable[[str], Path]) -> Path:
+    top = Path(model)
+    if revision is None:
+        if not top.is_dir():
+            raise Refusal(f"no folder {model}; a Hub id needs a pinned revision (the commit's 40 hexadecimal digits)")
+        return top
+    if top.is_dir():
+        raise Refusal(f"{model}: is a folder here and has a revision too; leave out the revision, or rename the folder")
+    if not COMMIT.fullmatch(revision):
+        raise Refusal(f"{model}: revision {revision!r} can move; pin a commit (its 40 hexadecimal digits)")
+    return download(revision)
+
+
 def _download(model: str, revision: str, subfolder: str | None) -> Path:
+    import huggingface_hub
+
+    prefix = f"{subfolder}/" if subfolder else ""
+    return _had_or_refused(
+        lambda: huggingface_hub.snapshot_download(
+            model,
+            revision=revision,
+            allow_patterns=[prefix + pattern for pattern in _WANTED],
+            ignore_patterns=[*_UNWANTED, f"{prefix}*/*"],
+        ),
+        model,
+        revision,
+    )
+
+
+def _download_pipeline(model: str, revision: str) -> Path:
+    import diffusers
+
+    pipeline: Any = diffusers.DiffusionPipeline
+    # Leaves single-file checkpoints, other formats and code where they are.
+    return _had_or_refused(lambda: pipeline.download(model, revision=revision, use_safetensors=True), model, revision)
+
+
+def _had_or_refused(download: Callable[[], Any], model: str, revision: str) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 
     hub_utils: Any = huggingface_hub.utils
     hub_utils.disable_progress_bars()
-    prefix = f"{subfolder}/" if subfolder else ""
     try:
-        folder = huggingface_hub.snapshot_download(
-            model,
-            revision=revision,
-            allow_patterns=[prefix + pattern for pattern in _WANTED],
-            ignore_patterns=[*_UNWANTED, f"{prefix}*/*"],
-        )
-    except (OSError, HFValidationError, RevisionResolutionError) as error:
+        return Path(download())
+    except (OSError, ValueError, HFValidationError, RevisionResolutionError) as error:
         raise Refusal(
             f"{model} at {revision}: cannot be had from the Hub ({one_line(error)}); download it where there is a "
             "network, or name a folder"
         ) from error
-    return Path(folder)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,55 +42,29 @@ class TextEmbedding:
     truncated: bool
 
 
-class TextEncoder:
-    """The encoder of a T5 with its tokenizer, loaded strictly, in float32: float16 overflows in T5.
+class LoadedTextEncoder:
+    """The encoder of a T5 with its tokenizer, both in memory.
 
     Args:
-        params: the model and the longest text in tokens.
-        execution: device, batch size and attention.
+        model: a ``T5EncoderModel``, on the device that it shall compute on, in float32.
+        tokenizer: its tokenizer.
+        max_text_tokens: the longest text; longer ones are cut there.
+        batch_size: texts that are encoded together.
+        where: what they were loaded from, for messages.
 
     Attributes:
         dim: width of the embeddings.
-
-    Raises:
-        Refusal: no such model, no T5, weights that do not match, or a tokenizer of another model.
     """
 
     dim: int
 
-    def __init__(self, params: TextEncoderParams, execution: Execution) -> None:
-        """Load model and tokenizer."""
-        import torch
-        import transformers
-
-        quiet(transformers)
-        self._folder = resolve_model(params.model, params.revision)
-        self._max_text_tokens = params.max_text_tokens
-        self._batch_size = execution.inference_batch_size
-        self._device = choose_device(execution)
-        auto_tokenizer: Any = transformers.AutoTokenizer
-        self._tokenizer = loaded_or_refused(
-            lambda: auto_tokenizer.from_pretrained(self._folder, local_files_only=True), self._folder
-        )
-        config = loaded_or_refused(
-            lambda: transformers.AutoConfig.from_pretrained(self._folder, local_files_only=True), self._folder
-        )
-        if not isinstance(config, transformers.T5Config):
-            raise Refusal(f"{self._folder}: holds a model of type {config.model_type}; a T5 is needed")
-        if len(self._tokenizer) > config.vocab_size:
-            raise Refusal(
-                f"{self._folder}: tokenizer of {len(self._tokenizer)} tokens for a model of {config.vocab_size}; they "
-                "do not belong together"
-            )
-        model = load_strictly(
-            transformers.T5EncoderModel.from_pretrained,
-            self._folder,
-            not_wanted=_DECODER_WEIGHTS,
-            dtype=torch.float32,
-            attn_implementation=ATTENTION[execution.attention],
-        )
-        self._model: Any = model.to(self._device).eval()
-        self.dim = config.d_model
+    def __init__(self, model: Any, tokenizer: Any, *, max_text_tokens: int, batch_size: int, where: str) -> None:
+        self._model: Any = model
+        self._tokenizer: Any = tokenizer
+        self.dim = model.config.d_model
+        self._max_text_tokens = max_text_tokens
+        self._batch_size = batch_size
+        self._where = where
 
     def encode(self, texts: Sequence[str]) -> list[TextEmbedding | Reject]:
         """One embedding per text, in order.
@@ -121,7 +96,7 @@ class TextEncoder:
         """
         encoded = self.encode([""])[0]
         if isinstance(encoded, Reject):
-            raise Refusal(f"{self._folder}: the empty text has no embedding ({encoded}); another encoder is needed")
+            raise Refusal(f"{self._where}: the empty text has no embedding ({encoded}); another encoder is needed")
         return encoded.embedding[:1]
 
     def _tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
@@ -142,9 +117,71 @@ class TextEncoder:
             padded[row, : len(ids)] = torch.tensor(ids)
             mask[row, : len(ids)] = 1
         with torch.inference_mode():
-            states = self._model(input_ids=padded.to(self._device), attention_mask=mask.to(self._device))
+            device = self._model.device
+            states = self._model(input_ids=padded.to(device), attention_mask=mask.to(device))
         hidden = states.last_hidden_state.float().cpu().numpy()
         return [hidden[row, :length].copy() for row, length in enumerate(lengths)]
+
+
+class TextEncoder(LoadedTextEncoder):
+    """The encoder of a T5 with its tokenizer, loaded strictly, in float32: float16 overflows in T5.
+
+    Args:
+        params: the model and the longest text in tokens.
+        execution: device, batch size and attention.
+
+    Raises:
+        Refusal: no such model, no T5, weights that do not match, or a tokenizer of another model.
+    """
+
+    def __init__(self, params: TextEncoderParams, execution: Execution) -> None:
+        folder = resolve_model(params.model, params.revision)
+        tokenizer = load_tokenizer(folder)
+        model = load_t5_encoder(folder, tokenizer, execution.attention)
+        super().__init__(
+            model.to(choose_device(execution)),
+            tokenizer,
+            max_text_tokens=params.max_text_tokens,
+            batch_size=execution.inference_batch_size,
+            where=str(folder),
+        )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder. Raises Refusal where there is none."""
+    import transformers
+
+    quiet(transformers)
+    auto_tokenizer: Any = transformers.AutoTokenizer
+    return loaded_or_refused(lambda: auto_tokenizer.from_pretrained(folder, local_files_only=True), folder)
+
+
+def load_t5_encoder(folder: Path, tokenizer: Any, attention: Literal["matmul", "sdpa"]) -> Any:
+    """The encoder of a T5, loaded strictly, in float32, on the CPU.
+
+    Raises:
+        Refusal: no T5, weights that do not match, or a tokenizer of another model.
+    """
+    import torch
+    import transformers
+
+    quiet(transformers)
+    config = loaded_or_refused(lambda: transformers.AutoConfig.from_pretrained(folder, local_files_only=True), folder)
+    if not isinstance(config, transformers.T5Config):
+        raise Refusal(f"{folder}: holds a model of type {config.model_type}; a T5 is needed")
+    if len(tokenizer) > config.vocab_size:
+        raise Refusal(
+            f"{folder}: tokenizer of {len(tokenizer)} tokens for a model of {config.vocab_size}; they do not belong "
+            "together"
+        )
+    model = load_strictly(
+        transformers.T5EncoderModel.from_pretrained,
+        folder,
+        not_wanted=_DECODER_WEIGHTS,
+        dtype=torch.float32,
+        attn_implementation=ATTENTION[attention],
+    )
+    return model.eval()
 
 
 def _checked(embedding: np.ndarray, truncated: bool) -> TextEmbedding | Reject:

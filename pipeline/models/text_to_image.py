@@ -14,52 +14,56 @@ from pipeline.diffusion.guidance import Condition
 from pipeline.diffusion.process import RECTIFIED_FLOW, process_of
 from pipeline.diffusion.sampler import sample
 from pipeline.encoders import scaling
-from pipeline.encoders.autoencoder import ImageAutoencoder
+from pipeline.encoders.autoencoder import ImageAutoencoder, LoadedAutoencoder
 from pipeline.encoders.loading import choose_device
-from pipeline.encoders.text import TextEncoder
+from pipeline.encoders.text import LoadedTextEncoder, TextEncoder
 from pipeline.errors import Refusal, Reject
 from pipeline.models import references
-from pipeline.models.networks import check_latent_side, denoiser_of, load_network
+from pipeline.models.networks import Network, check_latent_side, denoiser_of, load_network
+from pipeline.models.references import References
 from pipeline.models.released import read_unconditional
 from pipeline.params.fits import misfit
 from pipeline.params.schema import Execution, Sampler
 
 
-class TextToImage:
-    """Loads an exported model and what it refers to.
+class LoadedTextToImage:
+    """A model in memory, and what it refers to.
 
     Args:
-        folder: the model's folder: configuration, weights, ``references.json``.
-        execution: device, threads, batch size, attention.
-        identify: (model, revision, where) -> the identity of the weights there; what it gives must be what the model
-            was trained with.
+        network: on the device that it shall compute on; its attention is chosen.
+        autoencoder: decodes its latents.
+        text_encoder: reads the prompts.
+        refers: what the model says of itself.
+        unconditional: float32 [T, dim], its own embedding of the empty caption; None: the text encoder's.
+        batch_size: pictures that are drawn together; smaller batches are filled up.
+        where: what it was loaded from, for messages.
 
     Raises:
-        Refusal: a part is missing, or is another one than the model was trained with.
+        Refusal: the parts do not fit each other.
     """
 
-    def __init__(self, folder: Path, execution: Execution, identify: Callable[[str, str | None, str], str]) -> None:
-        torch.set_num_threads(execution.num_threads)
-        self._folder = folder
-        self.references = references.read(folder)
-        refers = self.references
+    def __init__(
+        self,
+        network: Network,
+        autoencoder: LoadedAutoencoder,
+        text_encoder: LoadedTextEncoder,
+        refers: References,
+        unconditional: np.ndarray | None,
+        *,
+        batch_size: int,
+        where: str,
+    ) -> None:
+        self._where = where
+        self.references = refers
         self._process = RECTIFIED_FLOW if refers.objective is UNSET else process_of(refers.objective)
-        for what, entry, identity in (
-            ("autoencoder", refers.autoencoder, refers.autoencoder_identity),
-            ("text_encoder", refers.text_encoder, refers.text_encoder_identity),
-        ):
-            found = identify(entry.model, entry.revision, f"{folder}: {what}")
-            if found != identity:
-                raise Refusal(f"{folder}: was trained with the {what} {identity}, but {entry.model} is now {found}")
-        self._execution = execution
-        self._device = choose_device(execution)
-        self._model = load_network(folder).to(self._device).eval()
-        self._model.set_attention(execution.attention)
-        self._autoencoder = ImageAutoencoder(refers.autoencoder, execution, is_scale_known=refers.released is not UNSET)
-        self._text_encoder = TextEncoder(refers.text_encoder, execution)
+        self._batch_size = batch_size
+        self._model = network
+        self._device = network.device
+        self._autoencoder = autoencoder
+        self._text_encoder = text_encoder
         self._check_sizes()
         self._scores = references.chosen_scores(refers, {})
-        self._unconditional = self._negative()
+        self._unconditional = self._negative(unconditional)
 
     def latent_shape(self, side_px: int) -> tuple[int, int, int]:
         """(channels, height, width) of the latents of square pictures of this side."""
@@ -81,7 +85,7 @@ class TextToImage:
     def __call__(self, prompts: Sequence[str], noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
         """One picture per prompt, or a reject where it could not be drawn.
 
-        Every batch has the size that ``execution`` states and every text the length that the text encoder allows, and
+        Every batch has the size that was stated and every text the length that the text encoder allows, and
         a prompt is encoded alone: so a picture is the same to the bit whatever is drawn beside it.
 
         Args:
@@ -94,7 +98,7 @@ class TextToImage:
         """
         why = misfit(sampler, references.objective_kind(self.references))
         if why is not None:
-            raise Refusal(f"{self._folder}: {why}")
+            raise Refusal(f"{self._where}: {why}")
         encoded = {prompt: self._text_encoder.encode([prompt])[0] for prompt in dict.fromkeys(prompts)}
         pictures: list[Image.Image | Reject] = [_NOT_DRAWN] * len(prompts)
         texts: dict[int, np.ndarray] = {}
@@ -104,7 +108,7 @@ class TextToImage:
                 pictures[i] = text
             else:
                 texts[i] = text.embedding
-        good, batch_size = list(texts), self._execution.inference_batch_size
+        good, batch_size = list(texts), self._batch_size
         for start in range(0, len(good), batch_size):
             rows = good[start : start + batch_size]
             filled = rows + rows[-1:] * (batch_size - len(rows))
@@ -134,13 +138,10 @@ class TextToImage:
             padded[i, : len(text)], mask[i, : len(text)] = text, True
         return self._conditions(padded, mask, self._scores)
 
-    def _negative(self) -> Condition:
+    def _negative(self, unconditional: np.ndarray | None) -> Condition:
         """What guidance leads away from, one row."""
         refers = self.references
-        if refers.unconditional is UNSET:
-            text = self._text_encoder.unconditional()
-        else:
-            text = read_unconditional(self._folder / refers.unconditional, self._text_encoder.dim)
+        text = self._text_encoder.unconditional() if unconditional is None else unconditional
         scores = {} if refers.negative_scores is UNSET else refers.negative_scores
         return self._conditions(text[None], np.ones((1, len(text)), dtype=bool), scores)
 
@@ -154,8 +155,56 @@ class TextToImage:
         for what, found, wanted in zip(("latent channels", "dimensions of text"), have, wants, strict=True):
             if found != wanted:
                 raise Refusal(
-                    f"{self._folder}: takes {wanted} {what}, its encoders have {found}; name those it was made for"
+                    f"{self._where}: takes {wanted} {what}, its encoders have {found}; name those it was made for"
                 )
+
+
+class TextToImage(LoadedTextToImage):
+    """Loads an exported model and what it refers to.
+
+    Args:
+        folder: the model's folder: configuration, weights, ``references.json``.
+        execution: device, threads, batch size, attention.
+        identify: (model, revision, where) -> the identity of the weights there; what it gives must be what the model
+            was trained with.
+
+    Raises:
+        Refusal: a part is missing, or is another one than the model was trained with.
+    """
+
+    def __init__(self, folder: Path, execution: Execution, identify: Callable[[str, str | None, str], str]) -> None:
+        torch.set_num_threads(execution.num_threads)
+        refers = references.read(folder)
+        check_encoders(refers, identify, str(folder))
+        network = load_network(folder).to(choose_device(execution)).eval()
+        network.set_attention(execution.attention)
+        super().__init__(
+            network,
+            ImageAutoencoder(refers.autoencoder, execution, is_scale_known=refers.released is not UNSET),
+            TextEncoder(refers.text_encoder, execution),
+            refers,
+            own_unconditional(folder, refers, network),
+            batch_size=execution.inference_batch_size,
+            where=str(folder),
+        )
+
+
+def check_encoders(refers: References, identify: Callable[[str, str | None, str], str], where: str) -> None:
+    """Refuse another autoencoder or text encoder than a model was trained with."""
+    for what, entry, identity in (
+        ("autoencoder", refers.autoencoder, refers.autoencoder_identity),
+        ("text_encoder", refers.text_encoder, refers.text_encoder_identity),
+    ):
+        found = identify(entry.model, entry.revision, f"{where}: {what}")
+        if found != identity:
+            raise Refusal(f"{where}: was trained with the {what} {identity}, but {entry.model} is now {found}")
+
+
+def own_unconditional(folder: Path, refers: References, network: Network) -> np.ndarray | None:
+    """The embedding of the empty caption that lies beside a model's weights; None where there is none."""
+    if refers.unconditional is UNSET:
+        return None
+    return read_unconditional(folder / refers.unconditional, network.config["text_dim"])
 
 
 _NOT_DRAWN = Reject("not_drawn", "the sampler gave nothing for this prompt")

@@ -206,6 +206,9 @@ def _schedule(where: _Where, row: Any) -> None:
 
 
 def _train(where: _Where, row: Any) -> None:
+    if isinstance(row, schema.ImportedPipelineRow):
+        _known_import(where, row)
+        return
     if isinstance(row, schema.ImportedModelRow):
         _imported_model(where, row)
         return
@@ -266,6 +269,8 @@ def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
         if stages.split(reference)[0] == "train":
             break
         reference = other.model
+    if isinstance(other, schema.ImportedPipelineRow):
+        raise where.refuse("model", row.model, f"{reference} is a diffusers folder: it is drawn with, not trained on")
     if isinstance(other, schema.ImportedModelRow) and (row.latents is None or row.texts is None):
         raise where.refuse("model", row.model, "was made elsewhere: name latents and texts to train it on")
     latents, texts = stages.training_data(where.params, "finetune", where.row)
@@ -334,7 +339,17 @@ def _drawn_side(where: _Where, row: schema.GenerateRow) -> None:
             raise where.refuse("side_px", row.side_px, f"{reference} draws pictures of {known} px alone")
 
 
-def _sampler(where: _Where, sampler: schema.Sampler, model: Any) -> None:
+def _sampler(where: _Where, sampler: Any, model: Any) -> None:
+    is_folder = isinstance(model, schema.ImportedPipelineRow)
+    if is_folder != isinstance(sampler, schema.FolderScheduler):
+        reason = (
+            "a diffusers folder draws with its own scheduler: take {kind: folder, num_steps, guidance_scale}"
+            if is_folder
+            else "is for diffusers folders alone"
+        )
+        raise where.refuse("sampler.kind", kind_of(sampler), reason)
+    if is_folder:
+        return
     lowest, highest = sampler.guidance_interval
     if lowest > highest:
         raise where.refuse("sampler.guidance_interval", sampler.guidance_interval, "must be [lowest t, highest t]")

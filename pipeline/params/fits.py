@@ -1,8 +1,15 @@
-"""Which sampler can follow which objective."""
+"""Which sampler can follow which objective, and a sampler with some of its values changed by hand."""
 
 from __future__ import annotations
 
-from pipeline.params.schema import Objective, Sampler
+from typing import Any, TypeVar
+
+import msgspec
+
+from pipeline.errors import Refusal
+from pipeline.params.schema import FolderScheduler, Objective, Sampler
+
+Kind = TypeVar("Kind")
 
 # A velocity is what Euler and Heun integrate. On the straight path DDIM is Euler's method: one name for it is enough.
 OBJECTIVES = {
@@ -13,15 +20,40 @@ OBJECTIVES = {
 }
 
 
-def kind_of(value: Objective | Sampler) -> str:
+def kind_of(value: Objective | Sampler | FolderScheduler) -> str:
     """The kind that the parameters name."""
     return str(value.__struct_config__.tag)
 
 
-def misfit(sampler: Sampler, objective_kind: str) -> str | None:
+def misfit(sampler: Sampler | FolderScheduler, objective_kind: str) -> str | None:
     """Why a sampler cannot draw with a model of an objective, and which can; None where it can."""
     kind = kind_of(sampler)
-    if objective_kind in OBJECTIVES[kind]:
+    if objective_kind in OBJECTIVES.get(kind, ()):
         return None
     fitting = [name for name, kinds in OBJECTIVES.items() if objective_kind in kinds]
     return f"sampler {kind} does not fit a model of objective {objective_kind}; take {' or '.join(fitting)}"
+
+
+def changed(sampler: Sampler, num_steps: int | None, guidance_scale: float | None) -> Sampler:
+    """A sampler with other steps or guidance.
+
+    Args:
+        sampler: any.
+        num_steps: None: its own.
+        guidance_scale: None: its own.
+
+    Raises:
+        Refusal: a value is out of range; the message names the key.
+    """
+    asked = {"num_steps": num_steps, "guidance_scale": guidance_scale}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return converted(msgspec.to_builtins(sampler) | given, type(sampler))
+
+
+def converted(values: dict[str, Any], kind: type[Kind]) -> Kind:
+    """Values as the parameters of a kind. Raises Refusal with the key where one is out of range."""
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        key = str(error).rsplit(".", maxsplit=1)[-1].strip("`")
+        raise Refusal(f"{key}: {error}") from None

@@ -26,6 +26,7 @@ PLAIN_SECTIONS = {"seeds": schema.Seeds, "execution": schema.Execution}
 TOP_LEVEL_KEYS = (*SCALAR_KEYS, *PLAIN_SECTIONS, *NAMES)
 ROWS = "rows"
 IMPORT = "import"
+KIND = "kind"
 MERGE_TAG = "tag:yaml.org,2002:merge"
 
 ROW_TYPES: dict[str, Any] = {
@@ -41,6 +42,8 @@ ROW_TYPES: dict[str, Any] = {
     "report": schema.ReportRow,
 }
 IMPORT_TYPES: dict[str, Any] = {"train": schema.ImportedModelRow, "generate": schema.ImportedPicturesRow}
+# Of an import whose row says what kind it is.
+KINDS_OF_IMPORT: dict[str, Any] = {"train": schema.ImportedPipelineRow}
 SIDE_TABLES: dict[str, dict[str, Any]] = {
     "recaption": {"captioners": schema.Captioner},
     "encode_images": {"autoencoders": schema.Autoencoder},
@@ -195,12 +198,18 @@ def _row(own: Any, common: dict[str, Any], stage: str, name: str, source: str) -
     where = f"{stage}.{ROWS}.{name}"
     if not isinstance(own, dict):
         raise Refusal(f"{source}: {where} must be a mapping, got {own!r}")
-    kind = IMPORT_TYPES[stage] if IMPORT in own and stage in IMPORT_TYPES else ROW_TYPES[stage]
+    kind = _row_type(own, stage)
     if stage in IMPORT_TYPES:  # each of the two kinds of row takes those common values that it knows
         common = {k: v for k, v in common.items() if k in field_names(kind)}
     # A common value that is no good is named where it stands.
     homes = {key: stage for key in common if key not in own}
     return _convert({**common, **own}, kind, source, where, homes)
+
+
+def _row_type(own: dict[str, Any], stage: str) -> Any:
+    if IMPORT not in own or stage not in IMPORT_TYPES:
+        return ROW_TYPES[stage]
+    return KINDS_OF_IMPORT[stage] if KIND in own and stage in KINDS_OF_IMPORT else IMPORT_TYPES[stage]
 
 
 def _known_common(common: dict[str, Any], stage: str, source: str) -> None:

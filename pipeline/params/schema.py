@@ -364,6 +364,17 @@ class ImportedModelRow(TableRow, frozen=True, kw_only=True):
     text_encoder: Name | None = None
 
 
+class ImportedPipelineRow(TableRow, frozen=True, kw_only=True):
+    """A text-to-image pipeline of diffusers, drawn with as it is."""
+
+    import_: Text = msgspec.field(name="import")
+    kind: Literal["diffusers"]
+    arm: Name
+    seed: Seed
+    dtype: Literal["float32", "float16", "bfloat16"]
+    revision: Text | None = None
+
+
 class FinetuneRow(TrainingRow, kw_only=True, frozen=True):
     """A model that starts from another. Data left out are the other's own."""
 
@@ -443,12 +454,19 @@ class Ddim(GuidedSampler, tag="ddim", frozen=True, kw_only=True):
 Sampler = Euler | Heun | Dpmpp2m | Ddim
 
 
+class FolderScheduler(Strict, tag_field="kind", tag="folder", frozen=True, kw_only=True):
+    """The scheduler and the guidance of a diffusers folder, which are its own."""
+
+    num_steps: Count
+    guidance_scale: NotNegative
+
+
 class GenerateRow(TableRow, frozen=True, kw_only=True):
     """A model to be judged."""
 
     model: Reference
     benchmarks: Annotated[list[Name], Meta(min_length=1)]
-    sampler: Sampler
+    sampler: Sampler | FolderScheduler
     side_px: Count
     row_group_rows: Count
 

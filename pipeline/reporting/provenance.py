@@ -15,7 +15,16 @@ from pipeline.digest import sha256_of_file
 from pipeline.models import references
 from pipeline.reporting.lineage import chain_of, recipe_in_words
 from pipeline.reporting.rows import RowCount
-from pipeline.stages import FINGERPRINT_JSON, MODEL, MODEL_FILES, MODEL_FOLDER, REFERENCES_JSON, Place
+from pipeline.stages import (
+    FINGERPRINT_JSON,
+    MODEL,
+    MODEL_FILES,
+    MODEL_FOLDER,
+    PIPELINE_JSON,
+    REFERENCES_JSON,
+    Place,
+    is_diffusers_folder,
+)
 from pipeline.work.job import Job
 
 LOCK_FILE = "requirements.lock"
@@ -47,7 +56,7 @@ class TrainedModel:
         arm: of the model at the start of its chain of finetunings.
         seed: of its own row.
         num_parameters: of the exported network.
-        sha256: of the exported weights.
+        sha256: of the exported weights; None: they are elsewhere, and ``made_with`` tells which they are.
         made_with: (what, name, identity) of the models that it was trained with.
     """
 
@@ -56,7 +65,7 @@ class TrainedModel:
     seed: int
     recipe: str
     num_parameters: int
-    sha256: str
+    sha256: str | None
     fingerprint: str
     made_with: tuple[tuple[str, str, str], ...]
 
@@ -94,6 +103,8 @@ def trained_models(job: Job) -> list[TrainedModel]:
 
 def _trained_model(job: Job, place: Place) -> TrainedModel:
     params, folder = job.plan.params, job.input(place, FINGERPRINT_JSON).parent
+    if is_diffusers_folder(params.row(place.stage, place.row)):
+        return _pipeline_taken_in(job, place)
     refers = references.read(job.input(place, f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent)
     fingerprint = job.plan.fingerprints.of(place)
     assert fingerprint is not None
@@ -109,6 +120,24 @@ def _trained_model(job: Job, place: Place) -> TrainedModel:
             ("autoencoder", refers.autoencoder.model, refers.autoencoder_identity),
             ("text encoder", refers.text_encoder.model, refers.text_encoder_identity),
         ),
+    )
+
+
+def _pipeline_taken_in(job: Job, place: Place) -> TrainedModel:
+    from pipeline.models import diffusers_folder
+
+    record = diffusers_folder.read(job.input(place, f"{MODEL_FOLDER}/{PIPELINE_JSON}").parent)
+    fingerprint = job.plan.fingerprints.of(place)
+    assert fingerprint is not None
+    return TrainedModel(
+        reference=place.reference,
+        arm=record.arm,
+        seed=record.seed,
+        recipe=recipe_in_words(job.plan.params, place.reference),
+        num_parameters=record.num_parameters,
+        sha256=None,
+        fingerprint=fingerprint,
+        made_with=((f"pipeline {record.class_name}", record.model, record.identity),),
     )
 
 

@@ -1,0 +1,227 @@
+"""Write a model that was made as a folder to hand on: ``make bundle MODEL=train/ta_ia OUT=ta_ia``.
+
+    python -m pipeline.bundle --model train/ta_ia --out ta_ia [--params params/demo.yaml]
+
+The folder holds network, autoencoder, text encoder and tokenizer, how pictures are drawn, and a card; see
+``pipeline/models/bundle.py``. Nothing of the run is changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import stages
+from pipeline.errors import Refusal, exit_status
+from pipeline.layout import PARAMS_YAML
+from pipeline.params.fits import kind_of
+from pipeline.params.load import Params
+from pipeline.params.schema import FolderScheduler
+from pipeline.reporting.lineage import chain_of, recipe_in_words
+from pipeline.stages import MANIFEST, METRICS_JSON, MODEL, MODEL_FILES, MODEL_FOLDER, Place
+from pipeline.work.command import project_params
+from pipeline.work.plan import Plan
+
+if TYPE_CHECKING:
+    from pipeline.models.card import Provenance, Score
+    from pipeline.models.usage import Usage
+
+LICENCE = Path(__file__).resolve().parents[1] / "LICENSE"
+PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "numpy")
+WEIGHTS = MODEL_FILES[1]
+MODEL_STAGES = ("train", "finetune")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, write; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.bundle", description="Write a model as a folder.")
+    parser.add_argument("--model", required=True, help="a row of train or finetune, such as train/ta_ia or ta_ia")
+    parser.add_argument("--out", required=True, type=Path, help="the folder to write; must not be there")
+    parser.add_argument("--params", type=Path, default=Path(PARAMS_YAML), help=f"parameter file ({PARAMS_YAML})")
+    asked = parser.parse_args(arguments)
+
+    def act() -> None:
+        project = Path.cwd()
+        print(bundle(Plan(project_params(asked.params, project), project), asked.model, asked.out))
+
+    return exit_status(act)
+
+
+def bundle(plan: Plan, model: str, out: Path) -> str:
+    """Write the bundle of a model; returns a line on what was written.
+
+    Raises:
+        Refusal: no such model, it is not made, it is a diffusers folder already, or ``out`` is there.
+    """
+    reference = model_reference(plan.params, model)
+    if stages.is_diffusers_folder(plan.params.row(*stages.split(reference))):
+        raise Refusal(f"{reference}: is taken in from a diffusers folder; copy that folder")
+    place = stages.at(reference, MODEL)
+    if not plan.is_made(place):
+        raise Refusal(f"{reference}: is not made; run snakemake, or the stage {place.stage}, first")
+    if out.exists():
+        raise Refusal(f"{out}: is there already; name another folder, or remove it")
+
+    from pipeline.digest import sha256_of_file
+    from pipeline.models.bundle import NETWORK, TextToImagePipeline
+
+    told = provenance(plan, place)
+    fingerprint = _made(plan, place)
+    assert fingerprint is not None
+    folder = plan.store.entry(fingerprint) / MODEL_FOLDER
+    pipeline = TextToImagePipeline.of_model(folder, usage(plan, folder, reference), told, plan.digests.model, reference)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    pipeline.save_pretrained(partial)
+    found = sha256_of_file(partial / NETWORK / WEIGHTS.rpartition("/")[2])
+    if found != told.weights_sha256:
+        raise AssertionError(f"{partial}: network of sha256 {found}, made as {told.weights_sha256}")
+    partial.rename(out)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    return f"{out}: {reference} as a pipeline of {size / 1e6:.1f} MB"
+
+
+def model_reference(params: Params, model: str) -> str:
+    """``<stage>/<row>`` of a model named so, or by its row alone where only one stage has it. Raises Refusal."""
+    known = [f"{stage}/{row}" for stage in MODEL_STAGES for row in params.rows(stage)]
+    found = [reference for reference in known if model in (reference, stages.split(reference)[1])]
+    if len(found) == 1:
+        return found[0]
+    why = f"is one of {' and '.join(found)}; name the stage too" if found else f"no such model; {_some_of(known)}"
+    raise Refusal(f"{params.source}: --model {model}: {why}")
+
+
+def usage(plan: Plan, folder: Path, reference: str) -> Usage:
+    """How the model is drawn with: as by the first row of generate that draws with it, else with one of its objective.
+
+    Raises:
+        Refusal: generate has no row that fits.
+    """
+    from pipeline.models import references
+    from pipeline.models.usage import VERSION, Usage
+    from pipeline.params.fits import misfit
+
+    objective = references.objective_kind(references.read(folder))
+    rows = [plan.params.row("generate", name) for name in plan.params.rows("generate")]
+    fitting = [row for row in rows if hasattr(row, "sampler") and misfit(row.sampler, objective) is None]
+    if not fitting:
+        raise Refusal(
+            f"{plan.params.source}: generate has no row that draws with a model of objective {objective}, so there are "
+            "no sampling values to hand on; add one"
+        )
+    row = next((row for row in fitting if row.model == reference), fitting[0])
+    if isinstance(row.sampler, FolderScheduler):
+        raise AssertionError(f"sampler {kind_of(row.sampler)} fits no objective")
+    return Usage(
+        schema=VERSION,
+        side_px=row.side_px,
+        sampler=row.sampler,
+        inference_batch_size=plan.params.execution.inference_batch_size,
+        attention=plan.params.execution.attention,
+    )
+
+
+def provenance(plan: Plan, place: Place) -> Provenance:
+    """Where a made model comes from."""
+    from pipeline.models.card import VERSION, Provenance
+    from pipeline.reporting.provenance import count_parameters
+
+    params, fingerprint = plan.params, _made(plan, place)
+    assert fingerprint is not None
+    chain = chain_of(params, place.reference)
+    rows = [params.row(*stages.split(model)) for model in chain]
+    return Provenance(
+        schema=VERSION,
+        model=place.reference,
+        run=params.run,
+        recipes=[(model, _recipe(params, model)) for model in chain],
+        num_steps=None if any(hasattr(row, "import_") for row in rows) else sum(row.num_steps for row in rows),
+        datasets=list(_datasets(plan, chain)),
+        scores=list(scores(plan, place.reference)),
+        licence=LICENCE.read_text(encoding="utf-8").splitlines()[0].strip(),
+        num_parameters=count_parameters(plan.store.entry(fingerprint) / WEIGHTS),
+        weights_sha256=plan.store.job_record(fingerprint)["files"][WEIGHTS]["sha256"],
+        fingerprint=fingerprint,
+        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+    )
+
+
+def scores(plan: Plan, reference: str) -> Iterator[Score]:
+    """All numbers of a model that the store has, in the order of the rows of score."""
+    from pipeline.models.card import Score
+
+    for row in plan.params.rows("score"):
+        images = stages.split(plan.params.row("score", row).images)[1]
+        if getattr(plan.params.row("generate", images), "model", None) != reference:
+            continue
+        for benchmark in stages.BY_NAME["score"].part_names(plan.params, row):
+            fingerprint = _made(plan, Place("score", row, benchmark))
+            if fingerprint is None:
+                continue
+            metrics = json.loads((plan.store.entry(fingerprint) / benchmark / METRICS_JSON).read_text())
+            for what, value, interval in _numbers(metrics):
+                yield Score(row=row, benchmark=benchmark, what=what, value=value, interval=interval)
+
+
+def _numbers(metrics: dict[str, Any]) -> Iterator[tuple[str, float, tuple[float, float] | None]]:
+    if "overall" in metrics:
+        yield "overall", metrics["overall"], tuple(metrics["interval"])
+    for task, found in metrics.get("tasks", {}).items():
+        yield task, found["score"], tuple(found["interval"])
+    for name, found in metrics.get("distances", {}).items():
+        if "value" in found:
+            yield name, found["value"], None
+
+
+def _datasets(plan: Plan, chain: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    """Rows of download and augment that the models of a chain were trained on; never a path of this machine."""
+    params, seen = plan.params, set()
+    for model in chain:
+        if hasattr(params.row(*stages.split(model)), "import_"):
+            continue
+        validation = params.row(*stages.split(model)).validation
+        held_out = validation.latents if validation else None
+        for reference in stages.training_references(params, *stages.split(model)):
+            if stages.split(reference)[0] != "encode_images" or reference == held_out:
+                continue
+            home = stages.origin(params, reference)
+            fingerprint = _made(plan, stages.at(home, MANIFEST))
+            if home not in seen:
+                seen.add(home)
+                yield home, _dataset_in_words(params, home), fingerprint or "not in the store"
+
+
+def _dataset_in_words(params: Params, home: str) -> str:
+    stage, name = stages.split(home)
+    row = params.row(stage, name)
+    if stage == "augment":
+        return f"{kind_of(row)} of {row.images}"
+    return f"{row.num_rows} rows of the source {kind_of(row)}, revision {row.revision}"
+
+
+def _recipe(params: Params, model: str) -> str:
+    """As the page says it, but for the folder of a model made elsewhere, which is a place on this machine."""
+    row = params.row(*stages.split(model))
+    if hasattr(row, "import_"):
+        return f"taken in from {row.import_} at {row.revision}" if row.revision else "taken in from a folder"
+    return recipe_in_words(params, model)
+
+
+def _made(plan: Plan, place: Place) -> str | None:
+    """The fingerprint of a place that is made; else None."""
+    fingerprint = plan.fingerprints.of(place)
+    return fingerprint if fingerprint is not None and plan.store.has(fingerprint) else None
+
+
+def _some_of(known: list[str]) -> str:
+    return f"there are {', '.join(known)}" if known else "train and finetune have no rows"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
