@@ -22,7 +22,6 @@ from pipeline.errors import Refusal, exit_status
 from pipeline.layout import PARAMS_YAML
 from pipeline.params.fits import kind_of
 from pipeline.params.load import Params
-from pipeline.params.schema import FolderScheduler
 from pipeline.reporting.lineage import chain_of, recipe_in_words
 from pipeline.stages import MANIFEST, METRICS_JSON, MODEL, MODEL_FILES, MODEL_FOLDER, Place
 from pipeline.work.command import project_params
@@ -116,8 +115,6 @@ def usage(plan: Plan, folder: Path, reference: str) -> Usage:
             "no sampling values to hand on; add one"
         )
     row = next((row for row in fitting if row.model == reference), fitting[0])
-    if isinstance(row.sampler, FolderScheduler):
-        raise AssertionError(f"sampler {kind_of(row.sampler)} fits no objective")
     return Usage(
         schema=VERSION,
         side_px=row.side_px,

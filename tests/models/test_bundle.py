@@ -18,7 +18,7 @@ import pytest
 import small_project
 import torch
 from PIL import Image
-from tiny_project import BENCHMARK, SIDE_PX, drawn, make_project, parameters, run_to_the_model
+from tiny_project import BENCHMARK, NUM_TRAINING_STEPS, SIDE_PX, drawn, make_project, parameters, run_to_the_model
 
 from pipeline.bundle import main
 from pipeline.digest import sha256_of_file
@@ -106,6 +106,7 @@ def test_what_is_asked_counts(pipeline: TextToImagePipeline) -> None:
     assert draw(seed=3, height=64).shape == (1, 64, 64, 3)
     for other in ({"num_inference_steps": 2}, {"guidance_scale": 1.0}):
         assert not np.array_equal(draw(seed=3, **other), usual)
+    assert not np.array_equal(np.asarray(pipeline("a blue star", seed=3).images[0]), usual[0])
     assert np.array_equal(draw(num_images_per_prompt=2), draw(seed=[0, 1], num_images_per_prompt=2))
 
 
@@ -172,7 +173,7 @@ def test_the_card_tells_data_arm_steps_scores_licence_and_hashes(project: Path) 
     text = (project / "bundle/README.md").read_text()
     assert text.startswith("---\nlicense: mit\n")
     assert "# tiny, seed 0" in text
-    assert "training steps in all: 4" in text
+    assert f"training steps in all: {NUM_TRAINING_STEPS}" in text
     assert "- `download/pictures`: 4 rows of the source shape_world, revision 1; manifest `" in text
     metrics = json.loads((project / f"data/small/score/tiny/{BENCHMARK}/metrics.json").read_text())
     low, high = metrics["interval"]

@@ -8,7 +8,7 @@ from typing import Any
 import small_project
 from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder
 
-SIDE_PX, NUM_STEPS, BATCH_SIZE = 32, 3, 5
+SIDE_PX, NUM_STEPS, BATCH_SIZE, NUM_TRAINING_STEPS = 32, 3, 5, 12
 SAMPLER = {
     **{"kind": "heun", "num_steps": NUM_STEPS, "guidance_scale": 3.0},
     **{"guidance_interval": [0.0, 0.9], "guidance_rescale": 0.5},
@@ -31,13 +31,15 @@ def parameters() -> dict[str, Any]:
     raw["encode_images"]["autoencoders"]["demo"] = {"model": "data/tiny/autoencoder", "scale": 0.18, "source": "test"}
     raw["encode_text"]["encoders"]["demo"] = {"model": "data/tiny/text_encoder", "max_text_tokens": 32}
     raw["train"].update(
-        num_steps=4,
+        num_steps=NUM_TRAINING_STEPS,
+        ema_decay=0.0,  # the last weights: an average over so few steps would not have heard of the text
         batch_size=4,
         log_every_steps=2,
         validate_every_steps=2,
         precision="float32",
         validation=None,
         schedule={"kind": "constant", "num_warmup_steps": 0},
+        optimizer={"kind": "adamw", "learning_rate": 0.02, "weight_decay": 0.0, "beta_1": 0.9, "beta_2": 0.99},
         network={"kind": "dit_i", "width": 32, "depth": 1, "num_heads": 2, "patch_size": 2, "mlp_ratio": 2.0},
         rows={"tiny": {"arm": "tiny", "latents": "encode_images/pictures", "texts": texts}},
     )
