@@ -40,7 +40,7 @@ def parameters() -> dict[str, Any]:
         validation=None,
         schedule={"kind": "constant", "num_warmup_steps": 0},
         optimizer={"kind": "adamw", "learning_rate": 0.02, "weight_decay": 0.0, "beta_1": 0.9, "beta_2": 0.99},
-        network={"kind": "dit_i", "width": 32, "depth": 1, "num_heads": 2, "patch_size": 2, "mlp_ratio": 2.0},
+        network={**raw["train"]["network"], "width": 32, "depth": 1, "num_heads": 2, "mlp_ratio": 2.0},
         rows={"tiny": {"arm": "tiny", "latents": "encode_images/pictures", "texts": texts}},
     )
     raw["generate"]["benchmarks"] = {
