@@ -12,12 +12,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from pipeline.params import networks
+from pipeline.params import networks, samplers
 from pipeline.params.types import (
     Count,
     CountOrZero,
     Fraction,
-    Interval,
     Name,
     NotNegative,
     OpenFraction,
@@ -422,43 +421,12 @@ class CaptionsBenchmark(Strict, tag_field="kind", tag="captions", frozen=True, k
 Benchmark = GenevalShapesBenchmark | GenevalShapesLongBenchmark | DpgShapesBenchmark | CaptionsBenchmark
 
 
-class GuidedSampler(Strict, tag_field="kind", frozen=True, kw_only=True):
-    """A way from noise (t = 1) to a picture (t = 0) with classifier-free guidance."""
-
-    num_steps: Count
-    guidance_scale: NotNegative
-    guidance_interval: Interval
-    guidance_rescale: Fraction
-
-
-class Euler(GuidedSampler, tag="euler", frozen=True, kw_only=True):
-    """Euler's method along the velocity."""
-
-
-class Heun(GuidedSampler, tag="heun", frozen=True, kw_only=True):
-    """Heun's method along the velocity: two passes a step."""
-
-
-class Dpmpp2m(GuidedSampler, tag="dpmpp_2m", frozen=True, kw_only=True):
-    """DPM-Solver++(2M)."""
-
-    clamp: Positive | Literal["none"]
-
-
-class Ddim(GuidedSampler, tag="ddim", frozen=True, kw_only=True):
-    """DDIM without noise of its own."""
-
-    clamp: Positive | Literal["none"]
-
-
-Sampler = Euler | Heun | Dpmpp2m | Ddim
-
-
-class FolderScheduler(Strict, tag_field="kind", tag="folder", frozen=True, kw_only=True):
-    """The scheduler and the guidance of a diffusers folder, which are its own."""
-
-    num_steps: Count
-    guidance_scale: NotNegative
+Sampler = samplers.Sampler
+Euler = samplers.Euler
+Heun = samplers.Heun
+Dpmpp2m = samplers.Dpmpp2m
+Ddim = samplers.Ddim
+FolderScheduler = samplers.FolderScheduler
 
 
 class GenerateRow(TableRow, frozen=True, kw_only=True):
