@@ -14,7 +14,6 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import product
 from typing import Any, TypeAlias
 
@@ -35,6 +34,9 @@ from pipeline.sources.shape_world.world import COLORS, SHAPES, STYLES
 
 Judge: TypeAlias = Callable[[Image.Image], Sequence[Detection]]
 """Finds the objects in a picture."""
+
+Worse: TypeAlias = Callable[[Image.Image, np.random.Generator], Image.Image]
+"""From a picture and draws to a worse picture."""
 
 NUM_PROMPTS = 36  # of a task; every shape, and every shape in every colour
 BLURS_PX = (1.0, 2.0, 4.0)
@@ -89,20 +91,18 @@ def right_on_wrong(judge: Judge, num: int) -> Shares:
     }
 
 
-def _blurred(radius_px: float, image: Image.Image, draws: np.random.Generator) -> Image.Image:
-    return blurred(image, radius_px)
+def _blurred_by(deviation_px: float) -> Worse:
+    return lambda image, draws: blurred(image, deviation_px)
 
 
-def _noisy(strength: float, image: Image.Image, draws: np.random.Generator) -> Image.Image:
-    return noisy(image, strength, draws)
+def _noisy_by(deviation: float) -> Worse:
+    return lambda image, draws: noisy(image, deviation, draws)
 
 
 def right_by_degree(judge: Judge, num: int) -> Shares:
     """Verdicts on right scenes that get worse by degrees; what is right is no question of truth here."""
-    worse: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
-        **{f"blur {px:g} px": partial(_blurred, px) for px in BLURS_PX},
-        **{f"noise {sd:g} of 255": partial(_noisy, sd) for sd in NOISES},
-    }
+    worse = {f"blur {px:g} px": _blurred_by(px) for px in BLURS_PX}
+    worse |= {f"noise {deviation:g} of 255": _noisy_by(deviation) for deviation in NOISES}
     return {
         (name, task, style): _share(
             _right(judge, prompt, make(render(scene), draws)) for prompt, scene, draws in cases(task, style, num)
@@ -121,7 +121,7 @@ def seen_as(detections: Sequence[Detection]) -> tuple[str, str]:
 
 
 def confusion(judge: Judge, num: int) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
-    """(true, judged) -> number of single objects, for shapes and for colours, over all tasks' single scenes."""
+    """(true, judged) -> number of single objects, for shapes and for colours, in the scenes of the task ``colors``."""
     shapes: Counter[tuple[str, str]] = Counter()
     colors: Counter[tuple[str, str]] = Counter()
     for style in STYLES:
@@ -161,27 +161,29 @@ def confusion_table(first: str, names: Sequence[str], counted: Counter[tuple[str
     )
 
 
-def measured(judge: Judge, num: int) -> str:
+def measured(judge: Judge, num_right: int, num_wrong: int) -> str:
     """All tables.
 
     Args:
         judge: finds the objects in a picture.
-        num: pictures of each kind, task and style, at least 1.
+        num_right: right scenes of each task and style, at least 1.
+        num_wrong: pictures of each kind of what is wrong or worse, task and style, at least 1.
 
     Raises:
-        Refusal: num is below 1.
+        Refusal: a number is below 1.
     """
-    if num < 1:
-        raise Refusal(f"--num is {num}; give 1 picture or more of each kind, task and style")
-    shapes, colors = confusion(judge, num)
+    for name, number in (("num-right", num_right), ("num-wrong", num_wrong)):
+        if number < 1:
+            raise Refusal(f"--{name} is {number}; give 1 picture or more of each kind, task and style")
+    shapes, colors = confusion(judge, num_right)
     return "\n\n".join(
         [
             "Right scenes that are judged right, percent, plain / aesthetic:",
-            shares_table("scenes", right_on_true(judge, num)),
+            shares_table("scenes", right_on_true(judge, num_right)),
             "Wrong pictures that are judged right (false positives), percent, plain / aesthetic:",
-            shares_table("made wrong", right_on_wrong(judge, num)),
+            shares_table("made wrong", right_on_wrong(judge, num_wrong)),
             "Right scenes, made worse by degrees, that are judged right, percent, plain / aesthetic:",
-            shares_table("made worse", right_by_degree(judge, num)),
+            shares_table("made worse", right_by_degree(judge, num_wrong)),
             "Single objects, true shape down, judged shape across:",
             confusion_table("shape", SHAPES, shapes),
             "The same by colour:",
@@ -193,9 +195,10 @@ def measured(judge: Judge, num: int) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Print the tables; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.demo_models.judge_table", description=__doc__)
-    parser.add_argument("--num", type=int, default=100, help="pictures of each kind, task and style (100)")
+    parser.add_argument("--num-right", type=int, default=200, help="right scenes of each task and style (200)")
+    parser.add_argument("--num-wrong", type=int, default=40, help="of each kind of wrong ones, task and style (40)")
     asked = parser.parse_args(arguments)
-    return exit_status(lambda: print(measured(detect, asked.num)))
+    return exit_status(lambda: print(measured(detect, asked.num_right, asked.num_wrong)))
 
 
 if __name__ == "__main__":

@@ -123,8 +123,8 @@ def test_the_judge_knows_right_from_wrong_on_a_few_of_each() -> None:
 
 
 def test_no_pictures_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert judge_table.main(["--num", "0"]) == 1
-    assert "--num is 0; give 1 picture or more" in capsys.readouterr().err
+    assert judge_table.main(["--num-wrong", "0"]) == 1
+    assert "--num-wrong is 0; give 1 picture or more" in capsys.readouterr().err
 
 
 def test_a_table_has_lines_of_one_length() -> None:

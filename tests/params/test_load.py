@@ -48,7 +48,11 @@ REFUSED: list[tuple[tuple[Any, ...], Any, str]] = [
     (("seeds", "data"), ..., "seeds.data is missing: a whole number >= 0"),
     (("train", "num_steps"), ..., "train.rows.aio.num_steps is missing: a whole number >= 1"),
     ((*IMAGENET, "source"), ..., "download.rows.imagenet.source is missing: folder | shape_world"),
-    (("generate", "sampler", "kind"), ..., "generate.rows.aio.sampler.kind is missing: ddim | dpmpp_2m | euler | folder | heun"),
+    (
+        ("generate", "sampler", "kind"),
+        ...,
+        "generate.rows.aio.sampler.kind is missing: ddim | dpmpp_2m | euler | folder | heun",
+    ),
     (("train", "rows"), ..., "train must be a mapping with a table 'rows' in it"),
     (("train",), 3, "train must be a mapping with a table 'rows' in it"),
     (("train", "rows"), [], "train must be a mapping with a table 'rows' in it"),

@@ -119,7 +119,7 @@ def test_a_source_that_is_not_there_is_said(project: Path) -> None:
     folder = {"source": "folder", "path": "data/pictures", "revision": 1, "num_rows": "all", "num_shards": 1}
     rows = {**small_parameters()["download"]["rows"], "mine": folder}
     write_parameters(project / "params.yaml", small_parameters(download={"rows": rows}))
-    said = "cannot be made: params.yaml: download.rows.mine.path = 'data/pictures': nothing is there"
+    said = "params.yaml: download.rows.mine.path = 'data/pictures': nothing is there"
     assert said in render(look(plan_of(project)), plan_of(project), colored=False)
     (project / "data/pictures").mkdir()
     assert "cannot be made" not in render(look(plan_of(project)), plan_of(project), colored=False)
