@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import stages
 from pipeline.errors import Refusal, exit_status
 from pipeline.layout import PARAMS_YAML
-from pipeline.params.fits import kind_of
+from pipeline.params.fits import drawing_rows, kind_of
 from pipeline.params.load import Params
 from pipeline.reporting.lineage import chain_of, recipe_in_words
 from pipeline.stages import MANIFEST, METRICS_JSON, MODEL, MODEL_FILES, MODEL_FOLDER, Place
@@ -71,9 +71,7 @@ def bundle(plan: Plan, model: str, out: Path) -> str:
     from pipeline.models.bundle import NETWORK, TextToImagePipeline
 
     told = provenance(plan, place)
-    fingerprint = _made(plan, place)
-    assert fingerprint is not None
-    folder = plan.store.entry(fingerprint) / MODEL_FOLDER
+    folder = plan.made_folder(place) / MODEL_FOLDER
     pipeline = TextToImagePipeline.of_model(folder, usage(plan, folder, reference), told, plan.digests.model, reference)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -104,16 +102,9 @@ def usage(plan: Plan, folder: Path, reference: str) -> Usage:
     """
     from pipeline.models import references
     from pipeline.models.usage import VERSION, Usage
-    from pipeline.params.fits import misfit
 
     objective = references.objective_kind(references.read(folder))
-    rows = [plan.params.row("generate", name) for name in plan.params.rows("generate")]
-    fitting = [row for row in rows if hasattr(row, "sampler") and misfit(row.sampler, objective) is None]
-    if not fitting:
-        raise Refusal(
-            f"{plan.params.source}: generate has no row that draws with a model of objective {objective}, so there are "
-            "no sampling values to hand on; add one"
-        )
+    fitting = drawing_rows(plan.params, objective)
     row = next((row for row in fitting if row.model == reference), fitting[0])
     return Usage(
         schema=VERSION,
@@ -129,7 +120,7 @@ def provenance(plan: Plan, place: Place) -> Provenance:
     from pipeline.models.card import VERSION, Provenance
     from pipeline.reporting.provenance import count_parameters
 
-    params, fingerprint = plan.params, _made(plan, place)
+    params, fingerprint = plan.params, plan.made(place)
     assert fingerprint is not None
     chain = chain_of(params, place.reference)
     rows = [params.row(*stages.split(model)) for model in chain]
@@ -158,7 +149,7 @@ def scores(plan: Plan, reference: str) -> Iterator[Score]:
         if getattr(plan.params.row("generate", images), "model", None) != reference:
             continue
         for benchmark in stages.BY_NAME["score"].part_names(plan.params, row):
-            fingerprint = _made(plan, Place("score", row, benchmark))
+            fingerprint = plan.made(Place("score", row, benchmark))
             if fingerprint is None:
                 continue
             metrics = json.loads((plan.store.entry(fingerprint) / benchmark / METRICS_JSON).read_text())
@@ -188,7 +179,7 @@ def _datasets(plan: Plan, chain: tuple[str, ...]) -> Iterator[tuple[str, str, st
             if stages.split(reference)[0] != "encode_images" or reference == held_out:
                 continue
             home = stages.origin(params, reference)
-            fingerprint = _made(plan, stages.at(home, MANIFEST))
+            fingerprint = plan.made(stages.at(home, MANIFEST))
             if home not in seen:
                 seen.add(home)
                 yield home, _dataset_in_words(params, home), fingerprint or "not in the store"
@@ -208,12 +199,6 @@ def _recipe(params: Params, model: str) -> str:
     if hasattr(row, "import_"):
         return f"taken in from {row.import_} at {row.revision}" if row.revision else "taken in from a folder"
     return recipe_in_words(params, model)
-
-
-def _made(plan: Plan, place: Place) -> str | None:
-    """The fingerprint of a place that is made; else None."""
-    fingerprint = plan.fingerprints.of(place)
-    return fingerprint if fingerprint is not None and plan.store.has(fingerprint) else None
 
 
 def _some_of(known: list[str]) -> str:

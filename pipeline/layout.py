@@ -41,11 +41,6 @@ class Layout:
         return self.work / "run.lock"
 
     @property
-    def remembered_digests(self) -> Path:
-        """sha256 of local model files by size and time."""
-        return self.work / "digests.json"
-
-    @property
     def staging(self) -> Path:
         """Links and copies are made here, beside the shown folders, and renamed into them."""
         return self.project / DATA / f".{STAGING}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import re
 import sys
 from pathlib import Path
@@ -19,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pipeline.errors import Refusal, Reject
-from pipeline.layout import PARAMS_YAML, SAMPLES, WORK
+from pipeline.layout import PARAMS_YAML, SAMPLES
 from pipeline.models import references
-from pipeline.params.fits import changed, converted, misfit
+from pipeline.models.diffusers_folder import BUNDLE_CLASS, INDEX, read_index
+from pipeline.params.fits import changed, converted, drawing_rows
 from pipeline.params.load import Params
 from pipeline.params.schema import FolderScheduler, Sampler
 from pipeline.stages import MODEL_FOLDER, PIPELINE_JSON, REFERENCES_JSON
@@ -31,7 +31,6 @@ from pipeline.work.digests import Digests
 if TYPE_CHECKING:
     from PIL import Image
 
-MODEL_INDEX, BUNDLE_CLASS = "model_index.json", "TextToImagePipeline"
 MAX_NAME_CHARACTERS = 100  # file systems take 255 bytes
 
 
@@ -68,8 +67,8 @@ def draw(asked: argparse.Namespace) -> Path:
     out: Path = asked.out or default_out(asked.prompt)
     if not asked.prompt.strip():
         raise Refusal("the prompt is empty: say what to draw")
-    if (asked.model / MODEL_INDEX).is_file():
-        class_name = read_class_name(asked.model / MODEL_INDEX)
+    if (asked.model / INDEX).is_file():
+        class_name = read_index(asked.model).get("_class_name")
         draw_with = draw_with_bundle if class_name == BUNDLE_CLASS else draw_with_pipeline
         picture = draw_with(asked, asked.model)
     elif (asked.model / MODEL_FOLDER / PIPELINE_JSON).is_file():
@@ -81,14 +80,6 @@ def draw(asked: argparse.Namespace) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     picture.save(out)
     return out
-
-
-def read_class_name(path: Path) -> str:
-    """The class that a ``model_index.json`` names. Raises Refusal where it names none."""
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["_class_name"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refusal(f"{path}: names no class of a pipeline; save it anew") from error
 
 
 def draw_with_bundle(asked: argparse.Namespace, folder: Path) -> Image.Image | Reject:
@@ -117,7 +108,7 @@ def draw_with_pipeline(asked: argparse.Namespace, folder: Path) -> Image.Image |
 
     execution = msgspec.structs.replace(params.execution, inference_batch_size=1)
     if (folder / PIPELINE_JSON).is_file():
-        digests = Digests(Path.cwd() / WORK / "digests.json", Path.cwd())
+        digests = Digests.of_project(Path.cwd())
         model = diffusers_folder.open_record(diffusers_folder.read(folder), execution, digests.model)
     else:
         model = diffusers_folder.DiffusersTextToImage(folder, "float32", execution)
@@ -135,7 +126,7 @@ def draw_with_row(asked: argparse.Namespace, folder: Path) -> Image.Image | Reje
     from pipeline.diffusion.path import draw_noise
     from pipeline.models.text_to_image import TextToImage
 
-    digests = Digests(Path.cwd() / WORK / "digests.json", Path.cwd())
+    digests = Digests.of_project(Path.cwd())
     # A batch of one: pictures of generate fill theirs up to the size of execution.
     execution = msgspec.structs.replace(params.execution, inference_batch_size=1)
     model = TextToImage(folder, execution, digests.model)
@@ -192,15 +183,8 @@ def model_folder(given: Path) -> Path:
 
 def sampling_values(params: Params, asked: argparse.Namespace, objective_kind: str) -> tuple[int, Sampler]:
     """Side and sampler: as asked, else as the first row of generate that draws with such a model has them."""
-    rows: list[Any] = [params.row("generate", name) for name in params.rows("generate")]
-    drawing = [row for row in rows if hasattr(row, "sampler") and misfit(row.sampler, objective_kind) is None]
-    if not drawing:
-        raise Refusal(
-            f"{params.source}: generate has no row that draws with a model of objective {objective_kind}, so there "
-            "are no sampling values to take; add one"
-        )
-    sampler = changed(drawing[0].sampler, asked.num_steps, asked.guidance_scale)
-    return asked.side_px or drawing[0].side_px, sampler
+    row = drawing_rows(params, objective_kind)[0]
+    return asked.side_px or row.side_px, changed(row.sampler, asked.num_steps, asked.guidance_scale)
 
 
 if __name__ == "__main__":

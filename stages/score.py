@@ -133,19 +133,20 @@ def score_shapes(job: Job, benchmark: str) -> dict[str, Any]:
     return shapes_metrics(scores, judged, metadata)
 
 
+def ends(interval: Any) -> list[float]:
+    """Lowest and highest value of an interval."""
+    return [interval.low, interval.high]
+
+
 def shapes_metrics(scores: Any, judged: list[Any], metadata: dict[str, Any]) -> dict[str, Any]:
     """The metrics file of ``geneval_shapes``."""
     counts = Counter(metadata[image.prompt_id]["tag"] for image in judged)
     return {
         "kind": "geneval_shapes",
         "overall": scores.overall,
-        "interval": [scores.overall_interval.low, scores.overall_interval.high],
+        "interval": ends(scores.overall_interval),
         "tasks": {
-            task: {
-                "score": score,
-                "interval": [scores.task_intervals[task].low, scores.task_intervals[task].high],
-                "num_images": counts[task],
-            }
+            task: {"score": score, "interval": ends(scores.task_intervals[task]), "num_images": counts[task]}
             for task, score in scores.tasks.items()
         },
         "per_image": scores.images_correct,
@@ -195,11 +196,11 @@ def questions_metrics(scores: Any) -> dict[str, Any]:
     return {
         "kind": "dpg_shapes",
         "overall": scores.overall,
-        "interval": [scores.overall_interval.low, scores.overall_interval.high],
+        "interval": ends(scores.overall_interval),
         "categories": {
             name: {
                 "score": score,
-                "interval": [scores.category_intervals[name].low, scores.category_intervals[name].high],
+                "interval": ends(scores.category_intervals[name]),
                 "num_questions": scores.category_questions[name],
             }
             for name, score in scores.categories.items()
@@ -250,7 +251,7 @@ def score_style(job: Job) -> dict[str, Any]:
     extract = VisionTowerFeatures(resolve_model(features.model, features.revision), str(choose_device(execution)))
     rows = generated_rows(job, job.table_entry("style_probes", job.row.style).benchmark)
     see = partial(features_of, extract, entry=features, execution=execution)
-    return judge_style(job, rows, see, features.side_px, INTERVAL_LEVEL)
+    return judge_style(job, rows, see, features.side_px, bootstrap_of(job))
 
 
 def real_pictures(job: Job, side_px: int) -> Any:

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 from filelock import FileLock
+from tiny_networks import TINY_DIT
 
 from pipeline.params.load import load
 from pipeline.stages import at
@@ -89,18 +90,7 @@ def _models(p: dict[str, Any]) -> None:
     p["train"].update(
         **steps,
         schedule={"kind": "warmup_stable_decay", "num_warmup_steps": 2, "num_decay_steps": 2},
-        network={
-            "kind": "dit_i",
-            "width": 32,
-            "depth": 2,
-            "num_heads": 2,
-            "patch_size": 2,
-            "mlp_ratio": 2.0,
-            "text_blocks": 0,
-            "pooled_text": False,
-            "long_skips": False,
-            "mlp": "gelu",
-        },
+        network={"kind": "dit_i", **TINY_DIT},
     )
     swap = {"above_t": 0.4, "probability": 0.5, "weight": 1.0}
     p["train"]["rows"]["ta_ia"]["swap"] = [
@@ -220,7 +210,8 @@ def _make_pictures(folder: Path) -> None:
 
 def _make_pictures_of_dense_prompts(folder: Path) -> None:
     """Rendered scenes for every dense prompt, each second one on another background than asked for."""
-    from pipeline.benchmarks.dpg_shapes import GROUNDS, PLACES, prompts
+    from pipeline.benchmarks.dpg_shapes import GROUNDS, prompts
+    from pipeline.benchmarks.shapes_words import PLACES
     from pipeline.sources.shape_world.render import render
     from pipeline.sources.shape_world.scene import Scene, SceneObject
 

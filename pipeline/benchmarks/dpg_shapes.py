@@ -15,22 +15,14 @@ from itertools import permutations, product
 from typing import Any
 
 from pipeline.benchmarks.dpg import Question
+from pipeline.benchmarks.shapes_words import OPPOSITE, PLACES, PROMPT_ID_DIGITS
 from pipeline.contract.rng import permutation
 from pipeline.errors import Refusal
 from pipeline.sources.shape_world.world import BACKGROUNDS, COLORS, SHAPES
 
 ONE_OBJECT, TWO_OBJECTS = "one_object", "two_objects"
 TAGS = (ONE_OBJECT, TWO_OBJECTS)
-PROMPT_ID_DIGITS = 5
 GROUNDS = tuple(BACKGROUNDS["plain"])
-# Words of a place -> (column, row): -1 left or upper, 1 right or lower.
-PLACES = {
-    "at the top left of": (-1, -1),
-    "at the top right of": (1, -1),
-    "at the bottom left of": (-1, 1),
-    "at the bottom right of": (1, 1),
-}
-OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 FORMS = {
     ONE_OBJECT: (

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from pipeline.benchmarks.dpg import YES
-from pipeline.benchmarks.dpg_shapes import PLACES, ShapesQuestion
+from pipeline.benchmarks.dpg_shapes import ShapesQuestion
 from pipeline.benchmarks.geneval import PUBLISHED_RULES, Detection, relative_position
 from pipeline.benchmarks.shapes_detector import background_of, detect
+from pipeline.benchmarks.shapes_words import PLACES
 
 NO = "no"
 MIDDLE_HALF_WIDTH = 0.08  # in sides: a centre nearer to the picture's middle is neither left nor right; as captions say

@@ -13,6 +13,7 @@ from itertools import permutations, product
 from typing import Any
 
 from pipeline.benchmarks.geneval import RELATIONS, TASKS
+from pipeline.benchmarks.shapes_words import PROMPT_ID_DIGITS
 from pipeline.contract.rng import permutation
 from pipeline.errors import Refusal
 from pipeline.sources.shape_world.world import COLORS, SHAPES
@@ -28,7 +29,6 @@ PHRASINGS = (
     "{} on a black background",
 )
 COUNT_WORDS = {2: "two", 3: "three", 4: "four"}  # GenEval's counts
-PROMPT_ID_DIGITS = 5
 
 Content = tuple[str, dict[str, Any]]
 """Words for what must be seen, and its metadata without tag and prompt."""

@@ -12,11 +12,11 @@ from itertools import product
 from typing import Any
 
 from pipeline.benchmarks import geneval_shapes
+from pipeline.benchmarks.shapes_words import OPPOSITE, PLACES
 from pipeline.contract.rng import permutation
 from pipeline.sources.shape_world.world import BACKGROUNDS
 
-CORNERS = ("at the top left of", "at the top right of", "at the bottom left of", "at the bottom right of")
-OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+CORNERS = tuple(PLACES)
 
 ONE = (
     "{a} {place} a {ground} background",

@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import product
 from typing import Any, TypeAlias
 
@@ -46,6 +47,7 @@ Shares: TypeAlias = dict[tuple[str, str, str], float]
 """(kind of picture, task, style) -> share of pictures that are judged right."""
 
 
+@cache
 def prompts_by_task() -> dict[str, list[dict[str, Any]]]:
     """The prompts that scenes are made for."""
     found: dict[str, list[dict[str, Any]]] = {task: [] for task in TASKS}

@@ -65,7 +65,7 @@ def fitted_probe(job: Job, features_of: FeaturesOf, side_px: int) -> tuple[Style
 
 
 def judge_style(
-    job: Job, generated: list[dict[str, Any]], features_of: FeaturesOf, side_px: int, level: float
+    job: Job, generated: list[dict[str, Any]], features_of: FeaturesOf, side_px: int, bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """Write ``style.parquet`` (one row a picture) and give the content of the metrics file.
 
@@ -74,7 +74,7 @@ def judge_style(
         generated: prompt id, image index, prompt and encoded picture of each drawn picture.
         features_of: the row's features.
         side_px: side of the square view that they are measured on.
-        level: share of resampled scores within the interval.
+        bootstrap: how the interval is drawn.
 
     Raises:
         Refusal: a dataset has too few pictures, or features are not finite.
@@ -107,6 +107,5 @@ def judge_style(
         why = f"AUC {auc:.3f} on held-out pictures, below {entry.min_auc:g}: the probe does not tell the styles apart"
         return {**metrics, "refused": why}
     values = ((row[Column.TASK], row[Column.PROMPT_ID], row[Column.STYLE]) for row in builder.rows)
-    bootstrap = Bootstrap(job.row.num_bootstrap, level, job.plan.params.seeds.generate)
     score, interval = mean_with_interval(means_of_prompts(values), bootstrap)
     return {**metrics, "score": score, "interval": [interval.low, interval.high]}

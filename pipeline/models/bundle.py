@@ -11,7 +11,7 @@ Pictures are those of the stage generate: the same loop draws them, in batches o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,15 @@ from pipeline.encoders.autoencoder import LoadedAutoencoder, load_autoencoder
 from pipeline.encoders.loading import resolve_model
 from pipeline.encoders.text import LoadedTextEncoder, load_t5_encoder, load_tokenizer
 from pipeline.errors import Refusal, Reject
-from pipeline.layout import WORK
 from pipeline.models import references
+from pipeline.models.card import VERSION as PROVENANCE_VERSION
 from pipeline.models.card import Provenance, card
-from pipeline.models.diffusers_folder import INDEX, read_index
+from pipeline.models.diffusers_folder import BUNDLE_CLASS, INDEX, read_index
 from pipeline.models.networks import load_network, rebuilt
+from pipeline.models.records import Identify, Kind, read_record
 from pipeline.models.references import References
 from pipeline.models.text_to_image import LoadedTextToImage, check_encoders, own_unconditional
+from pipeline.models.usage import VERSION as USAGE_VERSION
 from pipeline.models.usage import Usage
 from pipeline.params.fits import changed
 from pipeline.work.digests import Digests
@@ -43,8 +45,6 @@ from pipeline.work.digests import Digests
 NETWORK, AUTOENCODER, TEXT_ENCODER, TOKENIZER = "network", "autoencoder", "text_encoder", "tokenizer"
 ENCODERS = (AUTOENCODER, TEXT_ENCODER, TOKENIZER)
 USAGE_JSON, PROVENANCE_JSON, CARD = "usage.json", "provenance.json", "README.md"
-CLASS_NAME = "TextToImagePipeline"
-Identify = Callable[[str, str | None, str], str]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
     ) -> None:
         super().__init__()
         if about is None:
-            raise Refusal(f"{CLASS_NAME} is made from a folder: call from_pretrained")
+            raise Refusal(f"{BUNDLE_CLASS} is made from a folder: call from_pretrained")
         self.register_modules(network=network, autoencoder=autoencoder, text_encoder=text_encoder, tokenizer=tokenizer)
         self.about = about
 
@@ -100,21 +100,17 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
         """
         top = Path(folder)
         index = read_index(top)
-        if index.get("_class_name") != CLASS_NAME:
-            raise Refusal(f"{top}: its {INDEX} names the class {index.get('_class_name')!r}, not {CLASS_NAME}")
-        usage: Usage = _read(top / USAGE_JSON, Usage)
-        provenance: Provenance = _read(top / PROVENANCE_JSON, Provenance)
-        for what, found in ((USAGE_JSON, usage), (PROVENANCE_JSON, provenance)):
-            if found.schema != 1:
-                raise Refusal(f"{top / what}: version {found.schema}, this code reads 1")
+        if index.get("_class_name") != BUNDLE_CLASS:
+            raise Refusal(f"{top}: its {INDEX} names the class {index.get('_class_name')!r}, not {BUNDLE_CLASS}")
+        usage = _read(top / USAGE_JSON, Usage, USAGE_VERSION)
+        provenance = _read(top / PROVENANCE_JSON, Provenance, PROVENANCE_VERSION)
         absent = [name for name in ENCODERS if index.get(name, [None])[0] is None]
         if not absent:
             folders = {name: top / name for name in ENCODERS}
             return cls._loaded(top / NETWORK, folders, usage, provenance, str(top))
         if absent != list(ENCODERS):
             raise Refusal(f"{top / INDEX}: names {absent[0]} as absent but not all encoders; export the bundle anew")
-        project = Path.cwd()
-        digests = Digests(project / WORK / "digests.json", project)
+        digests = Digests.of_project(Path.cwd())
         digests.remember = False
         return cls.of_model(top / NETWORK, usage, provenance, digests.model, str(top))
 
@@ -291,13 +287,8 @@ def _check_number(what: str, number: int, num_pictures: int) -> None:
         raise Refusal(f"{what}: there are {number} for {num_pictures} pictures; give one for each")
 
 
-def _read(path: Path, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except OSError as error:
-        raise Refusal(f"{path}: not there; a bundle of this project has it") from error
-    except msgspec.MsgspecError as error:
-        raise Refusal(f"{path}: {error}; export the bundle anew") from error
+def _read(path: Path, kind: type[Kind], version: int) -> Kind:
+    return read_record(path, kind, version, absent="a bundle of this project has it", remedy="export the bundle anew")
 
 
 def _write(path: Path, content: Any) -> None:

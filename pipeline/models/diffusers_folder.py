@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 from PIL import Image
 
@@ -27,11 +26,14 @@ from pipeline.encoders.loading import (
     resolve_pipeline,
 )
 from pipeline.errors import Refusal, Reject
+from pipeline.models.filling import filled_batches
+from pipeline.models.records import Identify, read_record, write_record
 from pipeline.params.schema import Execution, FolderScheduler
 from pipeline.params.types import Strict
 from pipeline.stages import PIPELINE_JSON
 
 INDEX = "model_index.json"
+BUNDLE_CLASS = "TextToImagePipeline"  # of a bundle of this project, which is drawn with by ``bundle``
 VERSION = 1
 # What a call must understand: these are all that the parameters say of drawing.
 ASKED = ("prompt", "height", "width", "num_inference_steps", "guidance_scale", "generator", "output_type")
@@ -70,22 +72,13 @@ class PipelineRecord(Strict, frozen=True, kw_only=True):
 
 def write(folder: Path, record: PipelineRecord) -> None:
     """Write ``pipeline.json``."""
-    content: Any = msgspec.to_builtins(record)
-    (folder / PIPELINE_JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_record(folder / PIPELINE_JSON, record)
 
 
 def read(folder: Path) -> PipelineRecord:
     """Read ``pipeline.json``. Raises Refusal when it is absent or not what this code wrote."""
-    path = folder / PIPELINE_JSON
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=PipelineRecord)
-    except OSError as error:
-        raise Refusal(f"{path}: not there; take the model in anew") from error
-    except msgspec.MsgspecError as error:
-        raise Refusal(f"{path}: {error}; take the model in anew") from error
-    if found.schema != VERSION:
-        raise Refusal(f"{path}: version {found.schema}, this code reads {VERSION}")
-    return found
+    anew = "take the model in anew"
+    return read_record(folder / PIPELINE_JSON, PipelineRecord, VERSION, absent=anew, remedy=anew)
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -157,9 +150,7 @@ class DiffusersTextToImage:
             Refusal: the pipeline refuses these values, or draws another size.
         """
         pictures: list[Image.Image | Reject] = []
-        for start in range(0, len(prompts), self._batch_size):
-            rows = list(range(start, min(start + self._batch_size, len(prompts))))
-            filled = rows + rows[-1:] * (self._batch_size - len(rows))
+        for rows, filled in filled_batches(list(range(len(prompts))), self._batch_size):
             drawn = self._draw([prompts[i] for i in filled], [seeds[i] for i in filled], side_px, sampler)
             pictures += [_to_image(pixels) for pixels in drawn[: len(rows)]]
         return pictures
@@ -193,7 +184,7 @@ def take_in(
     seed: int,
     dtype: Literal["float32", "float16", "bfloat16"],
     execution: Execution,
-    identify: Callable[[str, str | None, str], str],
+    identify: Identify,
 ) -> PipelineRecord:
     """Load a pipeline once, to see that it can be, and say which it is. Raises Refusal as ``DiffusersTextToImage``."""
     loaded = DiffusersTextToImage(resolve_pipeline(model, revision), dtype, execution)
@@ -210,9 +201,7 @@ def take_in(
     )
 
 
-def open_record(
-    record: PipelineRecord, execution: Execution, identify: Callable[[str, str | None, str], str]
-) -> DiffusersTextToImage:
+def open_record(record: PipelineRecord, execution: Execution, identify: Identify) -> DiffusersTextToImage:
     """The pipeline that a record stands for.
 
     Raises:
@@ -227,7 +216,7 @@ def open_record(
 def _pipeline_class(name: str, folder: Path) -> Any:
     import diffusers
 
-    if name == "TextToImagePipeline":
+    if name == BUNDLE_CLASS:
         raise Refusal(f"{folder}: is a bundle of this project; import its folder network, and leave out the kind")
     found = getattr(diffusers, name, None)
     if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):

@@ -48,7 +48,7 @@ from pipeline.models.layers import (
 )
 from pipeline.models.sizes import dit_arguments
 from pipeline.params import schema
-from pipeline.params.network_sizes import dit_fault
+from pipeline.params.network_sizes import dit_fault, refuse
 
 
 class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares config_name twice
@@ -92,9 +92,7 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares
         mlp: MlpKind = "gelu",
     ) -> None:
         super().__init__()
-        fault = dit_fault(self.config)
-        if fault is not None:
-            raise Refusal(f"network: {fault.key} = {fault.value}: {fault.why}")
+        refuse(dit_fault(self.config))
         self.gradient_checkpointing = False
         self.patch_in = Linear(in_channels * patch_size**2, width)
         self.position_in = Linear(4 * NUM_POSITION_FREQUENCIES, width, bias=False)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from pipeline.errors import Refusal
+from pipeline.models.records import read_record, write_record
 from pipeline.params.fits import kind_of
 from pipeline.params.schema import Autoencoder, NoisePrediction, Objective, RectifiedFlow, TextEncoder, VPrediction
 from pipeline.stages import MODEL_FILES, REFERENCES_JSON
@@ -109,19 +110,15 @@ def prediction_of(found: References) -> str:
 
 def write(folder: Path, references: References) -> None:
     """Write ``references.json`` into a model's folder."""
-    content: Any = msgspec.to_builtins(references)
-    (folder / REFERENCES_JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_record(folder / REFERENCES_JSON, references)
 
 
 def read(folder: Path) -> References:
     """Read a model's ``references.json``. Raises Refusal when it is absent or not what this code wrote."""
-    path = folder / REFERENCES_JSON
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=References)
-    except OSError as error:
-        raise Refusal(f"{path}: not there; a model of this project has it beside its weights") from error
-    except msgspec.MsgspecError as error:
-        raise Refusal(f"{path}: {error}; export the model anew") from error
-    if found.schema != VERSION:
-        raise Refusal(f"{path}: version {found.schema}, this code reads {VERSION}")
-    return found
+    return read_record(
+        folder / REFERENCES_JSON,
+        References,
+        VERSION,
+        absent="a model of this project has it beside its weights",
+        remedy="export the model anew",
+    )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import Refusal
-from pipeline.params.network_sizes import rin_fault
+from pipeline.params.network_sizes import refuse, rin_fault
 
 COHERENCE = "coherence"
 
@@ -18,9 +18,7 @@ Scores = Mapping[str, Tensor | None]
 
 def check_sizes(config: Mapping[str, Any]) -> None:
     """Refuse arguments of ``rin.RIN`` that no network can have. Raises Refusal, naming the key."""
-    fault = rin_fault(config)
-    if fault is not None:
-        raise Refusal(f"network: {fault.key} = {fault.value}: {fault.why}")
+    refuse(rin_fault(config))
     scores = list(config["scores"])
     if len(set(scores)) != len(scores):
         raise Refusal(f"network: scores = {scores}: a name is there twice; leave one out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from msgspec import UNSET
 from pipeline.encoders import scaling
 from pipeline.errors import Refusal
 from pipeline.models import paper, references
+from pipeline.models.records import Identify
 from pipeline.models.references import VERSION, References
 from pipeline.models.released import UNCONDITIONAL, Released, read_released
 from pipeline.params.schema import (
@@ -36,7 +36,7 @@ def save_released(
     seed: int,
     autoencoder: Autoencoder,
     text_encoder: TextEncoder,
-    identify: Callable[[str, str | None, str], str],
+    identify: Identify,
 ) -> None:
     """Read a released folder and write the same model in our form.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,9 @@ from pipeline.encoders.loading import choose_device
 from pipeline.encoders.text import LoadedTextEncoder, TextEncoder
 from pipeline.errors import Refusal, Reject
 from pipeline.models import references
+from pipeline.models.filling import filled_batches
 from pipeline.models.networks import Network, check_latent_side, denoiser_of, load_network
+from pipeline.models.records import Identify
 from pipeline.models.references import References
 from pipeline.models.released import read_unconditional
 from pipeline.params.fits import misfit
@@ -108,10 +110,7 @@ class LoadedTextToImage:
                 pictures[i] = text
             else:
                 texts[i] = text.embedding
-        good, batch_size = list(texts), self._batch_size
-        for start in range(0, len(good), batch_size):
-            rows = good[start : start + batch_size]
-            filled = rows + rows[-1:] * (batch_size - len(rows))
+        for rows, filled in filled_batches(list(texts), self._batch_size):
             drawn = self._draw([texts[i] for i in filled], noise[filled], sampler)
             for i, picture in zip(rows, drawn[: len(rows)], strict=True):
                 pictures[i] = picture
@@ -172,7 +171,7 @@ class TextToImage(LoadedTextToImage):
         Refusal: a part is missing, or is another one than the model was trained with.
     """
 
-    def __init__(self, folder: Path, execution: Execution, identify: Callable[[str, str | None, str], str]) -> None:
+    def __init__(self, folder: Path, execution: Execution, identify: Identify) -> None:
         torch.set_num_threads(execution.num_threads)
         refers = references.read(folder)
         check_encoders(refers, identify, str(folder))
@@ -189,7 +188,7 @@ class TextToImage(LoadedTextToImage):
         )
 
 
-def check_encoders(refers: References, identify: Callable[[str, str | None, str], str], where: str) -> None:
+def check_encoders(refers: References, identify: Identify, where: str) -> None:
     """Refuse another autoencoder or text encoder than a model was trained with."""
     for what, entry, identity in (
         ("autoencoder", refers.autoencoder, refers.autoencoder_identity),

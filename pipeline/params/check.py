@@ -214,21 +214,22 @@ def _train(where: _Where, row: Any) -> None:
         return
     _network(where, row)
     _training(where, row, row.latents, row.texts)
-    fault = _latents_fault(where, row.network, row.latents)
-    if fault is not None:
-        raise where.refuse(f"network.{fault.key}", fault.value, fault.why)
+    _refuse_network(where, _latents_fault(where, row.network, row.latents))
 
 
 def _network(where: _Where, row: schema.TrainRow) -> None:
     network = row.network
-    fault = size_fault(network)
-    if fault is not None:
-        raise where.refuse(f"network.{fault.key}", fault.value, fault.why)
+    _refuse_network(where, size_fault(network))
     if isinstance(network, schema.RIN):
         like = network.size if isinstance(network.size, str) else network.size.like
         if like == "miro" and not isinstance(row.objective, schema.RectifiedFlow):
             why = "is scaled for the straight path: its objective must be rectified_flow"
             raise where.refuse("network.size", "miro", why)
+
+
+def _refuse_network(where: _Where, fault: Fault | None) -> None:
+    if fault is not None:
+        raise where.refuse(f"network.{fault.key}", fault.value, fault.why)
 
 
 def _latents_fault(where: _Where, network: Any, latents: str) -> Fault | None:

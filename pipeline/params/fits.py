@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pipeline.errors import Refusal
+from pipeline.params.load import Params
 from pipeline.params.schema import FolderScheduler, Objective, Sampler
 
 Kind = TypeVar("Kind")
@@ -32,6 +33,22 @@ def misfit(sampler: Sampler | FolderScheduler, objective_kind: str) -> str | Non
         return None
     fitting = [name for name, kinds in OBJECTIVES.items() if objective_kind in kinds]
     return f"sampler {kind} does not fit a model of objective {objective_kind}; take {' or '.join(fitting)}"
+
+
+def drawing_rows(params: Params, objective_kind: str) -> list[Any]:
+    """The rows of generate whose sampler can draw with a model of an objective, the first one in front.
+
+    Raises:
+        Refusal: there is none.
+    """
+    rows: list[Any] = [params.row("generate", name) for name in params.rows("generate")]
+    found = [row for row in rows if hasattr(row, "sampler") and misfit(row.sampler, objective_kind) is None]
+    if not found:
+        raise Refusal(
+            f"{params.source}: generate has no row that draws with a model of objective {objective_kind}, so there "
+            "are no sampling values to take; add one"
+        )
+    return found
 
 
 def changed(sampler: Sampler, num_steps: int | None, guidance_scale: float | None) -> Sampler:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from pipeline.errors import Refusal
 from pipeline.params.networks import NAMED_LATENT_SIDE, RIN, DiTI
 
 MIN_SKIPPED_DEPTH = 3  # a long skip leads over one block at least
@@ -30,12 +31,17 @@ class Fault(NamedTuple):
     why: str
 
 
+def refuse(fault: Fault | None) -> None:
+    """Raise a Refusal that names the key, where there is a fault."""
+    if fault is not None:
+        raise Refusal(f"network: {fault.key} = {fault.value}: {fault.why}")
+
+
 def size_fault(network: DiTI | RIN) -> Fault | None:
     """What no network can be, named by its key below ``network``; None where the sizes fit each other."""
     if isinstance(network, DiTI):
-        return _name_or_numbers_fault(network) or (
-            None if network.size is not None else dit_fault(msgspec.structs.asdict(network))
-        )
+        fault = _name_or_numbers_fault(network)
+        return fault if fault or network.size else dit_fault(msgspec.structs.asdict(network))
     if isinstance(network.size, str):
         return None
     fault = rin_fault(msgspec.structs.asdict(network.size))

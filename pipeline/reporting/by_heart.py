@@ -8,18 +8,17 @@ The command fails where a model is below 60 in 64.
 
 from __future__ import annotations
 
-import io
 import sys
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from pipeline import stages
-from pipeline.contract.images import decode, square_view
+from pipeline.contract.images import MAX_PIXELS_CEILING, decode
 from pipeline.contract.schema import GENERATED, IMAGES, Column, Table
 from pipeline.contract.shards import Shard
 from pipeline.errors import Refusal
+from pipeline.making.rows import image_rows
 from pipeline.params.schema import CaptionsBenchmark
 from pipeline.stages import REPORT, Place
 from pipeline.work.command import tell_of_run
@@ -98,27 +97,22 @@ def _drawn(plan: Plan, row: str, benchmark: str, entry: CaptionsBenchmark) -> di
             if one[Column.PROMPT] in prompts:
                 raise Refusal(f"{place}: the caption {one[Column.PROMPT]!r} is there twice; take pictures that differ")
             prompts.add(one[Column.PROMPT])
-            found[one[Column.PROMPT_ID]] = np.asarray(Image.open(io.BytesIO(one[Column.IMAGE])).convert("RGB"))
+            found[one[Column.PROMPT_ID]] = np.asarray(decode(one[Column.IMAGE], max_pixels=MAX_PIXELS_CEILING))
     return found
 
 
 def _real(plan: Plan, reference: str, side_px: int) -> dict[str, np.ndarray]:
     """Key -> the picture as models see it."""
     found: dict[str, np.ndarray] = {}
-    columns = [Column.KEY, Column.IMAGE, Column.WIDTH_PX, Column.HEIGHT_PX]
     for place in stages.shard_places(plan.params, reference):
-        for row in _shard(plan, place, IMAGES).rows(columns):
-            if row[Column.IMAGE] is not None:
-                picture = decode(row[Column.IMAGE], max_pixels=row[Column.WIDTH_PX] * row[Column.HEIGHT_PX])
-                found[row[Column.KEY]] = np.asarray(square_view(picture, side_px))
+        for row in image_rows(_shard(plan, place, IMAGES), side_px):
+            if row.view is not None:
+                found[row.key] = np.asarray(row.view)
     return found
 
 
 def _shard(plan: Plan, place: Place, table: Table) -> Shard:
-    fingerprint = plan.fingerprints.of(place)
-    if fingerprint is None or not plan.store.has(fingerprint):
-        raise Refusal(f"{place} is not made; run snakemake --configfile {plan.params.source}")
-    return Shard(plan.store.entry(fingerprint) / plan.part(place).files[0], table)
+    return Shard(plan.made_folder(place) / plan.part(place).files[0], table)
 
 
 def checked(plan: Plan) -> str:

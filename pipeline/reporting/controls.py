@@ -71,10 +71,7 @@ def controls(plan: Plan) -> list[Control]:
 
 
 def _control(plan: Plan, place: Place, num_prompts_per_task: int) -> Control:
-    fingerprint = plan.fingerprints.of(place)
-    if fingerprint is None or not plan.store.has(fingerprint):
-        raise Refusal(f"{place} is not made; run snakemake --configfile {plan.params.source}")
-    folder = plan.store.entry(fingerprint) / place.part
+    folder = plan.made_folder(place) / place.part
     metadata = {str(one[Column.PROMPT_ID]): one for one in prompts(num_prompts_per_task, plan.params.seeds.generate)}
     columns = [Column.PROMPT_ID, Column.TASK, Column.DETAIL]
     rows = [row for row in Shard(folder / VERDICTS_PARQUET, VERDICTS).rows(columns) if row[Column.TASK] == TASK]

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-import numpy as np
-
-from pipeline.benchmarks.dpg import CATEGORIES, OVERALL, YES
+from pipeline.benchmarks.dpg import OVERALL, YES
 from pipeline.benchmarks.geneval_scores import Bootstrap
 from pipeline.benchmarks.paired import Differences, Shares, differences, mean_shares, weighted_differences
+from pipeline.benchmarks.task_means import means_of_prompts
 from pipeline.contract.schema import VERDICTS, Column
 from pipeline.contract.shards import Shard
 from pipeline.reporting.scores import QUESTIONS, SHAPES, Scored
@@ -59,8 +58,7 @@ def _pairs(job: Job, benchmark: str, scores: list[Scored]) -> PairsOfBenchmark:
         shares = {scored.name: answers_of(job, scored, benchmark) for scored in scores}
     else:
         shares = {scored.name: shares_of(job, scored, benchmark) for scored in scores}
-    num_resamples = job.plan.params.row("score", scores[0].score_rows[benchmark]).num_bootstrap
-    bootstrap = Bootstrap(num_resamples, INTERVAL_LEVEL, job.plan.params.seeds.generate)
+    bootstrap = bootstrap_of(job, scores[0].score_rows[benchmark])
 
     def found(minuend: Shares, subtrahend: Shares) -> Differences:
         if weights is None:
@@ -78,6 +76,12 @@ def _pairs(job: Job, benchmark: str, scores: list[Scored]) -> PairsOfBenchmark:
         for name, members in arms_with_seeds(scores).items()
     ]
     return PairsOfBenchmark(arms=compared(arms), models=compared(list(shares.items())))
+
+
+def bootstrap_of(job: Job, score_row: str) -> Bootstrap:
+    """How the intervals of a row of score are drawn."""
+    params = job.plan.params
+    return Bootstrap(params.row("score", score_row).num_bootstrap, INTERVAL_LEVEL, params.seeds.generate)
 
 
 def arms_with_seeds(scores: list[Scored]) -> dict[str, list[str]]:
@@ -98,37 +102,27 @@ def arms_with_seeds(scores: list[Scored]) -> dict[str, list[str]]:
 
 def shares_of(job: Job, scored: Scored, benchmark: str) -> Shares:
     """Task -> prompt id -> share of the prompt's pictures that were judged right."""
-    verdicts: dict[str, dict[str, list[bool]]] = {}
-    for row in _verdicts(job, scored, benchmark).rows([Column.PROMPT_ID, Column.TASK, Column.CORRECT]):
-        verdicts.setdefault(row[Column.TASK], {}).setdefault(row[Column.PROMPT_ID], []).append(row[Column.CORRECT])
-    return {
-        task: {prompt_id: float(np.mean(correct)) for prompt_id, correct in prompts.items()}
-        for task, prompts in verdicts.items()
-    }
+    rows = _verdicts(job, scored, benchmark).rows([Column.PROMPT_ID, Column.TASK, Column.CORRECT])
+    return means_of_prompts((row[Column.TASK], row[Column.PROMPT_ID], row[Column.CORRECT]) for row in rows)
 
 
 def answers_of(job: Job, scored: Scored, benchmark: str) -> Shares:
     """Category -> prompt id -> share of yes, and overall -> prompt id -> mean score of the prompt's pictures."""
-    found: dict[str, dict[str, list[float]]] = {OVERALL: {}, **{category: {} for category in CATEGORIES}}
+    values: list[tuple[str, str, float]] = []
     for prompt_id, detail in _details(job, scored, benchmark):
-        found[OVERALL].setdefault(prompt_id, []).append(detail["score"])
-        for one in detail["answers"]:
-            found[one["category"]].setdefault(prompt_id, []).append(float(one["answer"] == YES))
-    return {
-        name: {prompt_id: float(np.mean(values)) for prompt_id, values in prompts.items()}
-        for name, prompts in found.items()
-        if prompts
-    }
+        values.append((OVERALL, prompt_id, detail["score"]))
+        values += [(one["category"], prompt_id, one["answer"] == YES) for one in detail["answers"]]
+    return means_of_prompts(values)
 
 
 def num_questions_of(job: Job, scored: Scored, benchmark: str) -> Shares:
     """Category -> prompt id -> number of its questions; 1 for overall, where prompts count alike."""
-    found: dict[str, dict[str, float]] = {OVERALL: {}, **{category: {} for category in CATEGORIES}}
+    found: dict[str, dict[str, float]] = {OVERALL: {}}
     for prompt_id, detail in _details(job, scored, benchmark):
         found[OVERALL][prompt_id] = 1.0
         for category, number in Counter(one["category"] for one in detail["answers"]).items():
-            found[category][prompt_id] = float(number)
-    return {name: prompts for name, prompts in found.items() if prompts}
+            found.setdefault(category, {})[prompt_id] = float(number)
+    return found
 
 
 def _details(job: Job, scored: Scored, benchmark: str) -> list[tuple[str, dict[str, Any]]]:

@@ -10,7 +10,7 @@ from pipeline.benchmarks.paired import Difference, Shares, differences
 from pipeline.benchmarks.task_means import means_of_prompts
 from pipeline.contract.schema import STYLES, Column
 from pipeline.contract.shards import Shard
-from pipeline.reporting.differences import INTERVAL_LEVEL, shares_of
+from pipeline.reporting.differences import bootstrap_of, shares_of
 from pipeline.reporting.scores import OVERALL, SHAPES, Scored
 from pipeline.stages import STYLE, STYLE_PARQUET, Place
 from pipeline.work.job import Job
@@ -80,7 +80,7 @@ def _finetuning(job: Job, before: Scored, after: Scored) -> Finetuning:
     for benchmark, metrics in after.of_kind(SHAPES).items():
         if benchmark in before.of_kind(SHAPES):
             shares = [shares_of(job, one, benchmark) for one in (before, after)]
-            bootstrap = _bootstrap(job, after.score_rows[benchmark])
+            bootstrap = bootstrap_of(job, after.score_rows[benchmark])
             changes.append(_change(benchmark, before.benchmarks[benchmark], metrics, shares, bootstrap))
     return Finetuning(before.name, after.name, after.lineage.finetuned_on[-1], tuple(changes), auc, refused)
 
@@ -88,17 +88,12 @@ def _finetuning(job: Job, before: Scored, after: Scored) -> Finetuning:
 def _style_change(job: Job, before: Scored, after: Scored) -> Change:
     metrics = [one.style | {OVERALL: one.style["score"]} for one in (before, after) if one.style]
     means = [_style_of(job, one) for one in (before, after)]
-    return _change(STYLE, metrics[0], metrics[1], means, _bootstrap(job, next(iter(after.styles))))
+    return _change(STYLE, metrics[0], metrics[1], means, bootstrap_of(job, next(iter(after.styles))))
 
 
 def _same_probe(before: dict[str, Any], after: dict[str, Any]) -> bool:
     """Was one probe asked about pictures of one benchmark? Its name and its success tell."""
     return all(before[key] == after[key] for key in ("probe", "features", "benchmark", "auc"))
-
-
-def _bootstrap(job: Job, score_row: str) -> Bootstrap:
-    params = job.plan.params
-    return Bootstrap(params.row("score", score_row).num_bootstrap, INTERVAL_LEVEL, params.seeds.generate)
 
 
 def _change(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.digest import digest_json, sha256_of_file
 from pipeline.errors import Refusal
+from pipeline.layout import WORK
 
 # What describes a model to people is no part of what it does: a reworded card voids no caption.
 NOT_CONTENT = (".md", ".tsv", ".log")
@@ -34,6 +35,11 @@ class Digests:
         self._folders: dict[str, str] = {}
         self._changed = False
         self.remember = True
+
+    @classmethod
+    def of_project(cls, project: Path) -> Digests:
+        """Those that a checkout remembers."""
+        return cls(project / WORK / "digests.json", project)
 
     def model(self, name: str, revision: str | None, where: str) -> str:
         """The identity of a model: of its files where ``name`` is a folder here, else ``id@revision``.

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pipeline import stages
+from pipeline.errors import Refusal
 from pipeline.layout import Layout
 from pipeline.params.load import Params
 from pipeline.stages import Part, Place
@@ -28,7 +29,7 @@ class Plan:
         self.params = params
         self.layout = Layout(project, params.run, store if store.is_absolute() else project / store)
         self.store = Store(self.layout.store)
-        self.digests = Digests(self.layout.remembered_digests, project)
+        self.digests = Digests.of_project(project)
         self.fingerprints = Fingerprints(params, self.layout, self.store, self.digests)
         self._by_folder: dict[Path, list[Place]] | None = None
 
@@ -71,5 +72,16 @@ class Plan:
 
     def is_made(self, place: Place) -> bool:
         """Does the store have what the parameters want at this place?"""
+        return self.made(place) is not None
+
+    def made(self, place: Place) -> str | None:
+        """The fingerprint of what the store has at this place; None where it is not made."""
         fingerprint = self.fingerprints.of(place)
-        return fingerprint is not None and self.store.has(fingerprint)
+        return fingerprint if fingerprint is not None and self.store.has(fingerprint) else None
+
+    def made_folder(self, place: Place) -> Path:
+        """The store's folder of a place. Raises Refusal where it is not made."""
+        fingerprint = self.made(place)
+        if fingerprint is None:
+            raise Refusal(f"{place} is not made; run snakemake --configfile {self.params.source}")
+        return self.store.entry(fingerprint)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dit_inputs
 import pytest
 import torch
+from dit_inputs import moved
+from tiny_networks import TINY_DIT
 from torch import Tensor
 
 from pipeline.errors import Refusal
@@ -14,34 +17,17 @@ from pipeline.params import schema
 
 pytestmark = pytest.mark.models
 
-SIZE = schema.DiTI(
-    width=32,
-    depth=2,
-    num_heads=2,
-    patch_size=2,
-    mlp_ratio=2.0,
-    text_blocks=0,
-    pooled_text=False,
-    long_skips=False,
-    mlp="gelu",
-)
+SIZE = schema.DiTI(**TINY_DIT)
 
 
 def random_network(seed: int = 1, size: schema.DiTI = SIZE) -> dit.DiTI:
     """A network whose zero-initialised parts are random too, so that everything takes part."""
     generator = torch.Generator().manual_seed(seed)
-    model = dit.new_dit(size, in_channels=3, text_dim=6, generator=generator)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-    return model
+    return moved(dit.new_dit(size, in_channels=3, text_dim=6, generator=generator), generator)
 
 
 def inputs(height: int = 4, width: int = 6) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(2)
-    mask = torch.tensor([[True, True, True, False], [True, False, False, False]])
-    latents = torch.randn(2, 3, height, width, generator=generator)
-    return latents, torch.tensor([0.2, 0.9]), torch.randn(2, 4, 6, generator=generator), mask
+    return dit_inputs.inputs(height, width)
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 6), (2, 2), (8, 4)])

@@ -8,8 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import dit_inputs
 import pytest
 import torch
+from dit_inputs import inputs
+from tiny_networks import DIT_OFF, TINY_DIT
 from tiny_rin import inputs as rin_inputs
 from tiny_rin import random_rin
 from torch import Tensor
@@ -22,7 +25,6 @@ from pipeline.params import network_sizes, schema
 
 pytestmark = pytest.mark.models
 
-OFF: dict[str, Any] = {"text_blocks": 0, "pooled_text": False, "long_skips": False, "mlp": "gelu"}
 # Without SwiGLU, which has no weights in common with the network that it is an option of.
 ADDED: dict[str, dict[str, Any]] = {
     "text_blocks_1": {"text_blocks": 1},
@@ -44,8 +46,7 @@ DEPTH = 6
 
 
 def params(option: dict[str, Any], patch_size: Any = 2) -> schema.DiTI:
-    size = {"width": 32, "depth": DEPTH, "num_heads": 2, "mlp_ratio": 2.0, "patch_size": patch_size}
-    return schema.DiTI(**{**size, **OFF, **option})
+    return schema.DiTI(**{**TINY_DIT, "depth": DEPTH, "patch_size": patch_size, **option})
 
 
 def new(option: dict[str, Any], patch_size: int = 2) -> dit.DiTI:
@@ -55,18 +56,7 @@ def new(option: dict[str, Any], patch_size: int = 2) -> dit.DiTI:
 
 def moved(model: dit.DiTI, seed: int = 5) -> dit.DiTI:
     """The same with noise on all weights, so that everything takes part."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-    return model
-
-
-def inputs(height: int = 4, width: int = 8) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(2)
-    mask = torch.tensor([[True, True, True, False], [True, False, False, False]])
-    latents = torch.randn(2, 3, height, width, generator=generator)
-    return latents, torch.tensor([0.2, 0.9]), torch.randn(2, 4, 6, generator=generator), mask
+    return dit_inputs.moved(model, torch.Generator().manual_seed(seed))
 
 
 # --- each alone and all together
@@ -126,7 +116,7 @@ def test_an_option_starts_as_nothing_beside_the_same_weights(name: str) -> None:
 
 def test_the_order_of_first_weights_is_kept() -> None:
     """Values drawn for the demo's network when there were no options yet."""
-    network = schema.DiTI(**{**OFF, "width": 128, "depth": 4, "num_heads": 4, "mlp_ratio": 4.0, "patch_size": 2})
+    network = schema.DiTI(**{**DIT_OFF, "width": 128, "depth": 4, "num_heads": 4, "mlp_ratio": 4.0, "patch_size": 2})
     generator = torch.Generator().manual_seed(0)
     weights = dit.new_dit(network, in_channels=4, text_dim=64, generator=generator).state_dict()
     drawn = {name: weights[name].flatten()[:2] for name in FIRST_WEIGHTS}
@@ -207,7 +197,7 @@ def test_saved_and_loaded_with_its_options(name: str, tmp_path: Path) -> None:
     model = moved(new(OPTIONS[name]))
     model.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert {key: config[key] for key in OFF} == {**OFF, **OPTIONS[name]}
+    assert {key: config[key] for key in DIT_OFF} == {**DIT_OFF, **OPTIONS[name]}
     loaded = load_network(tmp_path)
     assert torch.equal(loaded(*inputs()), model(*inputs()))
     assert torch.equal(rebuilt(loaded)(*inputs()), model(*inputs()))
@@ -218,7 +208,7 @@ def test_a_configuration_from_before_there_were_options_loads(tmp_path: Path) ->
     model.save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps({key: value for key, value in config.items() if key not in OFF}))
+    path.write_text(json.dumps({key: value for key, value in config.items() if key not in DIT_OFF}))
     assert torch.equal(load_network(tmp_path)(*inputs()), model(*inputs()))
 
 
@@ -291,8 +281,8 @@ def test_compiled_whole() -> None:
 
 @pytest.mark.parametrize("size", ["s", "b", "l", "xl"])
 def test_a_named_size_is_the_same_as_its_numbers(size: Any) -> None:
-    named = schema.DiTI(size=size, patch_size=4, **OFF)
-    spelt = schema.DiTI(**{**NAMED_DITS[size], "patch_size": 4, **OFF})
+    named = schema.DiTI(size=size, patch_size=4, **DIT_OFF)
+    spelt = schema.DiTI(**{**NAMED_DITS[size], "patch_size": 4, **DIT_OFF})
     assert dit_arguments(named) == dit_arguments(spelt)
     with torch.device("meta"):
         model = dit.DiTI(in_channels=4, text_dim=8, **dit_arguments(named))

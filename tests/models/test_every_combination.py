@@ -17,6 +17,7 @@ import pytest
 import small_project
 from PIL import Image
 from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder
+from tiny_networks import TINY_DIT
 
 from pipeline.contract.schema import GENERATED
 from pipeline.contract.shards import Shard
@@ -38,18 +39,7 @@ RIN_SIZE: dict[str, Any] = {
     **{"data_mlp_ratio": 2.0, "num_registers": 2},
 }
 NETWORKS: dict[str, dict[str, Any]] = {
-    "dit_i": {
-        "kind": "dit_i",
-        "width": 32,
-        "depth": 1,
-        "num_heads": 2,
-        "patch_size": 2,
-        "mlp_ratio": 2.0,
-        "text_blocks": 0,
-        "pooled_text": False,
-        "long_skips": False,
-        "mlp": "gelu",
-    },
+    "dit_i": {"kind": "dit_i", **TINY_DIT, "depth": 1},
     "rin": {"kind": "rin", "size": {"like": "cad_i", **RIN_SIZE}, "self_conditioning": 0.9},
     "rin-miro": {"kind": "rin", "size": {"like": "miro", **RIN_SIZE}, "self_conditioning": 0.5},
 }

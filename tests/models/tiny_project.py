@@ -7,6 +7,7 @@ from typing import Any
 
 import small_project
 from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder
+from tiny_networks import TINY_DIT
 
 SIDE_PX, NUM_STEPS, BATCH_SIZE, NUM_TRAINING_STEPS = 32, 3, 5, 12
 SAMPLER = {
@@ -40,7 +41,7 @@ def parameters() -> dict[str, Any]:
         validation=None,
         schedule={"kind": "constant", "num_warmup_steps": 0},
         optimizer={"kind": "adamw", "learning_rate": 0.02, "weight_decay": 0.0, "beta_1": 0.9, "beta_2": 0.99},
-        network={**raw["train"]["network"], "width": 32, "depth": 1, "num_heads": 2, "mlp_ratio": 2.0},
+        network={"kind": "dit_i", **TINY_DIT, "depth": 1},
         rows={"tiny": {"arm": "tiny", "latents": "encode_images/pictures", "texts": texts}},
     )
     raw["generate"]["benchmarks"] = {
