@@ -14,10 +14,11 @@ DEMO := params/demo.yaml
 CONTROLS := params/controls.yaml
 OVERFIT := params/overfit.yaml
 COMPARE := params/compare-models.yaml
+OPTIONS := params/options.yaml
 ABLATION = params/ablation$(if $(TABLE),-$(TABLE))$(if $(filter-out 1,$(SEEDS)),-$(SEEDS)-seeds).yaml
 SCRATCH := .work/venv
 
-.PHONY: demo ablation controls overfit compare-models test lint hooks format status gc use bundle demo-models ceiling judge lock setup clean help
+.PHONY: demo ablation controls overfit compare-models options test lint hooks format status gc use bundle demo-models ceiling judge lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -50,6 +51,10 @@ overfit: $(READY) ## DiT-I and CAD-I learn 64 pictures by heart: of how many is 
 compare-models: $(READY) ## CAD-I beside DiT-I at equal steps and at equal time
 	snakemake --cores all --configfile $(COMPARE)
 	@$(BIN)/python -m pipeline.reporting.headline --params $(COMPARE)
+
+options: $(READY) ## each option of DiT-I beside the network without any, at equal seconds, three seeds
+	snakemake --cores all --configfile $(OPTIONS)
+	@$(BIN)/python -m pipeline.reporting.headline --params $(OPTIONS)
 
 test: $(READY) lint ## lint, type-check, test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST)

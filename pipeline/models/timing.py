@@ -3,9 +3,9 @@
 ``python -m pipeline.models.timing self-conditioning``: a training step of CAD-I whose first pass is run for the samples
 that use it, without gradients (``self_conditioning``), beside the usual ways of running it for the whole batch.
 ``... peers``: DiT-I beside diffusers' PixArt (text) and DiT (class label alone) of equal width, depth, heads and
-patches, a training step (forward, backward, AdamW) and pictures. ``... passes``: forward and backward of DiT-I and
-CAD-I, each in a process of its own, with its peak of memory. Ratios are medians of the ratios within a turn: a busy
-machine slows both.
+patches, a training step (forward, backward, AdamW) and pictures. ``... options``: a training step of DiT-I with each of
+its options beside one with none. ``... passes``: forward and backward of DiT-I and CAD-I, each in a process of its own,
+with its peak of memory. Ratios are medians of the ratios within a turn: a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -117,9 +117,12 @@ def inputs(scale: Scale, batch_size: int) -> Inputs:
     )
 
 
-def our_dit(scale: Scale) -> DiTI:
-    """DiT-I of a scale."""
-    size = DiTISize(**scale.dit, text_blocks=0, pooled_text=False, long_skips=False, mlp="gelu")
+ALL_OFF: dict[str, Any] = {"text_blocks": 0, "pooled_text": False, "long_skips": False, "mlp": "gelu"}
+
+
+def our_dit(scale: Scale, **options: Any) -> DiTI:
+    """DiT-I of a scale, all options off but those that are named."""
+    size = DiTISize(**scale.dit, **(ALL_OFF | options))
     generator = torch_generator(0, "timing", "dit")
     return new_dit(size, in_channels=IN_CHANNELS, text_dim=scale.text_dim, generator=generator)
 
@@ -246,6 +249,40 @@ def _called(action: Callable[[str], None], name: str) -> Callable[[], None]:
     return lambda: action(name)
 
 
+# --- options of DiT-I
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "text_blocks: 1": {"text_blocks": 1},
+    "text_blocks: 2": {"text_blocks": 2},
+    "pooled_text": {"pooled_text": True},
+    "long_skips": {"long_skips": True},
+    "mlp: swiglu": {"mlp": "swiglu"},
+}
+
+
+def time_options(scale: Scale, batch_size: int, num_turns: int) -> list[str]:
+    """Lines of the comparison, in the demo's arithmetic: plain products for attention, bfloat16."""
+    given = inputs(scale, batch_size)
+
+    def steps_of(options: Mapping[str, Any]) -> Callable[[], None]:
+        model = our_dit(scale, **options)
+        model.set_attention("matmul")
+        optimizer = torch.optim.AdamW(model.parameters(), lr=ADAMW_RATE)
+
+        def step() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16):
+                predicted = model(given.x, given.t, given.text, given.mask)
+            _backward(predicted, given.target)
+            optimizer.step()
+
+        return step
+
+    actions = {name: steps_of(options) for name, options in OPTIONS.items()}
+    return lines(f"training step, batch of {batch_size}", in_turns(actions, num_turns))
+
+
 # --- passes in processes of their own
 
 
@@ -298,6 +335,8 @@ def report(asked: argparse.Namespace) -> str:
         found = time_self_conditioning(scale, asked.batch_size, asked.turns)
     elif asked.what == "peers":
         found = time_peers(scale, asked.batch_size, asked.turns)
+    elif asked.what == "options":
+        found = time_options(scale, asked.batch_size, asked.turns)
     elif asked.network is not None:
         found = [pass_line(scale, asked.network, asked.batch_size, asked.turns)]
     else:
@@ -308,7 +347,7 @@ def report(asked: argparse.Namespace) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Print the lines; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.models.timing", description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["self-conditioning", "peers", "passes"])
+    parser.add_argument("what", choices=["self-conditioning", "peers", "options", "passes"])
     parser.add_argument("--scale", choices=sorted(SCALES), default="tiny", help="sizes (tiny)")
     parser.add_argument("--batch-size", type=int, default=10, help="samples (10)")
     parser.add_argument("--turns", type=int, default=5, help="times that each is run (5)")

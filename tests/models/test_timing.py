@@ -69,3 +69,12 @@ def test_a_pass_that_fails_is_told_in_one_line(
     monkeypatch.setattr(timing.sys, "executable", "false")
     assert main(["passes"]) == 1
     assert "dit_i: its process ended with 1" in capsys.readouterr().err
+
+
+def test_each_option_is_timed_beside_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["options", "--batch-size", "1", "--turns", "1"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == len(timing.OPTIONS)
+    assert all("none takes" in line for line in said[1:])
+    sizes = {name: timing.our_dit(SCALES["tiny"], **given).num_parameters() for name, given in timing.OPTIONS.items()}
+    assert all(size > sizes["none"] for name, size in sizes.items() if name not in {"none", "mlp: swiglu"})

@@ -77,7 +77,7 @@ def test_three_seeds_are_three_trainings_of_the_same_arms() -> None:
     assert three.run != one.run
 
 
-@pytest.mark.parametrize("name", ["ablation", "ablation-3-seeds"])
+@pytest.mark.parametrize("name", ["ablation", "ablation-3-seeds", "options"])
 def test_every_model_is_drawn_scored_and_shown_on_the_same_prompts(name: str) -> None:
     ours = preset(name)
     benchmark = ours.sections["generate"].tables["benchmarks"]["geneval_shapes"]
@@ -85,7 +85,7 @@ def test_every_model_is_drawn_scored_and_shown_on_the_same_prompts(name: str) ->
     models = ours.rows("train")
     assert {row: ours.row("generate", row).model for row in ours.rows("generate")} == {r: f"train/{r}" for r in models}
     assert {row: ours.row("score", row).images for row in ours.rows("score")} == {r: f"generate/{r}" for r in models}
-    assert ours.row("report", "main").scores == [f"score/{row}" for row in models]
+    assert sorted(ours.row("report", "main").scores) == [f"score/{row}" for row in models]
     assert len({msgspec.json.encode(_without_model(ours.row("generate", row))) for row in models}) == 1
 
 
@@ -104,6 +104,25 @@ def test_networks_are_compared_on_the_demos_sets_with_nothing_else_changed() -> 
     of_steps = ("arm", "network", "num_steps", "schedule")
     assert values(ours, "cad_i-seconds", *of_steps) == values(ours, "dit_i", *of_steps)
     assert ours.row("train", "cad_i-seconds").network == ours.row("train", "cad_i-steps").network
+    assert all(ours.sections[stage] == demo.sections[stage] for stage in DATA_STAGES)
+
+
+def test_options_are_one_change_of_the_network_each_in_three_seeds() -> None:
+    ours, demo = preset("options"), preset("demo")
+    check(ours)
+    plain = msgspec.to_builtins(demo.row("train", "ta_ia").network)
+    arms: dict[str, set[int]] = {}
+    for name in ours.rows("train"):
+        row = ours.row("train", name)
+        arms.setdefault(row.arm, set()).add(row.seed)
+        changed = {key for key, value in msgspec.to_builtins(row.network).items() if plain[key] != value}
+        assert len(changed) == (row.arm != "ta_ia")
+        fewer = ("num_steps", "schedule") if row.arm == "text_blocks" else ()
+        not_compared = ("arm", "seed", "network", *fewer)
+        assert values(ours, name, *not_compared) == values(demo, "ta_ia", *not_compared)
+        assert row.schedule.num_decay_steps / row.num_steps == pytest.approx(0.3, rel=0.01)
+    assert set(arms) == {"ta_ia", "text_blocks", "pooled_text", "long_skips", "swiglu"}
+    assert all(seeds == {0, 1, 2} for seeds in arms.values())
     assert all(ours.sections[stage] == demo.sections[stage] for stage in DATA_STAGES)
 
 
