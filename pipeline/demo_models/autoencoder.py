@@ -15,7 +15,6 @@ from pipeline.demo_models.pictures import Picture, Pool, heldout
 from pipeline.demo_models.recipes import (
     HELDOUT_SEED,
     NUM_HELDOUT,
-    PAIR_WEIGHTS,
     SIDE_PX,
     TRAIN_SEED,
     AutoencoderRecipe,
@@ -55,12 +54,11 @@ def to_tensor(pictures: list[Picture]) -> torch.Tensor:
 def draw_batch(pools: dict[str, Pool], recipe: AutoencoderRecipe, phase: str, step: int, side_px: int) -> torch.Tensor:
     """The pictures of one step, or one window of side_px of them all."""
     draws = generator("demo_models", "autoencoder", TRAIN_SEED, phase, step)
+    weights = dict(recipe.pair_weights)
     pictures = []
     for place in range(recipe.batch_singles + recipe.batch_pairs):
         pool = pools["aesthetic" if draws.random() < recipe.aesthetic_share else "plain"]
-        pictures.append(
-            pool.draw_single(draws) if place < recipe.batch_singles else pool.draw_pair(draws, PAIR_WEIGHTS)
-        )
+        pictures.append(pool.draw_single(draws) if place < recipe.batch_singles else pool.draw_pair(draws, weights))
     left, top = (int(number) for number in draws.integers(0, SIDE_PX - side_px + 1, size=2))
     return to_tensor(pictures)[:, :, top : top + side_px, left : left + side_px].contiguous()
 
@@ -176,7 +174,6 @@ def train(folder: Path, recipe: AutoencoderRecipe) -> None:
         "scaling_factor": f"{scale:.5f} = 1 / standard deviation of the held-out latents (their mean, unscaled: "
         f"{float(latents.mean()):.3f}; by channel {[round(v, 3) for v in latents.mean(dim=(0, 2, 3)).tolist()]}, "
         f"standard deviations {[round(v, 3) for v in latents.std(dim=(0, 2, 3)).tolist()]})",
-        "pattern weights of pairs": PAIR_WEIGHTS,
         "seeds of the worlds": f"training {TRAIN_SEED}, held-out {HELDOUT_SEED}",
         "minutes": f"{log.minutes():.1f} on one thread of a shared CPU",
     }

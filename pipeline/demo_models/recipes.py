@@ -28,22 +28,29 @@ class AutoencoderRecipe:
             cost.
         num_crop_steps, num_steps, num_noise_steps: training on windows, on whole pictures, with noise on the latents.
         batch_singles, batch_pairs: pictures per step of either kind.
+        pair_weights: how often the pairs have each pattern; quarters most, since the demo's mixes are mostly quarters.
         aesthetic_share: chance that a picture is of the aesthetic style.
         crop_rate, whole_rate, noise_rate: peak rates of AdamW; cosine down to final_rate_share in each course.
         kl_weight: of the mean divergence per latent element, beside a mean L1 distance in [-1, 1].
         noise_sd: the largest noise on latents in their own standard deviations; each picture draws up to it.
     """
 
-    widths: tuple[int, ...] = (16, 32, 64, 64)
+    widths: tuple[int, ...] = (16, 32, 64, 128)
     latent_channels: int = 4
     num_groups: int = 4
     num_scenes: int = 4000
     crop_px: int = 32
-    num_crop_steps: int = 2000  # 4 minutes
-    num_steps: int = 1200  # 8 minutes
-    num_noise_steps: int = 700  # 5 minutes
+    num_crop_steps: int = 1500  # 4 minutes
+    num_steps: int = 3500  # 23 minutes
+    num_noise_steps: int = 1200  # 7 minutes
     batch_singles: int = 8
     batch_pairs: int = 16
+    pair_weights: tuple[tuple[str, float], ...] = (
+        ("half", 0.25),
+        ("quarter", 0.55),
+        ("ninth", 0.1),
+        ("sixteenth", 0.1),
+    )
     aesthetic_share: float = 0.3
     crop_rate: float = 2e-3
     whole_rate: float = 1.5e-3
