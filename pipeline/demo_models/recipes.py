@@ -12,7 +12,6 @@ LAYOUT = "grid"  # the freest, so that a run may take any
 TRAIN_SEED = 1_000_001  # worlds that no run uses; what a run draws is new to all three models
 HELDOUT_SEED = 1_000_002
 NUM_HELDOUT = 400
-PAIR_WEIGHTS = {"half": 0.2, "quarter": 0.35, "ninth": 0.25, "sixteenth": 0.2}
 HELDOUT_PAIR_WEIGHTS = {"half": 1.0, "quarter": 1.0, "ninth": 1.0, "sixteenth": 1.0}
 
 
@@ -79,6 +78,7 @@ class VlmRecipe:
         num_joint_steps: everything, the heads as an auxiliary loss.
         batch: pictures per step.
         pair_share, aesthetic_share: chance that a picture is a CutMix pair, of the aesthetic style.
+        pair_weights: how often the pairs have each pattern.
         instruction_shares: how often each instruction is trained; ``describe this image`` means ``full``.
         vision_rate, joint_rate: peak rates of Muon (matrices); AdamW has adamw_share of them.
         head_weight: of the heads' loss beside the captions'.
@@ -97,6 +97,12 @@ class VlmRecipe:
     num_joint_steps: int = 4500  # 20 minutes
     batch: int = 32
     pair_share: float = 0.6
+    pair_weights: tuple[tuple[str, float], ...] = (
+        ("half", 0.2),
+        ("quarter", 0.35),
+        ("ninth", 0.25),
+        ("sixteenth", 0.2),
+    )
     aesthetic_share: float = 0.2
     instruction_shares: tuple[tuple[str, float], ...] = (
         ("full", 0.6),

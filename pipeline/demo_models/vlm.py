@@ -18,7 +18,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from pipeline.contract.rng import generator, weighted_choice
 from pipeline.demo_models.pictures import Picture, Pool
-from pipeline.demo_models.recipes import HELDOUT_SEED, NUM_HELDOUT, PAIR_WEIGHTS, SIDE_PX, TRAIN_SEED, VlmRecipe
+from pipeline.demo_models.recipes import HELDOUT_SEED, NUM_HELDOUT, SIDE_PX, TRAIN_SEED, VlmRecipe
 from pipeline.demo_models.training import TrainingLog, halve_weights, rate_at, set_rate, write_card
 from pipeline.demo_models.vlm_parts import (
     IGNORED,
@@ -51,10 +51,11 @@ class Trainee:
 def draw_pictures(trainee: Trainee, draws: np.random.Generator) -> list[Picture]:
     """The pictures of one step."""
     recipe, pictures = trainee.recipe, []
+    weights = dict(recipe.pair_weights)
     for _ in range(recipe.batch):
         pool = trainee.pools["aesthetic" if draws.random() < recipe.aesthetic_share else "plain"]
         pair = draws.random() < recipe.pair_share
-        pictures.append(pool.draw_pair(draws, PAIR_WEIGHTS) if pair else pool.draw_single(draws))
+        pictures.append(pool.draw_pair(draws, weights) if pair else pool.draw_single(draws))
     return pictures
 
 
@@ -203,7 +204,6 @@ def train(folder: Path, recipe: VlmRecipe) -> None:
 def describe_model(folder: Path, recipe: VlmRecipe, minutes: float) -> None:
     """Measure the saved model as others will load it, and write its card."""
     facts = dataclasses.asdict(recipe) | {
-        "pattern weights of pairs": PAIR_WEIGHTS,
         "seeds of the worlds": f"training {TRAIN_SEED}, held-out {HELDOUT_SEED}",
         "minutes": f"{minutes:.1f} on one thread of a shared CPU",
     }

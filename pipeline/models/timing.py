@@ -28,6 +28,7 @@ from pipeline.diffusion.guidance import Condition, Denoiser, from_text_alone
 from pipeline.diffusion.process import RECTIFIED_FLOW
 from pipeline.diffusion.sampler import sample
 from pipeline.errors import Refusal, exit_status
+from pipeline.models.cost import OFF, OPTIONS
 from pipeline.models.dit import DiTI, new_dit
 from pipeline.models.dit_parts import TIME_SCALE
 from pipeline.models.rin import RIN
@@ -117,12 +118,9 @@ def inputs(scale: Scale, batch_size: int) -> Inputs:
     )
 
 
-ALL_OFF: dict[str, Any] = {"text_blocks": 0, "pooled_text": False, "long_skips": False, "mlp": "gelu"}
-
-
 def our_dit(scale: Scale, **options: Any) -> DiTI:
     """DiT-I of a scale, all options off but those that are named."""
-    size = DiTISize(**scale.dit, **(ALL_OFF | options))
+    size = DiTISize(**scale.dit, **(OFF | options))
     generator = torch_generator(0, "timing", "dit")
     return new_dit(size, in_channels=IN_CHANNELS, text_dim=scale.text_dim, generator=generator)
 
@@ -138,6 +136,13 @@ def _backward(predicted: Tensor, target: Tensor) -> Tensor:
     loss = (predicted - target).square().mean()
     torch.autograd.backward(loss)
     return loss.detach()
+
+
+def _update(optimizer: torch.optim.Optimizer, predict: Callable[[], Tensor], target: Tensor) -> None:
+    """A training step."""
+    optimizer.zero_grad(set_to_none=True)
+    _backward(predict(), target)
+    optimizer.step()
 
 
 # --- self-conditioning
@@ -228,10 +233,7 @@ def time_peers(scale: Scale, batch_size: int, num_turns: int) -> list[str]:
     euler = Euler(num_steps=STEPS, guidance_scale=GUIDANCE_SCALE, guidance_interval=[0.0, 1.0], guidance_rescale=0.0)
 
     def step(name: str) -> None:
-        optimizers[name].zero_grad(set_to_none=True)
-        predicted, _ = models[name][1](given.x, given.t, condition, None)
-        _backward(predicted, given.target)
-        optimizers[name].step()
+        _update(optimizers[name], lambda: models[name][1](given.x, given.t, condition, None)[0], given.target)
 
     def pictures(name: str) -> None:
         sample(models[name][1], RECTIFIED_FLOW, given.x, condition, condition, sampler=euler, shift=1.0)
@@ -251,15 +253,6 @@ def _called(action: Callable[[str], None], name: str) -> Callable[[], None]:
 
 # --- options of DiT-I
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "text_blocks: 1": {"text_blocks": 1},
-    "text_blocks: 2": {"text_blocks": 2},
-    "pooled_text": {"pooled_text": True},
-    "long_skips": {"long_skips": True},
-    "mlp: swiglu": {"mlp": "swiglu"},
-}
-
 
 def time_options(scale: Scale, batch_size: int, num_turns: int) -> list[str]:
     """Lines of the comparison, in the demo's arithmetic: plain products for attention, bfloat16."""
@@ -270,14 +263,12 @@ def time_options(scale: Scale, batch_size: int, num_turns: int) -> list[str]:
         model.set_attention("matmul")
         optimizer = torch.optim.AdamW(model.parameters(), lr=ADAMW_RATE)
 
-        def step() -> None:
-            optimizer.zero_grad(set_to_none=True)
+        def predict() -> Tensor:
             with torch.autocast("cpu", torch.bfloat16):
-                predicted = model(given.x, given.t, given.text, given.mask)
-            _backward(predicted, given.target)
-            optimizer.step()
+                predicted: Tensor = model(given.x, given.t, given.text, given.mask)
+            return predicted
 
-        return step
+        return lambda: _update(optimizer, predict, given.target)
 
     actions = {name: steps_of(options) for name, options in OPTIONS.items()}
     return lines(f"training step, batch of {batch_size}", in_turns(actions, num_turns))
