@@ -23,7 +23,7 @@ from pipeline.layout import PARAMS_YAML
 from pipeline.params.fits import drawing_rows, kind_of
 from pipeline.params.load import Params
 from pipeline.reporting.lineage import chain_of, recipe_in_words
-from pipeline.stages import MANIFEST, METRICS_JSON, MODEL, MODEL_FILES, MODEL_FOLDER, Place
+from pipeline.stages import MANIFEST, METRICS_JSON, MODEL, MODEL_FILES, MODEL_FOLDER, STYLE, Place
 from pipeline.work.command import project_params
 from pipeline.work.plan import Plan
 
@@ -153,15 +153,19 @@ def scores(plan: Plan, reference: str) -> Iterator[Score]:
             if fingerprint is None:
                 continue
             metrics = json.loads((plan.store.entry(fingerprint) / benchmark / METRICS_JSON).read_text())
-            for what, value, interval in _numbers(metrics):
+            for what, value, interval in numbers_of(metrics):
                 yield Score(row=row, benchmark=benchmark, what=what, value=value, interval=interval)
 
 
-def _numbers(metrics: dict[str, Any]) -> Iterator[tuple[str, float, tuple[float, float] | None]]:
+def numbers_of(metrics: dict[str, Any]) -> Iterator[tuple[str, float, tuple[float, float] | None]]:
+    """Numbers of a result of score: (which, value, its 95 % interval or None)."""
     if "overall" in metrics:
         yield "overall", metrics["overall"], tuple(metrics["interval"])
-    for task, found in metrics.get("tasks", {}).items():
-        yield task, found["score"], tuple(found["interval"])
+    for parts in ("tasks", "categories"):
+        for part, found in metrics.get(parts, {}).items():
+            yield part, found["score"], tuple(found["interval"])
+    if metrics["kind"] == STYLE:
+        yield f"{metrics['probe']} on {metrics['benchmark']}", metrics["score"], tuple(metrics["interval"])
     for name, found in metrics.get("distances", {}).items():
         if "value" in found:
             yield name, found["value"], None

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from tiny_project import BENCHMARK, NUM_TRAINING_STEPS, SIDE_PX, drawn, make_project, parameters, run_to_the_model
 
-from pipeline.bundle import main
+from pipeline.bundle import main, numbers_of
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal
 from pipeline.models.bundle import TextToImagePipeline
@@ -181,6 +181,14 @@ def test_the_card_tells_data_arm_steps_scores_licence_and_hashes(project: Path) 
     assert len(re.findall(rf"^\| tiny \| {BENCHMARK} \|", text, re.MULTILINE)) == 1 + len(metrics["tasks"])
     weights = project / "data/small/train/tiny/model/diffusion_pytorch_model.safetensors"
     assert f"- network, sha256: `{sha256_of_file(weights)}`" in text
+
+
+def test_the_card_has_categories_and_the_style_too() -> None:
+    dense = {"kind": "dpg_shapes", "overall": 0.5, "interval": [0.4, 0.6]}
+    dense |= {"categories": {"entity": {"score": 0.7, "interval": [0.6, 0.8], "num_questions": 3}}}
+    assert list(numbers_of(dense)) == [("overall", 0.5, (0.4, 0.6)), ("entity", 0.7, (0.6, 0.8))]
+    style = {"kind": "style", "probe": "demo_style", "benchmark": BENCHMARK, "score": 0.9, "interval": [0.8, 1.0]}
+    assert list(numbers_of(style)) == [(f"demo_style on {BENCHMARK}", 0.9, (0.8, 1.0))]
 
 
 def test_a_model_without_a_score_is_said_to_have_none(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,7 @@ def test_a_recipe_names_data_texts_and_swaps() -> None:
     said = recipe_in_words(params, "train/ta_ia")
     assert said == (
         f"{row.num_steps:,} steps of 64 pictures of imagenet; texts imagenet-vlm 90%, imagenet-label 10%; "
-        f"cutmix with probability 0.5 where t > {row.swap.above_t}"
+        f"cutmix with probability 0.8 where t > {row.swap.above_t}"
     )
     assert recipe_in_words(_params(), "finetune/ta_ia+aesthetic").startswith(
         f"starts from train/ta_ia; {params.row('finetune', 'ta_ia+aesthetic').num_steps:,} steps"
