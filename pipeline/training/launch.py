@@ -1,4 +1,4 @@
-"""Training in this process, or in several that accelerate's launcher starts (``execution.num_processes``).
+"""Training in this process, or in several that torch's launcher starts (``execution.num_processes``).
 
 Each of several processes runs ``python -m pipeline.training.launch`` with the job's coordinates, computes its share of
 each batch and averages gradients; the first one writes checkpoints and the export.
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pipeline
 from pipeline.errors import Refusal
 from pipeline.stages import Place
 from pipeline.work.command import project_params
@@ -55,18 +56,26 @@ def train_in_processes(job: Job) -> None:
     job.say(f"starts {number} processes")
     # The launcher inherits the lock on this work: if this process is killed, nobody else takes it up meanwhile.
     held = () if job.partial.lock is None else (job.partial.lock,)
-    ended = subprocess.run(_launcher(job, number), env=_environment(job), pass_fds=held, check=False)
-    if ended.returncode != 0:
-        said = refusal.read_text() if refusal.exists() else f"the processes ended with status {ended.returncode}"
+    with subprocess.Popen(
+        _launcher(job, number),
+        env=_environment(),
+        pass_fds=held,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as launcher:
+        assert launcher.stdout is not None
+        for line in launcher.stdout:
+            job.say(line.rstrip())
+    if launcher.returncode != 0:
+        said = refusal.read_text() if refusal.exists() else f"the processes ended with status {launcher.returncode}"
         raise Refusal(said)
 
 
 def _launcher(job: Job, number: int) -> list[str]:
-    from pipeline.encoders.loading import choose_device
-
-    on_cpu = choose_device(job.plan.params.execution).type == "cpu"
-    options = ["--num_processes", str(number), "--num_machines", "1", "--mixed_precision", "no"]
-    options += ["--dynamo_backend", "no", "--main_process_port", "0", *(["--cpu"] if on_cpu else ["--multi_gpu"])]
+    # torch's own, as accelerate starts it for GPUs: asked for several processes on a CPU, accelerate starts one.
+    options = ["--standalone", "--nnodes", "1", "--nproc-per-node", str(number)]
     coordinates = {
         "params": job.plan.params.source,
         "stage": job.place.stage,
@@ -76,13 +85,20 @@ def _launcher(job: Job, number: int) -> list[str]:
         "out": job.out,
     }
     arguments = [text for name, value in coordinates.items() for text in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", __name__, *arguments]
+    return [sys.executable, "-m", "torch.distributed.run", *options, "-m", __name__, *arguments]
 
 
-def _environment(job: Job) -> dict[str, str]:
-    project = str(job.plan.layout.project)
-    paths = [project, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+def _environment() -> dict[str, str]:
+    code = str(Path(pipeline.__file__).parents[1])
+    paths = [code, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+class _Plain(Voice):
+    """What a process says goes to the one that started it, which puts the time before it."""
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
 
 
 def main() -> int:
@@ -99,7 +115,7 @@ def main() -> int:
     try:
         if fingerprint is None:
             raise Refusal(f"{place}: its inputs are not made")
-        voice = Voice(sys.stdout, sys.stdout)
+        voice = _Plain(sys.stdout, sys.stdout)
         train_here(Job(plan, place, plan.params.row(place.stage, place.row), fingerprint, partial, voice))
     except Refusal as refusal:
         (partial.work / REFUSAL_TXT).write_text(str(refusal))

@@ -2,7 +2,7 @@
 
 What it does is a function of the row, the data, the seed and the first weights: order, timesteps, noise and dropout
 come from coordinates, so a training that was killed and goes on ends in the same bytes. Several processes (started by
-accelerate's launcher) split each batch and see the same samples.
+torch's launcher) split each batch and see the same samples.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ def _prepare(
     num_processes = accelerator.num_processes
     if row.batch_size % num_processes:
         raise Refusal(f"batch_size {row.batch_size} cannot be split among {num_processes} processes; change one")
+    if num_processes > 1 and accelerator.is_main_process:
+        say(f"{num_processes} processes share each batch of {row.batch_size}")
     rows = TrainingRows(data)
     draws = TrainingDraws(
         rows,

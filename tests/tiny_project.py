@@ -9,7 +9,8 @@ import small_project
 from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder
 from tiny_networks import TINY_DIT
 
-SIDE_PX, NUM_STEPS, BATCH_SIZE, NUM_TRAINING_STEPS = 32, 3, 5, 12
+SIDE_PX, NUM_STEPS, BATCH_SIZE = 32, 3, 5
+NUM_TRAINING_STEPS, TRAINING_BATCH_SIZE = 12, 4
 SAMPLER = {
     **{"kind": "heun", "num_steps": NUM_STEPS, "guidance_scale": 3.0},
     **{"guidance_interval": [0.0, 0.9], "guidance_rescale": 0.5},
@@ -34,7 +35,7 @@ def parameters() -> dict[str, Any]:
     raw["train"].update(
         num_steps=NUM_TRAINING_STEPS,
         ema_decay=0.0,  # the last weights: an average over so few steps would not have heard of the text
-        batch_size=4,
+        batch_size=TRAINING_BATCH_SIZE,
         log_every_steps=2,
         validate_every_steps=2,
         precision="float32",
@@ -64,16 +65,21 @@ def make_project(folder: Path) -> None:
     small_project.write_parameters(folder / "params.yaml", parameters())
 
 
-def run_to_the_model() -> None:
-    """All stages up to a trained model, in the current folder."""
+def run_to_the_data() -> None:
+    """All stages up to what a model is trained on, in the current folder."""
     for stage, row in (
         ("download", "pictures"),
         ("recaption", "pictures-label"),
         ("encode_images", "pictures"),
         ("encode_text", "pictures-label"),
-        ("train", "tiny"),
     ):
         assert small_project.run_stage(stage, row) == 0
+
+
+def run_to_the_model() -> None:
+    """All stages up to a trained model, in the current folder."""
+    run_to_the_data()
+    assert small_project.run_stage("train", "tiny") == 0
 
 
 def drawn(project: Path, row: str) -> list[dict[str, Any]]:
