@@ -5,6 +5,7 @@ Everything here is refused before work starts, with the key, the value and what 
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,18 @@ def check(params: Params) -> None:
 
 
 def _execution(params: Params) -> None:
-    for reference in params.execution.num_processes:
+    for reference, number in params.execution.num_processes.items():
         stage, row = stages.split(reference)
         if stage not in MODEL_STAGES or row not in params.sections[stage].rows:
             raise Refusal(f"{params.source}: execution.num_processes.{reference}: must name a row of train or finetune")
+        values = params.row(stage, row)
+        if hasattr(values, "import_"):
+            raise Refusal(
+                f"{params.source}: execution.num_processes.{reference}: is taken in, not trained; leave it out"
+            )
+        if values.batch_size % number:
+            why = f"its batch_size {values.batch_size} cannot be split among {number}"
+            raise Refusal(f"{params.source}: execution.num_processes.{reference}: {why}")
 
 
 def _download(where: _Where, row: Any) -> None:
@@ -106,13 +115,21 @@ def _recaption(where: _Where, row: schema.RecaptionRow) -> None:
     elif row.captions is not None:
         raise where.refuse("captions", row.captions, f"{row.captioner} makes its own; only kind shuffled reads others")
     elif isinstance(captioner, schema.LabelCaptioner):
-        if "{class_name}" not in captioner.template:
-            raise where.refuse("captioner", row.captioner, "its template must hold {class_name}")
+        _template(where, row.captioner, captioner.template)
         if isinstance(images, schema.AugmentRow):
             raise where.refuse("captioner", row.captioner, f"{row.images} has no labels to make captions of")
     else:
         _some_weight(where, "captioner.instructions", captioner.instructions)
     _known_model(where, "captioner", captioner)
+
+
+def _template(where: _Where, captioner: str, template: str) -> None:
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError:
+        names = []
+    if set(names) != {"class_name"}:
+        raise where.refuse("captioner", captioner, "its template must hold {class_name}, and nothing else in braces")
 
 
 def _shuffled(where: _Where, row: schema.RecaptionRow) -> None:
@@ -157,8 +174,15 @@ def _pairs(where: _Where, prefix: str, latents: str, texts: dict[str, float]) ->
     return home, latent_row
 
 
-def _training(where: _Where, row: Any, latents: str, texts: dict[str, float]) -> None:
+def _pictures(where: _Where, home: str) -> str:
+    """The row of download that pictures were made from."""
+    return str(getattr(where.params.row(*stages.split(home)), "images", home))
+
+
+def _training(where: _Where, row: Any, latents: str, texts: dict[str, float], before: Iterable[str] = ()) -> None:
+    """Data of a training; ``before``: rows of pictures that the model was trained on before."""
     home, latent_row = _pairs(where, "", latents, texts)
+    trained_on = {_pictures(where, one) for one in (home, *before)}
     encoders = {where.params.row(*stages.split(text)).encoder for text in texts}
     swaps = row.swap if isinstance(row.swap, list) else [row.swap] if row.swap else []
     for swap in swaps:
@@ -170,10 +194,13 @@ def _training(where: _Where, row: Any, latents: str, texts: dict[str, float]) ->
         encoders |= {where.params.row(*stages.split(text)).encoder for text in swap.texts}
         if len(swaps) > 1 and swap.weight is None:
             raise where.refuse("swap.weight", None, "each of several swaps needs a weight")
+        if len(swaps) == 1 and swap.weight is not None:
+            raise where.refuse("swap.weight", swap.weight, "weighs several swaps; the only one has none")
     if row.validation:
         other, other_row = _pairs(where, "validation.", row.validation.latents, row.validation.texts)
-        if other == home:
-            raise where.refuse("validation.latents", row.validation.latents, "are the training rows themselves")
+        if _pictures(where, other) in trained_on:
+            why = f"are made of {_pictures(where, other)}, which the model is trained on"
+            raise where.refuse("validation.latents", row.validation.latents, why)
         _same_latents(where, "validation.latents", row.validation.latents, other_row, latent_row)
         encoders |= {where.params.row(*stages.split(text)).encoder for text in row.validation.texts}
     if len(encoders) > 1:
@@ -232,12 +259,12 @@ def _refuse_network(where: _Where, fault: Fault | None) -> None:
         raise where.refuse(f"network.{fault.key}", fault.value, fault.why)
 
 
-def _latents_fault(where: _Where, network: Any, latents: str) -> Fault | None:
-    """Why a network cannot take a latent set."""
+def _latents_fault(where: _Where, network: Any, latents: str, side_px: int | None = None) -> Fault | None:
+    """Why a network cannot take a latent set, or one like it of another side."""
     row = where.params.row(*stages.split(latents))
     entry = stages.side_table(where.params, "encode_images", "autoencoders").get(row.autoencoder)
     factor = None if entry is None else downsampling_factor(Path(entry.model) / (entry.subfolder or ""))
-    return latents_fault(network, row.side_px, factor)
+    return latents_fault(network, row.side_px if side_px is None else side_px, factor)
 
 
 def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
@@ -272,10 +299,12 @@ def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
         reference = other.model
     if isinstance(other, schema.ImportedPipelineRow):
         raise where.refuse("model", row.model, f"{reference} is a diffusers folder: it is drawn with, not trained on")
-    if isinstance(other, schema.ImportedModelRow) and (row.latents is None or row.texts is None):
+    imported = isinstance(other, schema.ImportedModelRow)
+    if imported and (row.latents is None or row.texts is None):
         raise where.refuse("model", row.model, "was made elsewhere: name latents and texts to train it on")
     latents, texts = stages.training_data(where.params, "finetune", where.row)
-    _training(where, row, latents, texts)
+    known = [stages.training_data(where.params, *stages.split(model))[0] for model in chain[1:] if not imported]
+    _training(where, row, latents, texts, before=[stages.origin(where.params, one) for one in known])
     if isinstance(other, schema.TrainRow):
         _same_spaces(where, row.model, latents, texts)
         fault = _latents_fault(where, other.network, latents)
@@ -329,7 +358,7 @@ def _generate(where: _Where, row: Any) -> None:
 
 
 def _drawn_side(where: _Where, row: schema.GenerateRow) -> None:
-    """A network that learned its places draws pictures of the one side that it was trained on."""
+    """Patches must divide what is drawn; a network that learned its places draws pictures of one side alone."""
     reference = row.model
     while (stage_and_row := stages.split(reference))[0] == "finetune":
         reference = where.params.row(*stage_and_row).model
@@ -338,6 +367,10 @@ def _drawn_side(where: _Where, row: schema.GenerateRow) -> None:
         known = where.params.row(*stages.split(model.latents)).side_px
         if row.side_px != known:
             raise where.refuse("side_px", row.side_px, f"{reference} draws pictures of {known} px alone")
+    elif isinstance(model, schema.TrainRow):
+        fault = _latents_fault(where, model.network, model.latents, side_px=row.side_px)
+        if fault is not None:
+            raise where.refuse("side_px", row.side_px, f"{reference} cannot draw it: {fault.why}")
 
 
 def _sampler(where: _Where, sampler: Any, model: Any) -> None:
@@ -365,6 +398,11 @@ def _score(where: _Where, row: schema.ScoreRow) -> None:
     where.reference("images", row.images, ("generate",))
     if row.real is not None:
         where.reference("real", row.real, ("download",))
+        drawn = where.reference("images", row.images, ("generate",)).benchmarks
+        kinds = [where.table("images", name, "generate/benchmarks") for name in drawn]
+        if not any(isinstance(kind, schema.CaptionsBenchmark) for kind in kinds):
+            why = f"{row.images} has no pictures for captions to compare them with"
+            raise where.refuse("real", row.real, why)
     _known_model(where, "features", where.table("features", row.features, "feature_extractors"))
     if row.style is not None:
         _style(where, row, where.table("style", row.style, "style_probes"))
@@ -385,6 +423,10 @@ def _style(where: _Where, row: schema.ScoreRow, probe: scoring.StyleProbe) -> No
         fitted, held = getattr(probe, key), getattr(probe, f"heldout_{key}")
         fitted_row = where.reference(f"style.{key}", fitted, ("download",))
         held_row = where.reference(f"style.heldout_{key}", held, ("download",))
+        for number, asked_row in (("num_fitted", fitted_row), ("num_heldout", held_row)):
+            wanted = getattr(probe, number)
+            if isinstance(asked_row.num_rows, int) and wanted > asked_row.num_rows:
+                raise where.refuse(f"style.{number}", wanted, f"a set of {asked_row.num_rows} rows has not so many")
         if fitted_row.heldout != held and held_row.heldout != fitted:
             why = f"{held} may hold pictures of {fitted}: one of the two must name the other as heldout"
             raise where.refuse(f"style.heldout_{key}", held, why)

@@ -375,7 +375,7 @@ class ImportedPipelineRow(TableRow, frozen=True, kw_only=True):
 
 
 class FinetuneRow(TrainingRow, kw_only=True, frozen=True):
-    """A model that starts from another. Data left out are the other's own."""
+    """A model that starts from another. Latents and texts left out are the other's own; a swap is not."""
 
     model: Reference
     latents: Reference | None = None
@@ -386,10 +386,14 @@ class FinetuneRow(TrainingRow, kw_only=True, frozen=True):
 # --- generate, score, report
 
 
+# What the world of shapes has contents and words for.
+MAX_PROMPTS_PER_TASK, MAX_DENSE_PROMPTS = 48, 1152
+
+
 class GenevalShapesBenchmark(Strict, tag_field="kind", tag="geneval_shapes", frozen=True, kw_only=True):
     """GenEval's six tasks over shapes and colours."""
 
-    num_prompts_per_task: Count
+    num_prompts_per_task: Annotated[int, Meta(ge=1, le=MAX_PROMPTS_PER_TASK)]
     num_images: Count
     num_shards: Count
 
@@ -397,7 +401,7 @@ class GenevalShapesBenchmark(Strict, tag_field="kind", tag="geneval_shapes", fro
 class GenevalShapesLongBenchmark(Strict, tag_field="kind", tag="geneval_shapes_long", frozen=True, kw_only=True):
     """The same contents in the length of full captions."""
 
-    num_prompts_per_task: Count
+    num_prompts_per_task: Annotated[int, Meta(ge=1, le=MAX_PROMPTS_PER_TASK)]
     num_images: Count
     num_shards: Count
 
@@ -405,7 +409,7 @@ class GenevalShapesLongBenchmark(Strict, tag_field="kind", tag="geneval_shapes_l
 class DpgShapesBenchmark(Strict, tag_field="kind", tag="dpg_shapes", frozen=True, kw_only=True):
     """DPG-Bench's questions about dense prompts over shapes and colours."""
 
-    num_prompts: Count
+    num_prompts: Annotated[int, Meta(ge=1, le=MAX_DENSE_PROMPTS)]
     num_images: Count
     num_shards: Count
 

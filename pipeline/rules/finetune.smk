@@ -8,6 +8,6 @@ rule finetune:
         f"{RUN.folder('finetune')}/{{row}}/fingerprint.json",
     log:
         f"{RUN.log_folder('finetune')}/{{row}}/model.log",
-    threads: RUN.threads
+    threads: lambda w: RUN.threads_of("finetune", w.row)
     shell:
         COMMAND + "finetune --params {PARAMS} --row {wildcards.row} --part model"

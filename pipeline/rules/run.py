@@ -171,3 +171,7 @@ class SnakemakeRun:
     def threads(self) -> int:
         """Threads of a job."""
         return self.params.execution.num_threads
+
+    def threads_of(self, stage: str, row: str) -> int:
+        """Threads of a training, of all its processes together."""
+        return self.threads * self.params.execution.num_processes.get(f"{stage}/{row}", 1)

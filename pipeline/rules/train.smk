@@ -8,6 +8,6 @@ rule train:
         f"{RUN.folder('train')}/{{row}}/fingerprint.json",
     log:
         f"{RUN.log_folder('train')}/{{row}}/model.log",
-    threads: RUN.threads
+    threads: lambda w: RUN.threads_of("train", w.row)
     shell:
         COMMAND + "train --params {PARAMS} --row {wildcards.row} --part model"

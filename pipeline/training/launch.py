@@ -7,7 +7,9 @@ each batch and averages gradients; the first one writes checkpoints and the expo
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,10 @@ from pipeline.work.plan import Plan
 from pipeline.work.store import Partial
 
 REFUSAL_TXT = "refusal.txt"
+# Before each line that a process says through its job, unlike those of the launcher and of libraries.
+SAID = "\x1e"
+LAUNCHER = "torch.distributed.run"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def num_processes_of(job: Job) -> int:
@@ -67,7 +73,10 @@ def train_in_processes(job: Job) -> None:
     ) as launcher:
         assert launcher.stdout is not None
         for line in launcher.stdout:
-            job.say(line.rstrip())
+            if line.startswith(SAID):
+                job.say(line.removeprefix(SAID).rstrip())
+            else:  # the launcher's own lines and tracebacks are for the log alone
+                job.voice.note(line.rstrip())
     if launcher.returncode != 0:
         said = refusal.read_text() if refusal.exists() else f"the processes ended with status {launcher.returncode}"
         raise Refusal(said)
@@ -75,17 +84,19 @@ def train_in_processes(job: Job) -> None:
 
 def _launcher(job: Job, number: int) -> list[str]:
     # torch's own, as accelerate starts it for GPUs: asked for several processes on a CPU, accelerate starts one.
-    options = ["--standalone", "--nnodes", "1", "--nproc-per-node", str(number)]
+    # Its address is this machine's, whatever the machine is called and whether that name resolves.
+    options = ["--standalone", "--local-addr", "localhost", "--nnodes", "1", "--nproc-per-node", str(number)]
     coordinates = {
         "params": job.plan.params.source,
         "stage": job.place.stage,
         "row": job.place.row,
         "part": job.place.part,
+        "fingerprint": job.fingerprint,
         "work": job.work,
         "out": job.out,
     }
     arguments = [text for name, value in coordinates.items() for text in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "torch.distributed.run", *options, "-m", __name__, *arguments]
+    return [sys.executable, "-m", LAUNCHER, *options, "-m", __name__, *arguments]
 
 
 def _environment() -> dict[str, str]:
@@ -98,23 +109,45 @@ class _Plain(Voice):
     """What a process says goes to the one that started it, which puts the time before it."""
 
     def say(self, line: str) -> None:
-        print(line, flush=True)
+        print(SAID + line, flush=True)
+
+
+def _end_with_the_launcher() -> None:
+    """End when the launcher is killed: it holds the lock on this work, which somebody else may then take up."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Killed before that line, it is the parent no longer.
+    if LAUNCHER not in Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").split("\0"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _spare_what_some_gpus_cannot() -> None:
+    """As accelerate's launcher does: GPUs of a kind that cannot write to each other are told not to try."""
+    import torch
+    from accelerate.utils import check_cuda_p2p_ib_support
+
+    if torch.cuda.is_available() and not check_cuda_p2p_ib_support():
+        os.environ.setdefault("NCCL_P2P_DISABLE", "1")
+        os.environ.setdefault("NCCL_IB_DISABLE", "1")
 
 
 def main() -> int:
     """One of several training processes."""
     parser = argparse.ArgumentParser(description="One of several processes of a training; started by the stage.")
-    for name in ("params", "stage", "row", "part", "work", "out"):
+    for name in ("params", "stage", "row", "part", "fingerprint", "work", "out"):
         parser.add_argument(f"--{name}", required=True)
     asked = parser.parse_args()
+    _end_with_the_launcher()
+    _spare_what_some_gpus_cannot()
     project = Path.cwd()
-    plan = Plan(project_params(Path(asked.params), project), project)
     place = Place(asked.stage, asked.row, asked.part)
-    fingerprint = plan.fingerprints.of(place)
     partial = Partial(work=Path(asked.work), out=Path(asked.out))
     try:
-        if fingerprint is None:
-            raise Refusal(f"{place}: its inputs are not made")
+        plan = Plan(project_params(Path(asked.params), project), project)
+        fingerprint = plan.fingerprints.of(place)
+        if fingerprint is None or fingerprint != asked.fingerprint:
+            raise Refusal(f"{asked.params} was changed while {place} began to train; run again")
         voice = _Plain(sys.stdout, sys.stdout)
         train_here(Job(plan, place, plan.params.row(place.stage, place.row), fingerprint, partial, voice))
     except Refusal as refusal:

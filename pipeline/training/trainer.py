@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,11 @@ def _accelerator(execution: Execution) -> Accelerator:
     if execution.device == "cuda" and not torch.cuda.is_available():
         raise Refusal("execution.device is cuda, but no CUDA device is visible; set it to auto or cpu")
     use_cpu = execution.device == "cpu" or not torch.cuda.is_available()
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if not use_cpu and world > torch.cuda.device_count():
+        raise Refusal(
+            f"execution.num_processes asks for {world} processes, but {torch.cuda.device_count()} GPUs are visible"
+        )
     # Autocast is this module's own: accelerate would keep one precision for the whole process.
     return Accelerator(cpu=use_cpu, mixed_precision="no")
 

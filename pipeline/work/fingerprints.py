@@ -57,7 +57,6 @@ class Fingerprints:
         schedule = recipe["row"].get("schedule")
         if schedule and schedule["kind"] in OPEN_ENDED_SCHEDULES:
             recipe["row"].pop("num_steps")
-            schedule.pop("num_decay_steps", None)
         return digest_json(recipe)
 
     def index_made_anywhere(self) -> None:

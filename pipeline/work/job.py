@@ -34,9 +34,13 @@ class Voice:
         self._terminal = terminal
         self.interactive = terminal.isatty()
 
+    def note(self, line: str) -> None:
+        """One line for the log alone."""
+        print(time.strftime("%H:%M:%S"), line, file=self._log, flush=True)
+
     def say(self, line: str) -> None:
         """One line."""
-        print(time.strftime("%H:%M:%S"), line, file=self._log, flush=True)
+        self.note(line)
         if self.interactive:
             print(line, file=self._terminal, flush=True)
 

@@ -119,6 +119,56 @@ REFUSED: list[tuple[str, Changes, str]] = [
         {("execution", "num_processes"): {"encode_text/imagenet-vlm": 2}},
         "execution.num_processes.encode_text/imagenet-vlm: must name a row of train or finetune",
     ),
+    (
+        "processes of a model that is taken in",
+        {("train", "rows", "cad_i"): CAD_I, ("execution", "num_processes"): {"train/cad_i": 2}},
+        "execution.num_processes.train/cad_i: is taken in, not trained",
+    ),
+    (
+        "processes that cannot share a batch",
+        {("execution", "num_processes"): {"train/ta_ia": 7}},
+        "execution.num_processes.train/ta_ia: its batch_size 64 cannot be split among 7",
+    ),
+    (
+        "more in braces than a class name",
+        {("recaption", "captioners", "label", "template"): "a {color} {class_name}"},
+        "captioner = 'label': its template must hold {class_name}, and nothing else in braces",
+    ),
+    (
+        "a brace without its other",
+        {("recaption", "captioners", "label", "template"): "a {class_name} {"},
+        "captioner = 'label': its template must hold {class_name}, and nothing else in braces",
+    ),
+    (
+        "real pictures for no captions",
+        {("score", "rows", "ta_ia+aesthetic", "real"): "download/heldout"},
+        "real = 'download/heldout': generate/ta_ia+aesthetic has no pictures for captions",
+    ),
+    (
+        "a probe fitted on more than there is",
+        {("score", "style_probes", "demo_style", "num_fitted"): 5000},
+        "style.num_fitted = 5000: a set of 4000 rows has not so many",
+    ),
+    (
+        "pictures that patches do not divide",
+        {("generate", "side_px"): 60},
+        "side_px = 60: train/aio cannot draw it: latents of 60 px pictures, 8 px each, cannot be cut into such patches",
+    ),
+    (
+        "the weight of a lone swap",
+        {(*TA_IA, "swap"): {**SWAP, "weight": 1.0}},
+        "swap.weight = 1.0: weighs several swaps; the only one has none",
+    ),
+    (
+        "validation on pictures made from training rows",
+        {(*TA_IA, "validation"): {"latents": "encode_images/cutmix", "texts": {"encode_text/cutmix-vlm": 1.0}}},
+        "validation.latents = 'encode_images/cutmix': are made of download/imagenet, which the model is trained on",
+    ),
+    (
+        "validation on what the model it starts from was trained on",
+        {(*FINETUNE, "validation"): {"latents": "encode_images/imagenet", "texts": {"encode_text/imagenet-vlm": 1.0}}},
+        "validation.latents = 'encode_images/imagenet': are made of download/imagenet, which the model is trained on",
+    ),
     # circles
     (
         "held out of itself",

@@ -167,7 +167,7 @@ REFUSED: list[tuple[str, Changes, str]] = [
                 "texts": {"encode_text/imagenet-vlm": 1.0},
             }
         },
-        "validation.latents = 'encode_images/imagenet': are the training rows themselves",
+        "validation.latents = 'encode_images/imagenet': are made of download/imagenet, which the model is trained on",
     ),
     (
         "validation of another size",

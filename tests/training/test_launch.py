@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import small_project
 import torch
@@ -16,8 +22,11 @@ from safetensors.torch import load_file
 from tiny_project import TRAINING_BATCH_SIZE as BATCH_SIZE
 from tiny_project import make_project, parameters, run_to_the_data
 
+from pipeline.training import launch
+
 ROWS = ("tiny", "rin")
 NUM_PROCESSES = 2
+PATIENCE_SECONDS = 60
 # Half a batch each and gradients averaged: sums in another order, no more.
 TOLERANCE = 1e-4
 RIN_SIZE = {
@@ -85,11 +94,77 @@ def test_two_processes_were_really_started(projects: tuple[Path, Path], row: str
     assert fingerprints[0] == fingerprints[1]
 
 
-def test_a_batch_that_cannot_be_split_is_refused_in_one_line(
+def other_training(project: Path, name: str, **train: Any) -> str:
+    """Parameters of a training by two processes that differs from the fixture's; returns their file."""
+    raw = with_rin(tiny=NUM_PROCESSES)
+    raw["train"].update(train)
+    small_project.write_parameters(project / name, raw)
+    return name
+
+
+def test_a_process_that_refuses_is_one_line_on_the_terminal_and_all_in_the_log(
     projects: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    raw = with_rin(tiny=3)
-    raw["seeds"] = {**raw["seeds"], "train": 1}
-    small_project.write_parameters(projects[1] / "three.yaml", raw)
-    assert small_project.run_stage("train", "tiny", "three.yaml") == 1
-    assert f"batch_size {BATCH_SIZE} cannot be split among 3 processes" in capsys.readouterr().err
+    optimizer = {**with_rin()["train"]["optimizer"], "learning_rate": 1e30}
+    params = other_training(projects[1], "diverges.yaml", optimizer=optimizer)
+    assert small_project.run_stage("train", "tiny", params) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "lower the learning rate or look at the data" in line
+    assert "ChildFailedError" in (projects[1] / "logs/small/train/tiny/model.log").read_text()
+
+
+def test_parameters_edited_while_processes_start_are_refused(
+    projects: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = other_training(projects[1], "first.yaml", ema_decay=0.5)
+    command = launch._launcher
+
+    def edited(job: Any, number: int) -> list[str]:
+        other_training(projects[1], params, ema_decay=0.6)
+        return command(job, number)
+
+    monkeypatch.setattr(launch, "_launcher", edited)
+    assert small_project.run_stage("train", "tiny", params) == 1
+    assert "first.yaml was changed while train/tiny model began to train; run again" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends a process with the one that started it")
+def test_processes_end_with_a_killed_launcher(projects: tuple[Path, Path]) -> None:
+    params = other_training(projects[1], "long.yaml", num_steps=1_000_000)
+    command = [sys.executable, "-m", "stages.train", "--params", params, "--row", "tiny"]
+    path = os.pathsep.join([str(small_project.PROJECT), os.environ.get("PYTHONPATH", "")])
+    stage = subprocess.Popen(
+        command,
+        cwd=projects[1],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    workers = soon(lambda: trained_by(stage.pid), stage)
+    assert len(workers) == NUM_PROCESSES
+    (launcher,) = {worker.ppid() for worker in workers}
+    os.kill(launcher, signal.SIGKILL)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE_SECONDS)
+    assert not alive
+    _, said = stage.communicate(timeout=PATIENCE_SECONDS)
+    assert stage.returncode == 1
+    assert "the processes ended with status -9" in said
+
+
+def trained_by(pid: int) -> list[psutil.Process]:
+    """Processes below one that train, once all of them are there; they may not have come far yet."""
+    children = psutil.Process(pid).children(recursive=True)
+    found = [child for child in children if "pipeline.training.launch" in child.cmdline()]
+    found = [child for child in found if "torch.distributed.run" not in child.cmdline()]
+    return found if len(found) == NUM_PROCESSES else []
+
+
+def soon(look: Callable[[], list[psutil.Process]], stage: subprocess.Popen[str]) -> list[psutil.Process]:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end and stage.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if found := look():
+                return found
+        time.sleep(0.1)
+    return []

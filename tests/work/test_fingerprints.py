@@ -296,6 +296,11 @@ def test_benchmarks_are_named_apart(before: dict[Place, str], checkout: Path) ->
     [
         ({"kind": "constant", "num_warmup_steps": 10}, {"num_steps": 1600}, True),
         ({"kind": "warmup_stable_decay", "num_warmup_steps": 50, "num_decay_steps": 200}, {"num_steps": 1600}, True),
+        (  # its checkpoints are of another schedule
+            {"kind": "warmup_stable_decay", "num_warmup_steps": 50, "num_decay_steps": 200},
+            {"schedule": {"kind": "warmup_stable_decay", "num_warmup_steps": 50, "num_decay_steps": 300}},
+            False,
+        ),
         ({"kind": "cosine", "num_warmup_steps": 50, "final_fraction": 0.1}, {"num_steps": 1600}, False),
         ({"kind": "constant", "num_warmup_steps": 10}, {"batch_size": 32}, False),
     ],
