@@ -59,6 +59,7 @@ def parameters(**changes: dict[str, Any]) -> dict[str, Any]:
         row |= {"num_rows": NUM_ROWS, "num_shards": 2 if "heldout" in row else 1}
     raw["generate"]["benchmarks"]["geneval_shapes"] |= {"num_prompts_per_task": 3, "num_images": 2, "num_shards": 2}
     raw["generate"]["benchmarks"]["dpg_shapes"] |= {"num_prompts": 4, "num_images": 2, "num_shards": 2}
+    raw["score"]["style_probes"]["demo_style"] |= {"num_fitted": NUM_ROWS, "num_heldout": NUM_ROWS}
     raw["report"] |= {"num_pictures": 18, "num_captions": 6}
     for section in ("download", "augment", "recaption", "encode_images", "encode_text"):
         raw[section]["max_reject_fraction"] = 1.0
