@@ -142,9 +142,9 @@ def test_too_few_pictures_are_refused(project: Path, capsys: pytest.CaptureFixtu
     few = parameters(num_heldout=NUM_HELDOUT + 1)
     # Of a set whose number of rows is stated too many are refused before any work; "all" is known when it is made.
     few["download"]["rows"]["held"] |= {"num_scenes": NUM_HELDOUT, "num_rows": "all"}
-    few["download"]["rows"]["held-aesthetic"] |= {"num_rows": NUM_HELDOUT + 1}
+    few["download"]["rows"]["held-aesthetic"] |= {"num_scenes": 100, "num_rows": NUM_HELDOUT + 1}
     write_parameters(project / "few.yaml", few)
-    for row in ("held", "plain"):
+    for row in ("held", "plain", "held-aesthetic"):
         assert run_stage("download", row, "few.yaml") == 0
     assert run_stage("score", "plain", "few.yaml", part="style") == 1
     said = "download/held has 20 whole pictures, score.style_probes.styles.num_heldout asks for 21"
