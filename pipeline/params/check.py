@@ -59,18 +59,18 @@ def check(params: Params) -> None:
 
 
 def _execution(params: Params) -> None:
+    def refuse(reference: str, why: str) -> Refusal:
+        return Refusal(f"{params.source}: execution.num_processes.{reference}: {why}")
+
     for reference, number in params.execution.num_processes.items():
         stage, row = stages.split(reference)
         if stage not in MODEL_STAGES or row not in params.sections[stage].rows:
-            raise Refusal(f"{params.source}: execution.num_processes.{reference}: must name a row of train or finetune")
+            raise refuse(reference, "must name a row of train or finetune")
         values = params.row(stage, row)
         if hasattr(values, "import_"):
-            raise Refusal(
-                f"{params.source}: execution.num_processes.{reference}: is taken in, not trained; leave it out"
-            )
+            raise refuse(reference, "is taken in, not trained; leave it out")
         if values.batch_size % number:
-            why = f"its batch_size {values.batch_size} cannot be split among {number}"
-            raise Refusal(f"{params.source}: execution.num_processes.{reference}: {why}")
+            raise refuse(reference, f"its batch_size {values.batch_size} cannot be split among {number}")
 
 
 def _download(where: _Where, row: Any) -> None:

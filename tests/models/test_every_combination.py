@@ -18,6 +18,7 @@ import small_project
 from PIL import Image
 from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder
 from tiny_networks import TINY_DIT
+from tiny_project import run_to_the_data
 
 from pipeline.contract.schema import GENERATED
 from pipeline.contract.shards import Shard
@@ -129,13 +130,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     small_project.write_parameters(folder / "params.yaml", parameters())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for stage, row in (
-            ("download", "pictures"),
-            ("recaption", "pictures-label"),
-            ("encode_images", "pictures"),
-            ("encode_text", "pictures-label"),
-        ):
-            assert small_project.run_stage(stage, row) == 0
+        run_to_the_data()
         yield folder
 
 

@@ -55,17 +55,16 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, P
     """Both networks trained by one process, and the same project trained by two."""
     alone, shared = (tmp_path_factory.mktemp(name) / "project" for name in ("alone", "shared"))
     make_project(alone)
-    before = Path.cwd()
     small_project.write_parameters(alone / "params.yaml", with_rin())
-    os.chdir(alone)
-    run_to_the_data()
-    shutil.copytree(alone, shared, symlinks=True)
-    assert [small_project.run_stage("train", row) for row in ROWS] == [0, 0]
-    small_project.write_parameters(shared / "params.yaml", with_rin(**dict.fromkeys(ROWS, NUM_PROCESSES)))
-    os.chdir(shared)
-    assert [small_project.run_stage("train", row) for row in ROWS] == [0, 0]
-    yield alone, shared
-    os.chdir(before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(alone)
+        run_to_the_data()
+        shutil.copytree(alone, shared, symlinks=True)
+        assert [small_project.run_stage("train", row) for row in ROWS] == [0, 0]
+        small_project.write_parameters(shared / "params.yaml", with_rin(**dict.fromkeys(ROWS, NUM_PROCESSES)))
+        patch.chdir(shared)
+        assert [small_project.run_stage("train", row) for row in ROWS] == [0, 0]
+        yield alone, shared
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -156,7 +155,7 @@ def trained_by(pid: int) -> list[psutil.Process]:
     """Processes below one that train, once all of them are there; they may not have come far yet."""
     children = psutil.Process(pid).children(recursive=True)
     found = [child for child in children if "pipeline.training.launch" in child.cmdline()]
-    found = [child for child in found if "torch.distributed.run" not in child.cmdline()]
+    found = [child for child in found if launch.LAUNCHER not in child.cmdline()]
     return found if len(found) == NUM_PROCESSES else []
 
 
