@@ -41,6 +41,7 @@ def small() -> dict[str, Any]:
         "num_scenes": 40,
         "style": "plain",
         "layout": "grid",
+        "several": 0.0,
         "side_px": 64,
     }
     raw["run"] = "small"

@@ -16,7 +16,15 @@ from pipeline.work.command import main, project_params
 from pipeline.work.plan import Plan
 
 PROJECT = Path(__file__).resolve().parents[1]
-WORLD = {"source": "shape_world", "revision": 1, "num_scenes": 60, "style": "plain", "layout": "grid", "side_px": 64}
+WORLD = {
+    "source": "shape_world",
+    "revision": 1,
+    "num_scenes": 60,
+    "style": "plain",
+    "layout": "grid",
+    "several": 0.0,
+    "side_px": 64,
+}
 SMALL: dict[str, Any] = {
     **{stage: {"rows": {}} for stage in NAMES},
     "run": "small",

@@ -112,7 +112,7 @@ def nothing_is_known_but_pixels(project: Path, shift: int = 0) -> None:
 
 
 def _scene(number: int) -> Scene:
-    return scene_of(scene_id_of(number), seed=WORLD_SEED, style="plain", layout="corners", side_px=64)
+    return scene_of(scene_id_of(number), seed=WORLD_SEED, style="plain", layout="corners", side_px=64, several=0.0)
 
 
 def _other_color(scene: Scene) -> str:

@@ -47,6 +47,7 @@ def whole_params() -> dict[str, Any]:
         "num_scenes": 40,
         "style": "plain",
         "layout": "grid",
+        "several": 0.25,
         "side_px": SIDE_PX,
     }
     p["download"]["rows"] = {

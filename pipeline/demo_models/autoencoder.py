@@ -15,6 +15,7 @@ from pipeline.demo_models.pictures import Picture, Pool, heldout
 from pipeline.demo_models.recipes import (
     HELDOUT_SEED,
     NUM_HELDOUT,
+    SEVERAL,
     SIDE_PX,
     TRAIN_SEED,
     AutoencoderRecipe,
@@ -145,7 +146,8 @@ def train(folder: Path, recipe: AutoencoderRecipe) -> None:
     """Train, measure and write the model's folder."""
     log = TrainingLog(folder / "log.tsv", ("loss", "psnr_db", "rate"))
     pools = {
-        style: Pool(num_scenes=recipe.num_scenes, style=style, side_px=SIDE_PX, seed=TRAIN_SEED) for style in STYLES
+        style: Pool(num_scenes=recipe.num_scenes, style=style, side_px=SIDE_PX, seed=TRAIN_SEED, several=SEVERAL)
+        for style in STYLES
     }
     model = build(recipe)
     courses = (
@@ -174,6 +176,7 @@ def train(folder: Path, recipe: AutoencoderRecipe) -> None:
         "scaling_factor": f"{scale:.5f} = 1 / standard deviation of the held-out latents (their mean, unscaled: "
         f"{float(latents.mean()):.3f}; by channel {[round(v, 3) for v in latents.mean(dim=(0, 2, 3)).tolist()]}, "
         f"standard deviations {[round(v, 3) for v in latents.std(dim=(0, 2, 3)).tolist()]})",
+        "share of scenes of several objects": SEVERAL,
         "seeds of the worlds": f"training {TRAIN_SEED}, held-out {HELDOUT_SEED}",
         "minutes": f"{log.minutes():.1f} on one thread of a shared CPU",
     }

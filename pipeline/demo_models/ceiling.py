@@ -31,7 +31,7 @@ from pipeline.demo_models.tables import markdown
 from pipeline.encoders.autoencoder import ImageAutoencoder
 from pipeline.errors import Refusal, Reject, exit_status
 from pipeline.params.schema import ShapeWorldRow
-from pipeline.sources.shape_world.describe import relation_words
+from pipeline.sources.shape_world.describe import grouped, relation_words
 from pipeline.sources.shape_world.world import STYLES
 from pipeline.work.command import project_params
 
@@ -44,10 +44,10 @@ class Ceiling:
 
     Attributes:
         name: which pictures.
-        two_visible: share in which both objects can be seen well enough to be named.
+        two_visible: share in which objects of two classes can be seen well enough to be named.
         two_found: share in which the judge finds two classes; the first as they are, the second after.
         exact: share in which the judge finds just what can be seen, each in its colour.
-        tasks: task -> shares of right verdicts over the pictures in which two classes can be seen.
+        tasks: task -> shares of right verdicts over the pictures that could be asked for in it.
     """
 
     name: str
@@ -83,13 +83,26 @@ def is_exact(found: Sequence[Detection], picture: Picture) -> bool:
 
 
 def requirements(picture: Picture) -> dict[str, dict[str, Any]]:
-    """The prompts' metadata, by task, that a picture of two visible objects fulfils."""
-    first, second = picture.visible
-    clauses = [{"class": thing.shape, "count": 1} for thing in (first, second)]
-    colored = [clause | {"color": thing.color} for clause, thing in zip(clauses, (first, second), strict=True)]
-    placed = [clauses[0], clauses[1] | {"position": [relation_words(second, first), 0]}]
-    include = {"two_object": clauses, "position": placed, "color_attr": colored}
-    return {task: {"tag": task, "prompt": "", "include": wanted, "exclude": []} for task, wanted in include.items()}
+    """The prompts' metadata, by task, that a picture of two classes, or of several objects of one, fulfils."""
+    groups = grouped(picture.visible)
+    include: dict[str, list[dict[str, Any]]] = {}
+    exclude: list[dict[str, Any]] = []
+    if len(groups) == 2:
+        clauses = [{"class": group.thing.shape, "count": 1} for group in groups]
+        include["two_object"] = clauses
+        include["color_attr"] = [
+            clause | {"color": group.thing.color} for clause, group in zip(clauses, groups, strict=True)
+        ]
+        if all(group.num == 1 for group in groups):
+            relation = relation_words(groups[1].thing, groups[0].thing)
+            include["position"] = [clauses[0], clauses[1] | {"position": [relation, 0]}]
+    elif len(groups) == 1 and groups[0].num > 1:
+        shape, num = groups[0].thing.shape, groups[0].num
+        include["counting"] = [{"class": shape, "count": num}]
+        exclude = [{"class": shape, "count": num + 1}]
+    return {
+        task: {"tag": task, "prompt": "", "include": wanted, "exclude": exclude} for task, wanted in include.items()
+    }
 
 
 def ceiling(name: str, pictures: Sequence[Picture], autoencoder: ImageAutoencoder) -> Ceiling:
@@ -104,7 +117,7 @@ def ceiling(name: str, pictures: Sequence[Picture], autoencoder: ImageAutoencode
         tasks.append(_verdicts(detected, pictures))
     return Ceiling(
         name,
-        float(np.mean([len(one.visible) == 2 for one in pictures])),
+        float(np.mean([len(grouped(one.visible)) == 2 for one in pictures])),
         (two_found[0], two_found[1]),
         (exact[0], exact[1]),
         {task: (tasks[0][task], tasks[1][task]) for task in tasks[0]},
@@ -114,41 +127,53 @@ def ceiling(name: str, pictures: Sequence[Picture], autoencoder: ImageAutoencode
 def _verdicts(detected: Sequence[Sequence[Detection]], pictures: Sequence[Picture]) -> dict[str, float]:
     right: dict[str, list[bool]] = {}
     for found, picture in zip(detected, pictures, strict=True):
-        if len(picture.visible) == 2:
-            for task, wanted in requirements(picture).items():
-                right.setdefault(task, []).append(judge_image(wanted, found, classify_color, PUBLISHED_RULES).correct)
+        for task, wanted in requirements(picture).items():
+            right.setdefault(task, []).append(judge_image(wanted, found, classify_color, PUBLISHED_RULES).correct)
     return {task: float(np.mean(verdicts)) for task, verdicts in right.items()}
 
 
-def ceilings(autoencoder: ImageAutoencoder, layout: str, num_each: int) -> list[Ceiling]:
-    """Singles of both styles, then plain pairs of each pattern."""
-    pools = {
-        style: Pool(num_scenes=num_each, style=style, side_px=SIDE_PX, seed=HELDOUT_SEED, layout=layout)
-        for style in STYLES
-    }
-    lines = [
-        ceiling(f"{style} singles", [pool.single(number) for number in range(num_each)], autoencoder)
-        for style, pool in pools.items()
-    ]
-    for pattern in PATTERNS:
+def ceilings(autoencoder: ImageAutoencoder, layout: str, several: float, num_each: int) -> list[Ceiling]:
+    """Singles of both styles and plain pairs of single objects; where a run has several of a class, those too."""
+
+    def pool(style: str, share: float) -> Pool:
+        return Pool(num_scenes=num_each, style=style, side_px=SIDE_PX, seed=HELDOUT_SEED, layout=layout, several=share)
+
+    def alone(pool: Pool) -> list[Picture]:
+        return [pool.single(number) for number in range(num_each)]
+
+    def pairs(pool: Pool, pattern: str) -> list[Picture]:
         draws = generator("demo_models", "ceiling", layout, pattern)
-        pairs = [pools["plain"].draw_pair(draws, {pattern: 1.0}) for _ in range(num_each)]
-        lines.append(ceiling(f"{pattern} pairs", pairs, autoencoder))
-    return lines
+        return [pool.draw_pair(draws, {pattern: 1.0}) for _ in range(num_each)]
+
+    singles = {style: pool(style, 0.0) for style in STYLES}
+    pictures = {f"{style} singles": alone(of_style) for style, of_style in singles.items()}
+    pictures |= {pairs_name(pattern, several=False): pairs(singles["plain"], pattern) for pattern in PATTERNS}
+    if several:
+        mixed = pool("plain", several)
+        pictures["several of a class"] = alone(pool("plain", 1.0))
+        pictures |= {pairs_name(pattern, several=True): pairs(mixed, pattern) for pattern in PATTERNS}
+    return [ceiling(name, shown, autoencoder) for name, shown in pictures.items()]
+
+
+def pairs_name(pattern: str, *, several: bool) -> str:
+    """What the table calls pairs of a pattern, of single objects or of the run's scenes."""
+    return f"{pattern} pairs, some of several" if several else f"{pattern} pairs"
 
 
 def table(lines: Sequence[Ceiling], weights: dict[str, float]) -> str:
     """The lines as a Markdown table, and the share of mixes of these weights that show two classes."""
-    tasks = ("two_object", "position", "color_attr")
+    tasks = ("two_object", "counting", "position", "color_attr")
     head = ["pictures", "two can be seen", "two classes found", "exactly what can be seen", *tasks]
     rows = []
     for line in lines:
-        shares = [line.two_found, line.exact, *(line.tasks[task] for task in tasks if task in line.tasks)]
-        cells = [f"{before:.2f} / {after:.2f}" for before, after in shares]
-        rows.append([line.name, f"{line.two_visible:.2f}", *cells, *["-"] * (len(head) - 2 - len(cells))])
+        shares = [line.two_found, line.exact, *(line.tasks.get(task) for task in tasks)]
+        cells = ["-" if share is None else f"{share[0]:.2f} / {share[1]:.2f}" for share in shares]
+        rows.append([line.name, f"{line.two_visible:.2f}", *cells])
     total = sum(weights.values())
-    found = {line.name.split()[0]: line.two_found for line in lines}
-    mixes = [sum(weights[name] * found[name][i] for name in weights) / total for i in (0, 1)]
+    found = {line.name: line.two_found for line in lines}
+    several = any(pairs_name(name, several=True) in found for name in weights)
+    of_pattern = {name: found[pairs_name(name, several=several)] for name in weights}
+    mixes = [sum(weights[name] * of_pattern[name][i] for name in weights) / total for i in (0, 1)]
     last = f"Mixes of the run's weights in which two classes are found: {mixes[0]:.2f} / {mixes[1]:.2f}."
     return f"{markdown(head, rows)}\n\n{last}"
 
@@ -161,18 +186,18 @@ def measured(params_file: Path, num_each: int) -> str:
     """
     params = project_params(params_file, Path.cwd())
     worlds = [params.row("download", name) for name in params.rows("download")]
-    layouts = [row.layout for row in worlds if isinstance(row, ShapeWorldRow)]
+    plain = [row for row in worlds if isinstance(row, ShapeWorldRow) and row.style == "plain"]
     mixes = [params.row("augment", name) for name in params.rows("augment")]
     weights = [row.weights for row in mixes if hasattr(row, "weights")]
     autoencoders = params.sections["encode_images"].tables["autoencoders"]
-    if not layouts or not weights or len(autoencoders) != 1:
+    if not plain or not weights or len(autoencoders) != 1:
         raise Refusal(
             f"{params_file}: needs rows of shape_world and cutmix and one autoencoder, as params/demo.yaml has"
         )
     (entry,) = autoencoders.values()
     autoencoder = ImageAutoencoder(entry, params.execution)
     drawn: dict[str, float] = msgspec.to_builtins(weights[0])
-    return table(ceilings(autoencoder, layouts[0], num_each), drawn)
+    return table(ceilings(autoencoder, plain[0].layout, plain[0].several, num_each), drawn)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 SIDE_PX = 64
 LAYOUT = "grid"  # the freest, so that a run may take any
+SEVERAL = 0.25  # share of scenes with several objects
 TRAIN_SEED = 1_000_001  # worlds that no run uses; what a run draws is new to all three models
 HELDOUT_SEED = 1_000_002
 NUM_HELDOUT = 400
@@ -82,7 +83,7 @@ class VlmRecipe:
         instruction_shares: how often each instruction is trained; ``describe this image`` means ``full``.
         vision_rate, joint_rate: peak rates of Muon (matrices); AdamW has adamw_share of them.
         head_weight: of the heads' loss beside the captions'.
-        named_weight: of colour and shape words in the captions' loss.
+        named_weight: of colour words, and of shape words in the singular, in the captions' loss.
     """
 
     vision_layers: int = 6

@@ -16,15 +16,13 @@ import torch
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
 from pipeline.contract.rng import generator, torch_generator
-from pipeline.demo_models.recipes import TextEncoderRecipe
+from pipeline.demo_models.recipes import HELDOUT_SEED, SEVERAL, SIDE_PX, TRAIN_SEED, TextEncoderRecipe
 from pipeline.demo_models.training import TrainingLog, halve_weights, rate_at, set_rate, write_card
 from pipeline.demo_models.words import corpus, train_tokenizer
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 NUM_SENTINELS = 16
-TRAIN_SEED, HELDOUT_SEED = 1_000_001, 1_000_002
 NUM_HELDOUT = 512
-SIDE_PX = 64
 WEIGHTS_FILE = "model.safetensors"
 IGNORED = -100
 
@@ -145,6 +143,7 @@ def train(folder: Path, recipe: TextEncoderRecipe) -> None:
         log.add("denoising", step, loss=loss.item(), right=right, rate=recipe.peak_rate * share)
     save(folder, model, tokenizer)
     facts = dataclasses.asdict(recipe) | {
+        "share of sentences of several objects alike, of each kind": SEVERAL,
         "seeds of the sentences": f"training {TRAIN_SEED}, held-out {HELDOUT_SEED}",
         "minutes": f"{log.minutes():.1f} on one thread of a shared CPU",
     }

@@ -18,7 +18,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from pipeline.contract.rng import generator, weighted_choice
 from pipeline.demo_models.pictures import Picture, Pool
-from pipeline.demo_models.recipes import HELDOUT_SEED, NUM_HELDOUT, SIDE_PX, TRAIN_SEED, VlmRecipe
+from pipeline.demo_models.recipes import HELDOUT_SEED, NUM_HELDOUT, SEVERAL, SIDE_PX, TRAIN_SEED, VlmRecipe
 from pipeline.demo_models.training import TrainingLog, halve_weights, rate_at, set_rate, write_card
 from pipeline.demo_models.vlm_parts import (
     IGNORED,
@@ -178,7 +178,7 @@ def train(folder: Path, recipe: VlmRecipe) -> None:
         heads=SightHeads(recipe.width),
         wording=Wording(processor, model.config.image_seq_length, recipe.named_weight),
         pools={
-            style: Pool(num_scenes=count, style=style, side_px=SIDE_PX, seed=TRAIN_SEED)
+            style: Pool(num_scenes=count, style=style, side_px=SIDE_PX, seed=TRAIN_SEED, several=SEVERAL)
             for style, count in counts.items()
         },
         recipe=recipe,
@@ -204,6 +204,7 @@ def train(folder: Path, recipe: VlmRecipe) -> None:
 def describe_model(folder: Path, recipe: VlmRecipe, minutes: float) -> None:
     """Measure the saved model as others will load it, and write its card."""
     facts = dataclasses.asdict(recipe) | {
+        "share of scenes of several objects": SEVERAL,
         "seeds of the worlds": f"training {TRAIN_SEED}, held-out {HELDOUT_SEED}",
         "minutes": f"{minutes:.1f} on one thread of a shared CPU",
     }

@@ -173,7 +173,7 @@ class Wording:
 
     Args:
         processor: of build_processor.
-        named_weight: weight of colour and shape words in the loss.
+        named_weight: weight of colour words, and of shape words in the singular, in the loss.
     """
 
     def __init__(self, processor: LlavaProcessor, num_image_tokens: int, named_weight: float) -> None:

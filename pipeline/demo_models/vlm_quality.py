@@ -11,21 +11,30 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from pipeline.demo_models.pictures import Picture, heldout
-from pipeline.sources.shape_world.world import COLORS, SHAPES
+from pipeline.sources.shape_world.describe import COUNT_WORDS, grouped
+from pipeline.sources.shape_world.world import COLORS, SHAPES, STYLES
 
 MAX_NEW_TOKENS = 48
 BATCH = 50
-COLORED_SHAPE = re.compile(rf"\b({'|'.join(COLORS)}) ({'|'.join(SHAPES)})\b")
+NUMBERS = {words: number for number, words in COUNT_WORDS.items()}
+COLORED_SHAPES = re.compile(rf"\b({'|'.join(NUMBERS)}) (?:small )?({'|'.join(COLORS)}) ({'|'.join(SHAPES)})(s?)\b")
+
+Seen = frozenset[tuple[int, str, str]]
+"""How many objects of which colour and shape."""
 
 
-def colored_shapes(caption: str) -> frozenset[tuple[str, str]]:
-    """The (colour, shape) pairs that a caption names."""
-    return frozenset((color, shape) for color, shape in COLORED_SHAPE.findall(caption))
+def colored_shapes(caption: str) -> Seen:
+    """The (number, colour, shape) that a caption names; ``the red ring`` and ``two red ring`` name nothing."""
+    return frozenset(
+        (NUMBERS[number], color, shape)
+        for number, color, shape, plural in COLORED_SHAPES.findall(caption)
+        if bool(plural) == (NUMBERS[number] > 1)
+    )
 
 
-def visible_shapes(picture: Picture) -> frozenset[tuple[str, str]]:
-    """The (colour, shape) pairs that can be seen."""
-    return frozenset((thing.color, thing.shape) for thing in picture.visible)
+def visible_shapes(picture: Picture) -> Seen:
+    """The (number, colour, shape) that can be seen."""
+    return frozenset((group.num, group.thing.color, group.thing.shape) for group in grouped(picture.visible))
 
 
 @torch.no_grad()
@@ -46,15 +55,15 @@ def captions_of(folder: Path, pictures: Sequence[Picture], instruction: str) -> 
 
 
 def share_right(pictures: Sequence[Picture], captions: Sequence[str]) -> float:
-    """The share of captions that name exactly the visible coloured shapes."""
+    """The share of captions that name exactly the visible coloured shapes and how many."""
     pairs = zip(pictures, captions, strict=True)
     return sum(colored_shapes(caption) == visible_shapes(picture) for picture, caption in pairs) / len(captions)
 
 
 def quality_of(folder: Path, num_each: int) -> dict[str, float]:
-    """Shares of captions with exactly the right set of coloured shapes, by kind of picture; pairs by pattern too."""
+    """Shares of captions with exactly the right coloured shapes and numbers, by kind of picture; pairs by pattern."""
     quality: dict[str, float] = {}
-    for kind, pictures in heldout(num_each).items():
+    for kind, pictures in heldout(num_each, mixed_styles=STYLES).items():
         captions = captions_of(folder, pictures, "full")
         quality[f"{kind}, full"] = share_right(pictures, captions)
         if kind == "plain singles":
@@ -62,20 +71,22 @@ def quality_of(folder: Path, num_each: int) -> dict[str, float]:
                 pictures, [*captions[1:], captions[0]]
             )
             quality[f"{kind}, brief"] = share_right(pictures, captions_of(folder, pictures, "brief"))
-        if kind == "plain pairs":
-            quality |= _by_pattern(pictures, captions)
+        if "pairs" in kind:
+            quality |= _by_pattern(kind, pictures, captions)
     return quality
 
 
-def _by_pattern(pictures: Sequence[Picture], captions: Sequence[str]) -> dict[str, float]:
-    found = {}
-    for pattern in sorted({picture.kind for picture in pictures}):
-        chosen = [number for number, picture in enumerate(pictures) if picture.kind == pattern]
-        found[f"plain pairs, full, {pattern}"] = share_right(
-            [pictures[number] for number in chosen], [captions[number] for number in chosen]
+def _by_pattern(kind: str, pictures: Sequence[Picture], captions: Sequence[str]) -> dict[str, float]:
+    """The shares of each pattern alone, and those of pictures in which no object is in doubt."""
+    chosen = {
+        pattern: [number for number, picture in enumerate(pictures) if picture.kind == pattern]
+        for pattern in sorted({picture.kind for picture in pictures})
+    }
+    clear = [number for number, picture in enumerate(pictures) if not picture.in_doubt]
+    chosen[f"no object in doubt ({len(clear)} of {len(pictures)} pictures)"] = clear
+    return {
+        f"{kind}, full, {name}": share_right(
+            [pictures[number] for number in numbers], [captions[number] for number in numbers]
         )
-    clear = [number for number, picture in enumerate(pictures) if not picture.near_threshold]
-    found["plain pairs, full, none near the visibility limit"] = share_right(
-        [pictures[number] for number in clear], [captions[number] for number in clear]
-    )
-    return found
+        for name, numbers in chosen.items()
+    }

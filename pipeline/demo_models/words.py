@@ -10,7 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from pipeline.demo_models.recipes import SEVERAL
 from pipeline.sources.shape_world.describe import INSTRUCTIONS, describe
+from pipeline.sources.shape_world.scene import COUNTS as COUNTS_OF_SEVERAL
 from pipeline.sources.shape_world.scene import SceneObject
 from pipeline.sources.shape_world.world import BACKGROUNDS, COLORS, SHAPES, STYLES
 
@@ -33,14 +35,22 @@ def _thing(draws: np.random.Generator, side_px: int, *, small: bool) -> SceneObj
     return SceneObject(shape, color, x * side_px, y * side_px, radius * side_px)
 
 
+def _alike(draws: np.random.Generator, side_px: int, *, small_share: float) -> list[SceneObject]:
+    """An object, or several alike; where there are several, captions name no place, so they may lie on one spot."""
+    num = int(draws.choice(COUNTS_OF_SEVERAL)) if draws.random() < SEVERAL else 1
+    return [_thing(draws, side_px, small=draws.random() < small_share)] * num
+
+
 def draw_caption(draws: np.random.Generator, side_px: int) -> str:
     """A sentence of the captioner's, of any instruction."""
     style = STYLES[int(draws.integers(len(STYLES)))]
     background = tuple(BACKGROUNDS[style])[int(draws.integers(len(BACKGROUNDS[style])))]
     instruction = INSTRUCTIONS[int(draws.choice(len(INSTRUCTIONS), p=(0.6, 0.25, 0.15)))]
-    things = [_thing(draws, side_px, small=draws.random() < 0.3)]
-    if draws.random() < 0.5:
-        things.append(_thing(draws, side_px, small=draws.random() < 0.6))
+    things = _alike(draws, side_px, small_share=0.3)
+    if draws.random() < 0.6:
+        others = _alike(draws, side_px, small_share=0.6)
+        if others[0].shape != things[0].shape:  # CutMix pairs are of two classes
+            things += others
     return describe(things, style=style, background=background, side_px=side_px, instruction=instruction)
 
 

@@ -86,6 +86,7 @@ class ShapeWorldRow(DownloadRow, tag="shape_world", kw_only=True, frozen=True):
     num_scenes: Count
     style: Literal["plain", "aesthetic"]
     layout: Literal["grid", "corners"]
+    several: Fraction
     side_px: Count
 
 

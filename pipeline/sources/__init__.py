@@ -18,5 +18,10 @@ def open_source(row: Any, seed: int) -> Source:
     from pipeline.sources.shape_world.source import ShapeWorldSource
 
     return ShapeWorldSource(
-        num_scenes=row.num_scenes, style=row.style, layout=row.layout, side_px=row.side_px, seed=seed
+        num_scenes=row.num_scenes,
+        style=row.style,
+        layout=row.layout,
+        side_px=row.side_px,
+        seed=seed,
+        several=row.several,
     )

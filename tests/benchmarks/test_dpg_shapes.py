@@ -120,7 +120,7 @@ def test_no_prompt_and_no_content_is_a_caption_word_for_word() -> None:
         describe(one.objects, style="plain", background=one.background, side_px=SIDE_PX, instruction=instruction)
         for number in range(1500)
         for layout in ("corners", "grid")
-        for one in [scene_of(f"scene-{number:07d}", seed=0, style="plain", layout=layout, side_px=SIDE_PX)]
+        for one in [scene_of(f"scene-{number:07d}", seed=0, style="plain", layout=layout, side_px=SIDE_PX, several=0.0)]
         for instruction in INSTRUCTIONS
     }
     rows = prompts(1152, 0)

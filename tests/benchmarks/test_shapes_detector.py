@@ -20,7 +20,7 @@ from pipeline.sources.shape_world.world import BACKGROUNDS, COLORS, SHAPES, STYL
 
 SIDE_PX = 64
 SURE, PRESENT = PUBLISHED_RULES.min_counting_score, PUBLISHED_RULES.min_score
-IN_GRID: Any = {"seed": 0, "style": "plain", "layout": "grid", "side_px": SIDE_PX}
+IN_GRID: Any = {"seed": 0, "style": "plain", "layout": "grid", "side_px": SIDE_PX, "several": 0.0}
 CORNERS = ((16.0, 16.0), (47.0, 17.0), (17.0, 47.0), (48.0, 48.0))
 
 
@@ -64,7 +64,7 @@ def noisy(image: Image.Image, deviation: float, number: int) -> Image.Image:
 @pytest.mark.parametrize("style", STYLES)
 def test_every_single_object_is_found_for_sure_sharp_and_blurred(style: str) -> None:
     for number in range(40):
-        one = scene_of(f"single-{number}", seed=0, style=style, layout="grid", side_px=SIDE_PX)
+        one = scene_of(f"single-{number}", seed=0, style=style, layout="grid", side_px=SIDE_PX, several=0.0)
         image = render(one)
         for seen in (image, blurred(image, 1.0), blurred(image, 2.0), noisy(image, 15, number)):
             assert found(seen, SURE) == truth(one), one
@@ -89,7 +89,7 @@ def test_all_shapes_and_colours_are_told_apart_on_all_backgrounds(style: str) ->
 @pytest.mark.parametrize("side_px", [32, 128])
 def test_another_side_is_judged_alike(side_px: int) -> None:
     for number in range(12):
-        one = scene_of(f"side-{number}", seed=0, style="plain", layout="grid", side_px=side_px)
+        one = scene_of(f"side-{number}", seed=0, style="plain", layout="grid", side_px=side_px, several=0.0)
         assert found(render(one), SURE) == truth(one)
 
 
@@ -133,7 +133,7 @@ def test_half_an_object_is_a_doubtful_one_at_most() -> None:
 @pytest.mark.parametrize("style", STYLES)
 def test_a_scene_blurred_beyond_recognition_holds_no_object(style: str) -> None:
     for number in range(20):
-        one = scene_of(f"blurred-{number}", seed=0, style=style, layout="grid", side_px=SIDE_PX)
+        one = scene_of(f"blurred-{number}", seed=0, style=style, layout="grid", side_px=SIDE_PX, several=0.0)
         assert found(blurred(render(one), 8.0), PRESENT) == []
 
 

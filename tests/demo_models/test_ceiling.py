@@ -43,6 +43,20 @@ def test_a_perfect_autoencoder_changes_nothing(pool):
     assert line.tasks == {}
 
 
+def test_several_of_a_class_are_asked_for_by_number():
+    several = Pool(num_scenes=NUM, style="plain", side_px=SIDE_PX, seed=HELDOUT_SEED, layout="corners", several=1.0)
+    pictures = [several.single(number) for number in range(NUM)]
+    for picture in pictures:
+        (asked,) = ceiling.requirements(picture).values()
+        num = len(picture.things)
+        assert (asked["include"][0]["count"], asked["exclude"][0]["count"]) == (num, num + 1)
+    perfect = Autoencoder(lambda pixels: pixels)
+    line = ceiling.ceiling("several of a class", pictures, perfect)
+    assert line.tasks == {"counting": (1.0, 1.0)}
+    grey = Autoencoder(lambda pixels: np.full_like(pixels, 128))
+    assert ceiling.ceiling("grey", pictures, grey).tasks["counting"][1] == 0.0
+
+
 def test_an_autoencoder_that_paints_all_grey_lets_nothing_through(pool):
     grey = Autoencoder(lambda pixels: np.full_like(pixels, 128))
     draws = generator("test", "ceiling")
@@ -62,6 +76,13 @@ def test_the_table_weighs_the_patterns():
     ]
     text = ceiling.table(lines, {"half": 1.0, "quarter": 3.0})
     assert text.endswith("two classes are found: 0.65 / 0.00.")
+    of_several = [
+        ceiling.Ceiling(f"{name} pairs, some of several", 1.0, (share, 0.0), (1.0, 1.0), {"counting": (0.5, 0.25)})
+        for name, share in (("half", 0.4), ("quarter", 0.6))
+    ]
+    text = ceiling.table([*lines, *of_several], {"half": 1.0, "quarter": 3.0})
+    assert text.endswith("two classes are found: 0.55 / 0.00.")
+    assert "| quarter pairs, some of several | 1.00 | 0.60 / 0.00 | 1.00 / 1.00 | - | 0.50 / 0.25 | - | - |" in text
 
 
 def test_parameters_without_a_world_are_refused(capsys, monkeypatch):

@@ -72,7 +72,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Any:
         for number, prompt in enumerate(prompts(2, 0)):
             where = folder / "drawn" / style / "geneval_shapes" / prompt["prompt_id"]
             where.mkdir(parents=True)
-            scene = scene_of(f"other-{number}", seed=9, style=style, layout="corners", side_px=64)
+            scene = scene_of(f"other-{number}", seed=9, style=style, layout="corners", side_px=64, several=0.0)
             render(scene).save(where / "0.png")
     write_parameters(folder / "params.yaml", parameters())
     with pytest.MonkeyPatch.context() as patch:

@@ -91,7 +91,7 @@ def test_the_demos_features_tell_plain_from_aesthetic_pictures() -> None:
 
     def features(style: str, start: int, stop: int) -> np.ndarray:
         scenes = [
-            scene_of(f"scene-{number:07d}", seed=0, style=style, layout="corners", side_px=64)
+            scene_of(f"scene-{number:07d}", seed=0, style=style, layout="corners", side_px=64, several=0.0)
             for number in range(start, stop)
         ]
         return extract([render(scene) for scene in scenes])

@@ -170,7 +170,9 @@ def test_the_world_of_the_pictures_to_learn_has_no_two_alike() -> None:
     assert row.num_rows == row.num_scenes == 64
 
     def alike(seed: int) -> int:
-        source = ShapeWorldSource(num_scenes=64, style=row.style, layout=row.layout, side_px=row.side_px, seed=seed)
+        source = ShapeWorldSource(
+            num_scenes=64, style=row.style, layout=row.layout, side_px=row.side_px, seed=seed, several=row.several
+        )
         scenes = [source.scene(scene_id_of(number)) for number in range(64)]
         seen = {
             (s.background, one.shape, one.color, one.center_x_px > 32, one.center_y_px > 32)

@@ -16,18 +16,25 @@ from pipeline.digest import sha256_of_bytes
 from pipeline.errors import Refusal, Reject
 from pipeline.sources.shape_world.describe import INSTRUCTIONS, describe, place_words, relation_words
 from pipeline.sources.shape_world.render import outline_mask, png_bytes, render
-from pipeline.sources.shape_world.scene import Scene, SceneObject, scene_of
+from pipeline.sources.shape_world.scene import LAYOUTS, Scene, SceneObject, scene_of
 from pipeline.sources.shape_world.source import ShapeWorldSource
 from pipeline.sources.shape_world.world import BACKGROUNDS, COLORS, OUTLINES, SHAPES, STYLES
 
 SIDE_PX = 64
 GREY_LIMIT = 50  # largest distance between the channels of a background pixel
-PIXELS_OF_ONE_VERSION = "a6e780dec84d6214274cc5d3b4935b544c655d3f291eb9db66d628ea845b3024"
+PIXELS_OF_ONE_VERSION = "b355f9e8dd77141798801ed8b187e646ea57c26806734bde7825cf8ed2b0bcb8"
 COLOR_LIMIT = 90  # smallest distance between the channels of an object's own pixel
 
 
 def source(**changes: object) -> ShapeWorldSource:
-    values = {"num_scenes": 300, "style": "plain", "layout": "grid", "side_px": SIDE_PX, "seed": 0} | changes
+    values = {
+        "num_scenes": 300,
+        "style": "plain",
+        "layout": "grid",
+        "side_px": SIDE_PX,
+        "seed": 0,
+        "several": 0.0,
+    } | changes
     return ShapeWorldSource(**values)  # type: ignore[arg-type]
 
 
@@ -44,7 +51,7 @@ def test_a_picture_depends_on_its_name_alone() -> None:
 
 def test_seed_and_style_are_worlds_of_their_own() -> None:
     scenes = [
-        scene_of("scene-0000001", seed=seed, style=style, layout="grid", side_px=SIDE_PX)
+        scene_of("scene-0000001", seed=seed, style=style, layout="grid", side_px=SIDE_PX, several=0.0)
         for seed in (0, 1)
         for style in STYLES
     ]
@@ -54,8 +61,9 @@ def test_seed_and_style_are_worlds_of_their_own() -> None:
 def test_pixels_have_not_changed_since_the_digest_was_written() -> None:
     pixels = b"".join(
         np.asarray(
-            render(scene_of(f"scene-{number:07d}", seed=0, style=style, layout="grid", side_px=SIDE_PX))
+            render(scene_of(f"scene-{number:07d}", seed=0, style=style, layout=layout, side_px=SIDE_PX, several=0.5))
         ).tobytes()
+        for layout in LAYOUTS
         for style in STYLES
         for number in range(20)
     )
@@ -81,7 +89,8 @@ def test_entries_carry_class_and_keys() -> None:
 
 def test_draws_are_independent_and_cover_everything() -> None:
     scenes = [
-        scene_of(f"scene-{number:07d}", seed=5, style="plain", layout="grid", side_px=SIDE_PX) for number in range(2000)
+        scene_of(f"scene-{number:07d}", seed=5, style="plain", layout="grid", side_px=SIDE_PX, several=0.0)
+        for number in range(2000)
     ]
     pairs = Counter((scene.objects[0].shape, scene.objects[0].color) for scene in scenes)
     assert len(pairs) == len(SHAPES) * len(COLORS)
@@ -94,14 +103,18 @@ def test_draws_are_independent_and_cover_everything() -> None:
 
 def test_objects_are_large_and_whole() -> None:
     for number in range(300):
-        made = scene_of(f"scene-{number:07d}", seed=2, style="aesthetic", layout="grid", side_px=SIDE_PX).objects[0]
+        made = scene_of(
+            f"scene-{number:07d}", seed=2, style="aesthetic", layout="grid", side_px=SIDE_PX, several=0.0
+        ).objects[0]
         assert 14 <= made.radius_px <= 22
         for center in (made.center_x_px, made.center_y_px):
             assert made.radius_px <= center <= SIDE_PX - made.radius_px
 
 
 def test_a_scene_keeps_its_content_at_another_side() -> None:
-    small, large = (scene_of("scene-0000004", seed=0, style="plain", layout="grid", side_px=side) for side in (64, 256))
+    small, large = (
+        scene_of("scene-0000004", seed=0, style="plain", layout="grid", side_px=side, several=0.0) for side in (64, 256)
+    )
     assert large.objects[0].radius_px == pytest.approx(4 * small.objects[0].radius_px)
     shrunk = np.asarray(render(large).resize((64, 64), Image.Resampling.BOX), dtype=float)
     assert np.abs(shrunk - np.asarray(render(small), dtype=float)).mean() < 2.0
@@ -205,5 +218,64 @@ def test_places_and_relations_are_seen_from_the_front() -> None:
 def test_captions_refuse_what_they_have_no_words_for() -> None:
     with pytest.raises(ValueError, match="instruction must be one of full, brief, name, got 'poem'"):
         describe((), style="plain", background="white", side_px=SIDE_PX, instruction="poem")
-    with pytest.raises(ValueError, match="two objects at most"):
-        describe((thing(),) * 3, style="plain", background="white", side_px=SIDE_PX, instruction="full")
+    with pytest.raises(ValueError, match="two kinds of objects at most"):
+        describe(
+            [thing(color=color) for color in ("red", "blue", "green")],
+            style="plain",
+            background="white",
+            side_px=SIDE_PX,
+            instruction="full",
+        )
+    with pytest.raises(ValueError, match="captions count to 4, got 5 objects alike"):
+        describe([thing()] * 5, style="plain", background="white", side_px=SIDE_PX, instruction="brief")
+
+
+# --- several objects of a class
+
+
+def several(number: int, share: float = 1.0) -> Scene:
+    return scene_of(f"scene-{number:07d}", seed=4, style="plain", layout="corners", side_px=SIDE_PX, several=share)
+
+
+def test_several_objects_are_alike_whole_and_apart_one_in_a_quarter_each() -> None:
+    counts: Counter[int] = Counter()
+    for scene in map(several, range(600)):
+        counts[len(scene.objects)] += 1
+        assert len({(one.shape, one.color, one.radius_px) for one in scene.objects}) == 1
+        assert len({(one.center_x_px > 32, one.center_y_px > 32) for one in scene.objects}) == len(scene.objects)
+        covered = np.sum([outline_mask(one, SIDE_PX) for one in scene.objects], axis=0)
+        assert covered.max() <= 1.0
+        assert covered[[0, -1]].max() == covered[:, [0, -1]].max() == 0.0
+    assert set(counts) == {2, 3, 4}
+    assert min(counts.values()) > 150  # 200 expected
+
+
+def test_a_share_of_the_scenes_holds_several_and_the_others_stay_as_they_are() -> None:
+    alone, some = [several(number, 0.0) for number in range(800)], [several(number, 0.25) for number in range(800)]
+    changed = [one for one, other in zip(some, alone, strict=True) if one != other]
+    assert all(len(scene.objects) > 1 for scene in changed)
+    assert 0.2 < len(changed) / 800 < 0.3
+    assert all(len(scene.objects) == 1 for scene in alone)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_outside_its_range_is_refused(share: float) -> None:
+    with pytest.raises(Refusal, match="several must lie between 0 and 1"):
+        source(several=share)
+    with pytest.raises(ValueError, match="several must lie between 0 and 1"):
+        several(0, share)
+
+
+@pytest.mark.parametrize("instruction", INSTRUCTIONS)
+def test_captions_count_what_is_alike(instruction: str) -> None:
+    three = [thing("ring", "red", x, y, 12) for x, y in ((16, 16), (48, 16), (16, 48))]
+    moon = thing("moon", "blue", 48, 48, 8)
+    for style in STYLES:
+        for background in BACKGROUNDS[style]:
+            told = {"style": style, "background": background, "side_px": SIDE_PX, "instruction": instruction}
+            alone, mixed = describe(three, **told), describe([*three, moon], **told)  # type: ignore[arg-type]
+            rings = "three rings" if instruction == "name" else "three red rings"
+            assert rings in alone
+            assert re.search(rf"{rings} and a (small )?(blue )?moon", mixed)
+            assert (background in mixed) == (instruction == "full")
+            assert not re.search("left|right|above|below|top|bottom", mixed)

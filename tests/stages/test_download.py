@@ -23,7 +23,7 @@ def test_rows_are_the_index_rows_and_bytes_are_the_sources(whole: WholeRuns) -> 
     shards = [Shard(whole.result("download/imagenet", str(i)), IMAGES) for i in range(2)]
     rows = [row for shard in shards for row in shard.rows([Column.KEY, Column.IMAGE, Column.LABEL])]
     assert [row["key"] for row in rows] == [row["key"] for row in index]
-    source = ShapeWorldSource(num_scenes=40, style="plain", layout="grid", side_px=32, seed=0)
+    source = ShapeWorldSource(num_scenes=40, style="plain", layout="grid", side_px=32, seed=0, several=0.25)
     assert all(row["image"] == source.read(place["place"]) for row, place in zip(rows, index, strict=True))
 
 
@@ -73,7 +73,7 @@ def test_too_many_unusable_pictures_stop_the_stage(fresh: Checkout) -> None:
 
 def folder_of_pictures(checkout: Checkout, number: int) -> Path:
     folder = checkout.folder / "data/pictures"
-    source = ShapeWorldSource(num_scenes=number, style="plain", layout="grid", side_px=32, seed=0)
+    source = ShapeWorldSource(num_scenes=number, style="plain", layout="grid", side_px=32, seed=0, several=0.0)
     for entry in source.entries():
         target = folder / str(entry.class_name) / f"{entry.source_id}.png"
         target.parent.mkdir(parents=True, exist_ok=True)

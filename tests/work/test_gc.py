@@ -249,7 +249,7 @@ def test_a_source_that_is_gone_or_changed_makes_the_wants_unknown(
     _folder_of_pictures(tmp_path / "pictures")
     parameters = small_parameters()
     for row in parameters["download"]["rows"].values():
-        for key in ("num_scenes", "style", "layout", "side_px"):
+        for key in ("num_scenes", "style", "layout", "several", "side_px"):
             row.pop(key)
         row.update(source="folder", path="pictures")
     _write(tmp_path, parameters)

@@ -45,6 +45,7 @@ def wide() -> dict[str, Any]:
         "revision": 1,
         "style": "plain",
         "layout": "grid",
+        "several": 0.25,
         "side_px": 64,
         "num_scenes": 10**7,
     }

@@ -1,14 +1,19 @@
-"""Scenes of shape world: what is in a picture, as a pure function of the scene's name, seed, style and side."""
+"""Scenes of shape world: what is in a picture, as a pure function of the scene's name and of its world's values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipeline.contract.rng import generator
 from pipeline.sources.shape_world.world import BACKGROUNDS, COLORS, SHAPES
 
-MARGIN = 0.03  # between an object and the picture's border, in sides
+MARGIN = 0.03  # between a single object and the picture's border, in sides
 PLACE_JITTER = 0.02  # in sides; places are few, so that words for them are true
+COUNTS = (2, 3, 4)  # how many objects a picture of several holds, each as often
+SEVERAL_RADII = (0.175, 0.205)  # in sides, of the objects of such a picture; larger than any that CutMix shrinks
+QUARTER_CENTERS = ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75))  # in sides: where such objects lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +31,9 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
-    "grid": Layout((-1, 0, 1), 0.24, 0.335),  # 15.4 to 21.4 px at 64 px
+    "grid": Layout((-1, 0, 1), 0.22, 0.335),  # 14.1 to 21.4 px at 64 px
     # One place per quarter of the picture: a quarter that CutMix pastes hides all of an object or next to nothing.
-    "corners": Layout((-1, 1), 0.25, 0.28),
+    "corners": Layout((-1, 1), 0.22, 0.235),
 }
 
 
@@ -69,13 +74,24 @@ class Scene:
     objects: tuple[SceneObject, ...]
 
 
-def scene_of(scene_id: str, *, seed: int, style: str, layout: str, side_px: int) -> Scene:
+def scene_of(scene_id: str, *, seed: int, style: str, layout: str, side_px: int, several: float) -> Scene:
     """The scene of that name: one object, its shape, colour, place and size drawn independently of one another.
+
+    A share of the scenes holds two to four objects alike instead, one in a quarter of the picture each, as pictures of
+    ImageNet hold several of their class. The others are the same whatever that share.
 
     Draws are made in fractions of the side, so the same scene at another side is the same picture, finer or coarser.
 
+    Args:
+        scene_id: its name.
+        seed: the world's.
+        style: a name of world.STYLES.
+        layout: a name of LAYOUTS, where single objects lie.
+        side_px: width and height.
+        several: share of scenes with several objects, in [0, 1].
+
     Raises:
-        ValueError: an unknown style or layout, or a side that is not positive.
+        ValueError: an unknown style or layout, a side that is not positive, or a share outside [0, 1].
     """
     if style not in BACKGROUNDS:
         raise ValueError(f"style must be one of {', '.join(BACKGROUNDS)}, got {style!r}")
@@ -83,11 +99,24 @@ def scene_of(scene_id: str, *, seed: int, style: str, layout: str, side_px: int)
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
     if side_px <= 0:
         raise ValueError(f"side_px must be positive, got {side_px}")
+    if not 0.0 <= several <= 1.0:
+        raise ValueError(f"several must lie between 0 and 1, got {several}")
     draws = generator("shape_world", seed, style, scene_id)
     shape = SHAPES[int(draws.integers(len(SHAPES)))]
     color = tuple(COLORS)[int(draws.integers(len(COLORS)))]
     background = tuple(BACKGROUNDS[style])[int(draws.integers(len(BACKGROUNDS[style])))]
-    where = LAYOUTS[layout]
+    single = _single_place(draws, LAYOUTS[layout])
+    more = generator("shape_world", seed, style, scene_id, "several")
+    places = _places_of_several(more) if float(more.random()) < several else [single]
+    things = tuple(SceneObject(shape, color, x * side_px, y * side_px, radius * side_px) for x, y, radius in places)
+    return Scene(scene_id, side_px, style, background, things)
+
+
+Place = tuple[float, float, float]
+"""Centre from the left, centre from the top, radius: in sides."""
+
+
+def _single_place(draws: np.random.Generator, where: Layout) -> Place:
     radius = float(draws.uniform(where.smallest_radius, where.largest_radius))
     column, row = (where.steps[int(number)] for number in draws.integers(0, len(where.steps), size=2))
     jitter_x, jitter_y = (float(number) for number in draws.uniform(-PLACE_JITTER, PLACE_JITTER, size=2))
@@ -95,5 +124,16 @@ def scene_of(scene_id: str, *, seed: int, style: str, layout: str, side_px: int)
     center_x, center_y = (
         0.5 + min(max(step * reach + jitter, -reach), reach) for step, jitter in ((column, jitter_x), (row, jitter_y))
     )
-    thing = SceneObject(shape, color, center_x * side_px, center_y * side_px, radius * side_px)
-    return Scene(scene_id, side_px, style, background, (thing,))
+    return center_x, center_y, radius
+
+
+def _places_of_several(draws: np.random.Generator) -> list[Place]:
+    """Distinct quarters, in reading order; one size for all."""
+    count = COUNTS[int(draws.integers(len(COUNTS)))]
+    radius = float(draws.uniform(*SEVERAL_RADII))
+    quarters = sorted(int(number) for number in draws.permutation(len(QUARTER_CENTERS))[:count])
+    jitters = draws.uniform(-PLACE_JITTER, PLACE_JITTER, size=(count, 2))
+    return [
+        (QUARTER_CENTERS[quarter][0] + float(jitter[0]), QUARTER_CENTERS[quarter][1] + float(jitter[1]), radius)
+        for quarter, jitter in zip(quarters, jitters, strict=True)
+    ]

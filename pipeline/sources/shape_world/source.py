@@ -29,6 +29,7 @@ class ShapeWorldSource:
         layout: a name of scene.LAYOUTS.
         side_px: width and height of the pictures.
         seed: another seed is another world of the same kind.
+        several: share of the pictures that hold two to four objects alike.
 
     Raises:
         Refusal: a value outside its range.
@@ -36,7 +37,7 @@ class ShapeWorldSource:
 
     random_access = True
 
-    def __init__(self, *, num_scenes: int, style: str, layout: str, side_px: int, seed: int) -> None:
+    def __init__(self, *, num_scenes: int, style: str, layout: str, side_px: int, seed: int, several: float) -> None:
         if not 0 < num_scenes < 10**ID_DIGITS:
             raise Refusal(f"shape_world: num_scenes must lie between 1 and {10**ID_DIGITS - 1}, got {num_scenes}")
         if style not in STYLES:
@@ -45,18 +46,23 @@ class ShapeWorldSource:
             raise Refusal(f"shape_world: layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
         if side_px <= 0:
             raise Refusal(f"shape_world: side_px must be positive, got {side_px}")
+        if not 0.0 <= several <= 1.0:
+            raise Refusal(f"shape_world: several must lie between 0 and 1, got {several}")
         self.num_scenes = num_scenes
         self.style = style
         self.layout = layout
         self.side_px = side_px
         self.seed = seed
+        self.several = several
 
     def scene(self, place: str) -> Scene:
         """The scene behind a place. Raises Reject when this source lists no such scene."""
         match = re.fullmatch(rf"{ID_PREFIX}(\d{{{ID_DIGITS}}})", place)
         if match is None or int(match[1]) >= self.num_scenes:
             raise Reject("missing", f"no scene {place!r} among the first {self.num_scenes}")
-        return scene_of(place, seed=self.seed, style=self.style, layout=self.layout, side_px=self.side_px)
+        return scene_of(
+            place, seed=self.seed, style=self.style, layout=self.layout, side_px=self.side_px, several=self.several
+        )
 
     def entries(self) -> Iterator[Entry]:
         """All scenes in the order of their numbers; the label is the shape's place in world.SHAPES."""
