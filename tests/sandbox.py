@@ -49,7 +49,7 @@ def small() -> dict[str, Any]:
         "imagenet": {**world, "num_rows": 8, "num_shards": 2, "heldout": "download/heldout"},
         "heldout": {**world, "num_rows": 4, "num_shards": 1},
     }
-    raw["augment"]["max_reject_fraction"] = 1.0
+    raw["augment"] |= {"max_reject_fraction": 1.0, "rows": {"cutmix": raw["augment"]["rows"]["cutmix"]}}
     raw["recaption"]["rows"] = {"imagenet-label": {"images": "download/imagenet", "captioner": "label"}}
     for stage in ("encode_images", "encode_text", "train", "finetune", "generate", "score"):
         raw[stage]["rows"] = {}

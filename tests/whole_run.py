@@ -63,7 +63,10 @@ def whole_params() -> dict[str, Any]:
     p["augment"].update(
         max_reject_fraction=0.5,
         rows={
-            "cutmix": {"kind": "cutmix", "images": "download/imagenet", "side_px": SIDE_PX, "weights": weights},
+            name: {"kind": "cutmix", "images": images, "side_px": SIDE_PX, "weights": weights}
+            for name, images in (("cutmix", "download/imagenet"), ("aesthetic-cutmix", "download/aesthetic"))
+        }
+        | {
             "crop": {
                 "kind": "crop",
                 "images": "download/imagenet",

@@ -30,9 +30,11 @@ from pipeline.demo_models.recipes import HELDOUT_SEED, SIDE_PX
 from pipeline.demo_models.tables import markdown
 from pipeline.encoders.autoencoder import ImageAutoencoder
 from pipeline.errors import Refusal, Reject, exit_status
-from pipeline.params.schema import ShapeWorldRow
+from pipeline.params.load import Params
+from pipeline.params.schema import CutMixRow, ShapeWorldRow
 from pipeline.sources.shape_world.describe import grouped, relation_words
 from pipeline.sources.shape_world.world import STYLES
+from pipeline.stages import split
 from pipeline.work.command import project_params
 
 Result = TypeVar("Result")
@@ -179,25 +181,35 @@ def table(lines: Sequence[Ceiling], weights: dict[str, float]) -> str:
 
 
 def measured(params_file: Path, num_each: int) -> str:
-    """The table of a parameter file's autoencoder, layout and pattern weights.
+    """The table of a parameter file's autoencoder, and of its mixes of plain pictures: world and pattern weights.
 
     Raises:
-        Refusal: the file has no shape world, autoencoder or CutMix row to read them from.
+        Refusal: the file has no autoencoder or CutMix row of plain pictures to read them from, or has several.
     """
     params = project_params(params_file, Path.cwd())
-    worlds = [params.row("download", name) for name in params.rows("download")]
-    plain = [row for row in worlds if isinstance(row, ShapeWorldRow) and row.style == "plain"]
-    mixes = [params.row("augment", name) for name in params.rows("augment")]
-    weights = [row.weights for row in mixes if hasattr(row, "weights")]
+    mixes = plain_mixes(params)
     autoencoders = params.sections["encode_images"].tables["autoencoders"]
-    if not plain or not weights or len(autoencoders) != 1:
+    if len(mixes) != 1 or len(autoencoders) != 1:
         raise Refusal(
-            f"{params_file}: needs rows of shape_world and cutmix and one autoencoder, as params/demo.yaml has"
+            f"{params_file}: needs one row of cutmix over a plain shape_world and one autoencoder, as params/demo.yaml "
+            f"has; it has {len(mixes)} and {len(autoencoders)}"
         )
     (entry,) = autoencoders.values()
     autoencoder = ImageAutoencoder(entry, params.execution)
-    drawn: dict[str, float] = msgspec.to_builtins(weights[0])
-    return table(ceilings(autoencoder, plain[0].layout, plain[0].several, num_each), drawn)
+    world, weights = mixes[0]
+    return table(ceilings(autoencoder, world.layout, world.several, num_each), weights)
+
+
+def plain_mixes(params: Params) -> list[tuple[ShapeWorldRow, dict[str, float]]]:
+    """World and pattern weights of each CutMix row whose pictures are plain ones of shape world."""
+    found = []
+    for name in params.rows("augment"):
+        row = params.row("augment", name)
+        if isinstance(row, CutMixRow):
+            world = params.row(*split(row.images))
+            if isinstance(world, ShapeWorldRow) and world.style == "plain":
+                found.append((world, msgspec.to_builtins(row.weights)))
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,20 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sandbox
 from PIL import Image
 
 from pipeline.contract.rng import generator
 from pipeline.demo_models import ceiling
-from pipeline.demo_models.pictures import Pool
+from pipeline.demo_models.pictures import Picture, Pool
 from pipeline.demo_models.recipes import HELDOUT_SEED, SIDE_PX
 from pipeline.encoders.autoencoder import Latent
+from pipeline.params.load import convert
+from pipeline.sources.shape_world.scene import SceneObject
 
 NUM = 12
 
 
 @pytest.fixture(scope="module")
 def pool() -> Pool:
-    return Pool(num_scenes=NUM, style="plain", side_px=SIDE_PX, seed=HELDOUT_SEED, layout="corners")
+    return Pool(num_scenes=NUM, style="plain", side_px=SIDE_PX, seed=HELDOUT_SEED, layout="corners", several=0.0)
 
 
 class Autoencoder:
@@ -57,6 +60,36 @@ def test_several_of_a_class_are_asked_for_by_number():
     assert ceiling.ceiling("grey", pictures, grey).tasks["counting"][1] == 0.0
 
 
+def test_a_class_of_several_beside_another_is_asked_for_without_a_place():
+    rings = [SceneObject("ring", "red", x, 16.0, 12.0) for x in (16.0, 48.0)]
+    moon = SceneObject("moon", "blue", 16.0, 48.0, 7.0)
+    nothing = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
+    picture = Picture(nothing, "plain", "white", (*rings, moon), "quarter", False, (*rings, moon), nothing)
+    asked = ceiling.requirements(picture)
+    assert set(asked) == {"two_object", "color_attr"}
+    ring, blue_moon = asked["color_attr"]["include"]
+    assert (ring["class"], ring["color"]) == ("ring", "red")
+    assert (blue_moon["class"], blue_moon["color"]) == ("moon", "blue")
+
+
+@pytest.mark.parametrize("several", [0.0, 0.5])
+def test_mixes_of_several_stand_in_the_table_where_a_run_has_them(several):
+    lines = ceiling.ceilings(Autoencoder(lambda pixels: pixels), "corners", several, 6)
+    names = [line.name for line in lines]
+    assert ("several of a class" in names) == ("quarter pairs, some of several" in names) == bool(several)
+    assert all(line.exact[0] == line.exact[1] for line in lines)
+    assert ceiling.table(lines, {"half": 1.0, "quarter": 1.0}).count("some of several") == (4 if several else 0)
+
+
+def test_the_world_and_weights_are_those_of_the_mixes_of_plain_pictures():
+    raw = sandbox.demo()
+    other = {"half": 9.0, "quarter": 0.0, "ninth": 0.0, "sixteenth": 0.0}
+    raw["augment"]["rows"]["aesthetic-cutmix"]["weights"] = other
+    ((world, weights),) = ceiling.plain_mixes(convert(raw, "demo.yaml"))
+    assert world.style == "plain"
+    assert weights == raw["augment"]["rows"]["cutmix"]["weights"] != other
+
+
 def test_an_autoencoder_that_paints_all_grey_lets_nothing_through(pool):
     grey = Autoencoder(lambda pixels: np.full_like(pixels, 128))
     draws = generator("test", "ceiling")
@@ -88,4 +121,4 @@ def test_the_table_weighs_the_patterns():
 def test_parameters_without_a_world_are_refused(capsys, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     assert ceiling.main(["--params", "params/folder.yaml"]) == 1
-    assert "params/folder.yaml: needs rows of shape_world" in capsys.readouterr().err
+    assert "params/folder.yaml: needs one row of cutmix over a plain shape_world" in capsys.readouterr().err

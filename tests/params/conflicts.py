@@ -18,6 +18,7 @@ CUTMIX = ("augment", "rows", "cutmix")
 TA_IA = ("train", "rows", "ta_ia")
 SWAP = {"latents": "encode_images/cutmix", "texts": {"encode_text/cutmix-vlm": 1.0}, "above_t": 0.4, "probability": 0.5}
 FINETUNE = ("finetune", "rows", "ta_ia+aesthetic")
+NO_MIXES = {(*FINETUNE, "swap"): ...}  # in finetuning
 PROBE = ("score", "style_probes", "demo_style")
 CROP = {"kind": "crop", "images": "download/imagenet", "side_px": 64, "min_scale": 0.9, "max_scale": 0.5}
 OTHER_AUTOENCODER = {"model": "owner/ae", "revision": "abc", "scale": 1.0, "source": "its card"}
@@ -56,7 +57,7 @@ def sized(**change: Any) -> Changes:
 
 AT_256_PX = {
     **{("encode_images", "side_px"): 256, ("generate", "side_px"): 256},
-    ("augment", "rows", "cutmix", "side_px"): 256,
+    **{("augment", "rows", row, "side_px"): 256 for row in ("cutmix", "aesthetic-cutmix")},
 }
 
 

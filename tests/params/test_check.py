@@ -14,6 +14,7 @@ from conflicts import (
     FOLDER,
     IMAGENET,
     NETWORK,
+    NO_MIXES,
     OTHER_AUTOENCODER,
     RIN,
     SWAP,
@@ -71,7 +72,7 @@ REFUSED: list[tuple[str, Changes, str]] = [
     (
         "latents nowhere",
         {(*TA_IA, "latents"): "encode_images/none"},
-        "train.rows.ta_ia.latents = 'encode_images/none': no such row; encode_images has aesthetic, cutmix",
+        "train.rows.ta_ia.latents = 'encode_images/none': no such row; encode_images has aesthetic, aesthetic-cutmix",
     ),
     (
         "texts of another stage",
@@ -272,14 +273,14 @@ def test_a_conflict_is_refused(changes: Changes, said: str) -> None:
         {**AT_256_PX, **ALL_OF_NOISE, NETWORK: {**RIN, "size": "cad_i_l"}},
         {**sized(latent_side=16), ("encode_images", "autoencoders", "demo"): OTHER_AUTOENCODER},
         {("train", "rows", "cad_i"): CAD_I, (*FINETUNE, "model"): "train/cad_i"},
-        {(*FINETUNE, "latents"): ..., (*FINETUNE, "texts"): ...},
+        {**NO_MIXES, (*FINETUNE, "latents"): ..., (*FINETUNE, "texts"): ...},
         {("finetune", "rows", "b"): {"model": "finetune/ta_ia+aesthetic"}},
         {("augment", "rows", "crop"): {**CROP, "min_scale": 0.5, "max_scale": 0.5}},
         {(*IMAGENET, "num_rows"): "all"},
         ALL_OF_NOISE,
         {("generate", "sampler"): DPMPP_2M},
         {("execution", "num_processes"): {"train/ta_ia": 2, "finetune/ta_ia+aesthetic": 1}},
-        {("encode_images", "rows", "aesthetic", "side_px"): 128},
+        {**NO_MIXES, ("encode_images", "rows", "aesthetic", "side_px"): 128},
         {
             ("train", "num_steps"): 250,
             ("train", "schedule"): {"kind": "warmup_stable_decay", "num_warmup_steps": 50, "num_decay_steps": 200},

@@ -11,6 +11,7 @@ from conflicts import (
     DPMPP_2M,
     FINETUNE,
     NETWORK,
+    NO_MIXES,
     OTHER_AUTOENCODER,
     OTHER_ENCODER,
     PROBE,
@@ -77,7 +78,7 @@ REFUSED: list[tuple[str, Changes, str]] = [
     ),
     (
         "finetuning learned places on another side",
-        {**sized(), ("encode_images", "rows", "aesthetic", "side_px"): 128},
+        {**sized(), **NO_MIXES, ("encode_images", "rows", "aesthetic", "side_px"): 128},
         "finetune.rows.ta_ia+aesthetic.latents = 'encode_images/aesthetic': train/ta_ia cannot take it: "
         "network.size.latent_side = 8: latents of 128 px pictures are 16 x 16",
     ),
@@ -205,6 +206,7 @@ REFUSED: list[tuple[str, Changes, str]] = [
     (
         "finetuning in other latents",
         {
+            **NO_MIXES,
             ("encode_images", "autoencoders", "sd"): OTHER_AUTOENCODER,
             ("encode_images", "rows", "aesthetic", "autoencoder"): "sd",
         },
@@ -212,7 +214,11 @@ REFUSED: list[tuple[str, Changes, str]] = [
     ),
     (
         "finetuning on other embeddings",
-        {("encode_text", "encoders", "t5"): OTHER_ENCODER, ("encode_text", "rows", "aesthetic-vlm", "encoder"): "t5"},
+        {
+            **NO_MIXES,
+            ("encode_text", "encoders", "t5"): OTHER_ENCODER,
+            ("encode_text", "rows", "aesthetic-vlm", "encoder"): "t5",
+        },
         "texts = ['encode_text/aesthetic-vlm']: encoded by t5, but train/ta_ia knows demo",
     ),
     (

@@ -183,7 +183,7 @@ def test_yaml_anchors_and_merges_are_understood(tmp_path: Path) -> None:
 
 def test_no_row_of_that_name(tmp_path: Path) -> None:
     params = convert(sandbox.demo(), "demo.yaml")
-    with pytest.raises(Refusal, match=r"demo\.yaml: augment has no row 'crop'; it has cutmix"):
+    with pytest.raises(Refusal, match=r"demo\.yaml: augment has no row 'crop'; it has aesthetic-cutmix, cutmix"):
         params.row("augment", "crop")
 
 

@@ -57,7 +57,8 @@ def wide() -> dict[str, Any]:
         "other": {**full, "revision": 2},
     }
     crop = {"kind": "crop", "images": "download/imagenet", "side_px": 64, "min_scale": 0.5, "max_scale": 1.0}
-    raw["augment"]["rows"]["crop"] = crop
+    raw["augment"]["rows"] = {"cutmix": raw["augment"]["rows"]["cutmix"], "crop": crop}
+    del raw["finetune"]["rows"]["ta_ia+aesthetic"]["swap"]
     hub = {"model": "owner/model", "revision": "abc"}
     raw["recaption"]["captioners"]["vlm"].update(hub)
     raw["encode_images"]["autoencoders"]["demo"].update(hub)
