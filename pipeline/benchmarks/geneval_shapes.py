@@ -18,12 +18,13 @@ from pipeline.contract.rng import permutation
 from pipeline.errors import Refusal
 from pipeline.sources.shape_world.world import COLORS, SHAPES
 
+# None makes a sentence of the demo's captioners, so that no prompt is a caption that a model was trained on.
 PHRASINGS = (
-    "a photo of {}",
-    "an image of {}",
-    "a picture of {}",
+    "a photo of {} on a white background",
+    "an image of {} on a gray background",
+    "a picture of {} on a black background",
     "the picture shows {}",
-    "{}",
+    "a drawing of {}",
     "{} on a white background",
     "{} on a gray background",
     "{} on a black background",

@@ -2,7 +2,8 @@
 
 A model that was trained on long captions alone may fail on short prompts, and the other way round; what is asked for
 is the same here and there, so that the difference is one of wording. Place and background are words for the model to
-read; no verdict looks at them. Counts stand in no caption; their sentence is the nearest to one.
+read; no verdict looks at them. As with the short prompts, none is a sentence of the demo's captioners. Captions of
+several objects alike name no place, nor do these prompts.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from pipeline.sources.shape_world.world import BACKGROUNDS
 CORNERS = tuple(PLACES)
 
 ONE = (
-    "{a} {place} a {ground} background",
-    "a photo of {a} on a {ground} background, {place} the picture",
-    "the picture shows {a}, it is {place} a {ground} background",
-    "{place} a {ground} background there is {a}",
+    "{a} on a {ground} background, it is {place} the picture",
+    "a photo of {a}, {place} the picture, on a {ground} background",
+    "the picture shows {a} {place} a {ground} background",
+    "{place} the picture there is {a}, the background is {ground}",
 )
 TWO = (
-    "two shapes, {a} {place} a {ground} background and {b} {other_place} it",
+    "two shapes on a {ground} background, {a} {place} the picture and {b} {other_place} it",
     "the picture shows {a} and {b} on a {ground} background, {the_a} is {place} the picture",
 )
 RELATED = (
-    "{a} {relation} {b} on a {ground} background",
+    "the picture shows two shapes, {a} {relation} {b} on a {ground} background",
     "a photo of {a} and {b}, {the_b} is {back} {the_a}, the background is {ground}",
     "the picture shows {a} and {back} it {b} on a {ground} background",
 )
