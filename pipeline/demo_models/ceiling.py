@@ -140,19 +140,15 @@ def ceilings(autoencoder: ImageAutoencoder, layout: str, several: float, num_eac
     def pool(style: str, share: float) -> Pool:
         return Pool(num_scenes=num_each, style=style, side_px=SIDE_PX, seed=HELDOUT_SEED, layout=layout, several=share)
 
-    def alone(pool: Pool) -> list[Picture]:
-        return [pool.single(number) for number in range(num_each)]
-
     def pairs(pool: Pool, pattern: str) -> list[Picture]:
-        draws = generator("demo_models", "ceiling", layout, pattern)
-        return [pool.draw_pair(draws, {pattern: 1.0}) for _ in range(num_each)]
+        return pool.draw_pairs(generator("demo_models", "ceiling", layout, pattern), {pattern: 1.0})
 
     singles = {style: pool(style, 0.0) for style in STYLES}
-    pictures = {f"{style} singles": alone(of_style) for style, of_style in singles.items()}
+    pictures = {f"{style} singles": of_style.singles() for style, of_style in singles.items()}
     pictures |= {pairs_name(pattern, several=False): pairs(singles["plain"], pattern) for pattern in PATTERNS}
     if several:
         mixed = pool("plain", several)
-        pictures["several of a class"] = alone(pool("plain", 1.0))
+        pictures["several of a class"] = pool("plain", 1.0).singles()
         pictures |= {pairs_name(pattern, several=True): pairs(mixed, pattern) for pattern in PATTERNS}
     return [ceiling(name, shown, autoencoder) for name, shown in pictures.items()]
 

@@ -80,6 +80,10 @@ class Pool:
             self.pixels[number], scene.style, scene.background, scene.objects, "single", False, scene.objects, owners
         )
 
+    def singles(self) -> list[Picture]:
+        """All scenes as they are."""
+        return [self.single(number) for number in range(len(self.scenes))]
+
     def draw_single(self, draws: np.random.Generator) -> Picture:
         """Any scene."""
         return self.single(int(draws.integers(len(self.scenes))))
@@ -104,6 +108,10 @@ class Pool:
             mix.things,
             mix.owners,
         )
+
+    def draw_pairs(self, draws: np.random.Generator, weights: Mapping[str, float]) -> list[Picture]:
+        """As many pairs as there are scenes."""
+        return [self.draw_pair(draws, weights) for _ in self.scenes]
 
 
 def masks_of(scene: Scene) -> np.ndarray:
@@ -196,18 +204,14 @@ def heldout(num_each: int, mixed_styles: Sequence[str] = ("plain",)) -> dict[str
     def pool(style: str, several: float) -> Pool:
         return Pool(num_scenes=num_each, style=style, side_px=SIDE_PX, seed=HELDOUT_SEED, several=several)
 
-    def alone(pool: Pool) -> list[Picture]:
-        return [pool.single(number) for number in range(num_each)]
-
     def pairs(pool: Pool) -> list[Picture]:
-        draws = generator("demo_models", "heldout_pairs", HELDOUT_SEED)
-        return [pool.draw_pair(draws, HELDOUT_PAIR_WEIGHTS) for _ in range(num_each)]
+        return pool.draw_pairs(generator("demo_models", "heldout_pairs", HELDOUT_SEED), HELDOUT_PAIR_WEIGHTS)
 
     singles = {style: pool(style, 0.0) for style in STYLES}
-    kinds = {f"{style} singles": alone(singles[style]) for style in STYLES}
+    kinds = {f"{style} singles": singles[style].singles() for style in STYLES}
     for style in mixed_styles:
         kinds |= {
-            f"{style} several": alone(pool(style, 1.0)),
+            f"{style} several": pool(style, 1.0).singles(),
             f"{style} pairs": pairs(singles[style]),
             f"{style} pairs, some of several": pairs(pool(style, SEVERAL)),
         }

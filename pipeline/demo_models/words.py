@@ -11,13 +11,12 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from pipeline.demo_models.recipes import SEVERAL
-from pipeline.sources.shape_world.describe import INSTRUCTIONS, describe
-from pipeline.sources.shape_world.scene import COUNTS as COUNTS_OF_SEVERAL
-from pipeline.sources.shape_world.scene import SceneObject
+from pipeline.sources.shape_world.describe import COUNT_WORDS, INSTRUCTIONS, describe
+from pipeline.sources.shape_world.scene import COUNTS, SceneObject
 from pipeline.sources.shape_world.world import BACKGROUNDS, COLORS, SHAPES, STYLES
 
 INTRODUCTIONS = ("a photo of", "an image of", "a picture of", "a drawing of", "")
-COUNTS = ("two", "three", "four")
+SEVERAL_WORDS = tuple(COUNT_WORDS[count] for count in COUNTS)
 RELATIONS = ("left of", "right of", "above", "below", "to the left of", "to the right of", "next to", "under", "over")
 CHAT_WORDS = "user: assistant: describe this image full brief name"
 EXTRA_WORDS = (
@@ -37,7 +36,7 @@ def _thing(draws: np.random.Generator, side_px: int, *, small: bool) -> SceneObj
 
 def _alike(draws: np.random.Generator, side_px: int, *, small_share: float) -> list[SceneObject]:
     """An object, or several alike; where there are several, captions name no place, so they may lie on one spot."""
-    num = int(draws.choice(COUNTS_OF_SEVERAL)) if draws.random() < SEVERAL else 1
+    num = int(draws.choice(COUNTS)) if draws.random() < SEVERAL else 1
     return [_thing(draws, side_px, small=draws.random() < small_share)] * num
 
 
@@ -67,7 +66,7 @@ def draw_prompt(draws: np.random.Generator) -> str:
     kind = int(draws.integers(5))
     what = (
         f"a {named(colored=colored)}",
-        f"{pick(COUNTS)} {named(colored=colored)}s",
+        f"{pick(SEVERAL_WORDS)} {named(colored=colored)}s",
         f"a {named(colored=colored)} and a {named(colored=colored)}",
         f"a {named(colored=colored)} {pick(RELATIONS)} a {named(colored=colored)}",
         f"a {pick(('small', 'large', 'big', 'tiny'))} {named(colored=colored)}",
@@ -88,7 +87,7 @@ def corpus(num_sentences: int, seed: int, side_px: int) -> Iterator[str]:
         yield draw_caption(draws, side_px) if number % 2 else draw_prompt(draws)
     words = [*SHAPES, *(f"{shape}s" for shape in SHAPES), *COLORS]
     words += [name for style in STYLES for name in BACKGROUNDS[style]]
-    words += [*COUNTS, *" ".join(RELATIONS).split(), *CHAT_WORDS.split(), *EXTRA_WORDS.split()]
+    words += [*SEVERAL_WORDS, *" ".join(RELATIONS).split(), *CHAT_WORDS.split(), *EXTRA_WORDS.split()]
     yield from (f"{word} {word}" for word in words)
 
 
