@@ -5,7 +5,8 @@ that use it, without gradients (``self_conditioning``), beside the usual ways of
 ``... peers``: DiT-I beside diffusers' PixArt (text) and DiT (class label alone) of equal width, depth, heads and
 patches, a training step (forward, backward, AdamW) and pictures. ``... options``: a training step of DiT-I with each of
 its options beside one with none. ``... passes``: forward and backward of DiT-I and CAD-I, each in a process of its own,
-with its peak of memory. Ratios are medians of the ratios within a turn: a busy machine slows both.
+with its peak of memory. ``... miro --public-python PATH``: MIRO's network at the released size beside that of the
+public package, which PATH's environment has. Ratios are medians of the ratios within a turn: a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ from pipeline.models.dit_parts import TIME_SCALE
 from pipeline.models.rin import RIN
 from pipeline.models.self_conditioning import previous_latents
 from pipeline.models.sizes import CAD_KIND, DIT_SIZES, RIN_SIZES, new_rin
+from pipeline.models.timing_miro import time_miro
+from pipeline.models.timing_turns import OURS, in_turns, lines
 from pipeline.params.networks import DiTI as DiTISize
 from pipeline.params.schema import Euler
 
@@ -41,7 +44,6 @@ IN_CHANNELS = 4
 SHARE = 0.9  # of the samples that are given latents of a first pass (arXiv 2502.21318)
 STEPS, GUIDANCE_SCALE = 25, 4.0
 ADAMW_RATE = 1e-4
-OURS = "ours"
 
 
 @dataclass(frozen=True)
@@ -65,32 +67,6 @@ SCALES = {
     "medium": Scale(32, 2048, 77, DIT_SIZES["DiT-I S"], RIN_SIZES["CAD-I base, text"]),
     "full": Scale(32, 2048, 256, DIT_SIZES["DiT-I L"], RIN_SIZES["CAD-I L, text"]),
 }
-
-
-def in_turns(actions: Mapping[str, Callable[[], object]], num_turns: int) -> dict[str, list[float]]:
-    """Seconds of each action in each turn; all run once before, untimed, and every other turn runs them backwards."""
-    for action in actions.values():
-        action()
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(num_turns):
-        for name in list(actions)[:: 1 if turn % 2 == 0 else -1]:
-            start = time.perf_counter()
-            actions[name]()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def lines(what: str, seconds: Mapping[str, list[float]]) -> list[str]:
-    """One line per action: its median, and how the first one compares with it."""
-    (first, own), *_ = seconds.items()
-    found = []
-    for name, other in seconds.items():
-        text = f"{what}: {name}: median {statistics.median(other):.4f} s of {len(other)} turns"
-        if name != first:
-            ratios = sorted(mine / theirs for mine, theirs in zip(own, other, strict=True))
-            text += f"; {first} takes {statistics.median(ratios):.3f} of it ({ratios[0]:.3f} to {ratios[-1]:.3f})"
-        found.append(text)
-    return found
 
 
 @dataclass(frozen=True)
@@ -326,6 +302,8 @@ def report(asked: argparse.Namespace) -> str:
         found = time_self_conditioning(scale, asked.batch_size, asked.turns)
     elif asked.what == "peers":
         found = time_peers(scale, asked.batch_size, asked.turns)
+    elif asked.what == "miro":
+        found = time_miro(_public_python(asked), asked.batch_size, asked.turns, asked.threads)
     elif asked.what == "options":
         found = time_options(scale, asked.batch_size, asked.turns)
     elif asked.network is not None:
@@ -335,15 +313,22 @@ def report(asked: argparse.Namespace) -> str:
     return "\n".join(found)
 
 
+def _public_python(asked: argparse.Namespace) -> Path:
+    if asked.public_python is None:
+        raise Refusal("miro: needs --public-python, the python of an environment that has miro-t2i")
+    return Path(asked.public_python)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the lines; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.models.timing", description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["self-conditioning", "peers", "options", "passes"])
+    parser.add_argument("what", choices=["self-conditioning", "peers", "options", "passes", "miro"])
     parser.add_argument("--scale", choices=sorted(SCALES), default="tiny", help="sizes (tiny)")
     parser.add_argument("--batch-size", type=int, default=10, help="samples (10)")
     parser.add_argument("--turns", type=int, default=5, help="times that each is run (5)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (1)")
     parser.add_argument("--network", choices=["dit_i", "cad_i"], help="of passes: this one alone, in this process")
+    parser.add_argument("--public-python", metavar="PATH", help="of miro: an interpreter that imports miro-t2i")
     asked = parser.parse_args(arguments)
     return exit_status(lambda: print(report(asked)))
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pipeline.models import timing
-from pipeline.models.timing import OURS, SCALES, conditioned_steps, in_turns, inputs, lines, main, our_rin, peers
+from pipeline.models.timing import SCALES, conditioned_steps, inputs, main, our_rin, peers
+from pipeline.models.timing_turns import OURS, in_turns, lines
 
 pytestmark = pytest.mark.models
 
