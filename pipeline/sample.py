@@ -29,7 +29,10 @@ from pipeline.work.command import project_params
 from pipeline.work.digests import Digests
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
+
+    from pipeline.models.text_to_image import LoadedTextToImage
 
 MAX_NAME_CHARACTERS = 100  # file systems take 255 bytes
 
@@ -92,8 +95,9 @@ def draw_with_bundle(asked: argparse.Namespace, folder: Path) -> Image.Image | R
     pipeline.about = dataclasses.replace(pipeline.about, usage=usage)
     model = pipeline.text_to_image()
     model.choose_scores(asked_scores(asked.reward))
-    noise = draw_noise(model.latent_shape(asked.side_px or usage.side_px), "sample", asked.seed)[None]
-    return model([asked.prompt], noise, changed(usage.sampler, asked.num_steps, asked.guidance_scale))[0]
+    side_px = usage.side_px if asked.side_px is None else asked.side_px
+    noise = draw_noise(model.latent_shape(side_px), "sample", asked.seed)[None]
+    return drawn(model, asked.prompt, noise, changed(usage.sampler, asked.num_steps, asked.guidance_scale))
 
 
 def draw_with_pipeline(asked: argparse.Namespace, folder: Path) -> Image.Image | Reject:
@@ -132,7 +136,16 @@ def draw_with_row(asked: argparse.Namespace, folder: Path) -> Image.Image | Reje
     model = TextToImage(folder, execution, digests.model)
     model.choose_scores(scores)
     noise = draw_noise(model.latent_shape(side_px), "sample", asked.seed)[None]
-    return model([asked.prompt], noise, sampler)[0]
+    return drawn(model, asked.prompt, noise, sampler)
+
+
+def drawn(model: LoadedTextToImage, prompt: str, noise: np.ndarray, sampler: Sampler) -> Image.Image | Reject:
+    """A picture of one prompt; on the terminal it is said where the model read its beginning alone."""
+    (picture,) = model([prompt], noise, sampler)
+    if model.cut_prompts:
+        limit = model.references.text_encoder.max_text_tokens
+        print(f"only the first {limit} tokens of the prompt were read, as many as the model takes", file=sys.stderr)
+    return picture
 
 
 def folder_values(params: Params, asked: argparse.Namespace) -> tuple[int, FolderScheduler]:
@@ -184,7 +197,8 @@ def model_folder(given: Path) -> Path:
 def sampling_values(params: Params, asked: argparse.Namespace, objective_kind: str) -> tuple[int, Sampler]:
     """Side and sampler: as asked, else as the first row of generate that draws with such a model has them."""
     row = drawing_rows(params, objective_kind)[0]
-    return asked.side_px or row.side_px, changed(row.sampler, asked.num_steps, asked.guidance_scale)
+    side_px = row.side_px if asked.side_px is None else asked.side_px
+    return side_px, changed(row.sampler, asked.num_steps, asked.guidance_scale)
 
 
 if __name__ == "__main__":

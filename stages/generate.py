@@ -33,7 +33,7 @@ def make(job: Job) -> None:
 
 def make_shard(job: Job, benchmark: str, shard: int) -> None:
     """Draw one run of a benchmark's prompts, all images of each."""
-    from pipeline.contract.schema import GENERATED
+    from pipeline.contract.schema import GENERATED, Meta
     from pipeline.contract.shards import ShardBuilder
     from pipeline.digest import digest_coordinates
     from pipeline.errors import Reject
@@ -53,7 +53,7 @@ def make_shard(job: Job, benchmark: str, shard: int) -> None:
         for index in range(entry.num_images)
     ]
     progress = job.voice.progress(len(wanted), f"generate {job.place.row} {job.place.part}")
-    draw = drawing(job, benchmark)
+    draw, cut_prompts = drawing(job, benchmark)
     builder = ShardBuilder(GENERATED)
     batch_size = job.plan.params.execution.inference_batch_size
     for start in range(0, len(wanted), batch_size):
@@ -64,18 +64,21 @@ def make_shard(job: Job, benchmark: str, shard: int) -> None:
             builder.add(**row, image=data)
         progress.advance(len(rows))
     progress.close()
+    if cut_prompts:
+        builder.extra[Meta.NUM_TRUNCATED] = str(sum(row["prompt"] in cut_prompts for row in wanted))
+        job.say(f"{len(cut_prompts)} prompts are longer than the model reads, their ends were cut")
     name = job.plan.part(job.place).files[0]
     (job.out / name).parent.mkdir(parents=True)
     builder.write(job.out / name, fingerprint=job.fingerprint, row_group_rows=job.row.row_group_rows)
     job.say(f"{len(prompts)} prompts, {len(wanted)} pictures")
 
 
-def drawing(job: Job, benchmark: str) -> Any:
-    """What turns rows into the pictures of each."""
+def drawing(job: Job, benchmark: str) -> tuple[Any, set[str]]:
+    """What turns rows into the pictures of each, and the prompts that it has cut so far."""
     if hasattr(job.row, "import_"):
-        return pictures_made_elsewhere(job, benchmark)
+        return pictures_made_elsewhere(job, benchmark), set()
     if stages.is_diffusers_folder(job.plan.params.row(*stages.split(job.row.model))):
-        return drawn_by_pipeline(job)
+        return drawn_by_pipeline(job), set()
     return drawn_by_model(job)
 
 
@@ -97,8 +100,8 @@ def drawn_by_pipeline(job: Job) -> Any:
     return draw
 
 
-def drawn_by_model(job: Job) -> Any:
-    """Rows -> PNG bytes, or a reject, of each."""
+def drawn_by_model(job: Job) -> tuple[Any, set[str]]:
+    """Rows -> PNG bytes, or a reject, of each; and the prompts that the model has cut so far."""
     import numpy as np
 
     from pipeline.contract.images import encode_png
@@ -115,7 +118,7 @@ def drawn_by_model(job: Job) -> Any:
         pictures = model([row["prompt"] for row in rows], noise, job.row.sampler)
         return [picture if isinstance(picture, Reject) else encode_png(picture) for picture in pictures]
 
-    return draw
+    return draw, model.cut_prompts
 
 
 def pictures_made_elsewhere(job: Job, benchmark: str) -> Any:

@@ -97,13 +97,20 @@ def convert(job: Job, source: Path) -> None:
                 f"it belongs to; name an entry of {table.replace('/', '.')}"
             )
         entries[key] = stages.side_table(job.plan.params, "train", table)[name]
-    save_released(
+    released = save_released(
         source,
         job.out / MODEL_FOLDER,
         arm=job.row.arm,
         seed=job.row.seed,
         identify=job.plan.digests.model,
         **entries,
+    )
+    own = released.autoencoder
+    job.say(
+        f"its authors decode with {own.model}{f', {own.subfolder}' if own.subfolder else ''}, and embed texts by "
+        f"{released.text_encoder.model}, up to {released.max_text_tokens} tokens; this row with "
+        f"{entries['autoencoder'].model}, and {entries['text_encoder'].model}, up to "
+        f"{entries['text_encoder'].max_text_tokens}"
     )
 
 

@@ -11,6 +11,7 @@ Pictures are those of the stage generate: the same loop draws them, in batches o
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,14 +186,13 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
             scores: what the pictures shall score, of a model that knows scores.
 
         Returns:
-            ``images``: a list, all pictures of the first text first.
+            ``images``: a list, all pictures of the first text first. A text that is longer than the model reads is
+            cut, with a warning.
 
         Raises:
             Refusal: a value does not fit the model, or a picture could not be drawn.
         """
-        prompts = [text for text in _listed(prompt) for _ in range(num_images_per_prompt)]
-        if not prompts or not all(text.strip() for text in prompts):
-            raise Refusal("prompt: is empty; say what to draw")
+        prompts = _prompts(prompt, num_images_per_prompt)
         side_px = self._side_px(height, width)
         sampler = changed(self.about.usage.sampler, num_inference_steps, guidance_scale)
         model = self.text_to_image()
@@ -203,6 +203,11 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
             if isinstance(picture, Reject):
                 raise Refusal(f"{text!r}: {picture}")
             images.append(picture)
+        for text in sorted(model.cut_prompts):
+            limit = self.about.references.text_encoder.max_text_tokens
+            warnings.warn(
+                f"{text!r}: only its first {limit} tokens were read, as many as the model takes", stacklevel=2
+            )
         return ImagePipelineOutput(images=images)
 
     def text_to_image(self) -> LoadedTextToImage:
@@ -255,6 +260,22 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
         if len(sides) > 1:
             raise Refusal(f"height = {height}, width = {width}: this model draws square pictures; give one side")
         return sides.pop() if sides else self.about.usage.side_px
+
+
+def _prompts(prompt: str | Sequence[str], num_images_per_prompt: int) -> list[str]:
+    """Each text as often as it is to be drawn."""
+    number = num_images_per_prompt
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise Refusal(f"num_images_per_prompt = {number!r}: must be a whole number of 1 or more")
+    if not isinstance(prompt, str | list | tuple):
+        raise Refusal(f"prompt: is a {type(prompt).__name__}; give a text or a list of texts")
+    texts = _listed(prompt)
+    for text in texts:
+        if not isinstance(text, str):
+            raise Refusal(f"prompt: holds a {type(text).__name__}; give a text or a list of texts")
+    if not texts or not all(text.strip() for text in texts):
+        raise Refusal("prompt: is empty; say what to draw")
+    return [text for text in texts for _ in range(number)]
 
 
 def _listed(value: Any) -> list[Any]:

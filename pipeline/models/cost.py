@@ -159,6 +159,18 @@ def size_table() -> str:
     return "\n".join(lines)
 
 
+def rin_table() -> str:
+    """The recurrent-interface networks' named sizes as a Markdown table."""
+    heads = ["heads of reads and writes", "heads of rounds", "heads of text"]
+    head = ["network", "rounds x layers", "latents x width", "width of patches", *heads, "registers", "scores"]
+    lines = [_cells(head), "|---|" + "---:|" * (len(head) - 1)]
+    for name, size in RIN_SIZES.items():
+        shape = f"{size['num_blocks']} x {size['num_layers']}", f"{size['num_latents']} x {size['width']}"
+        counts = [size[f"{part}_heads"] for part in ("read_write", "compute", "text")]
+        lines.append(_cells([name, *shape, size["data_width"], *counts, size["num_registers"], len(size["scores"])]))
+    return "\n".join(lines)
+
+
 def option_table() -> str:
     """What each option costs with size l and patches of 2, as a Markdown table."""
     lines = [_cells(["option", "parameters, M", "GFLOP a pass"]), "|---|---:|---:|"]
@@ -185,7 +197,7 @@ def _cells(values: list[Any]) -> str:
 
 def main() -> int:
     """Print the tables."""
-    print(table(), size_table(), option_table(), sep="\n\n")
+    print(table(), size_table(), option_table(), rin_table(), sep="\n\n")
     return 0
 
 

@@ -36,6 +36,7 @@ from pipeline.models.dit_parts import (
     rotation_of_grid,
     time_features,
 )
+from pipeline.models.inputs import check_shapes
 from pipeline.models.layers import (
     NORM_EPS,
     AttentionKind,
@@ -148,8 +149,9 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares
             [B, C, H, W], float32.
 
         Raises:
-            Refusal: the latents cannot be cut into patches.
+            Refusal: the latents cannot be cut into patches, or an input is of another shape or kind.
         """
+        self._check_inputs(latents, t, text, text_mask)
         patch_size = int(self.config["patch_size"])
         height, width = latents.shape[-2:]
         if height % patch_size or width % patch_size:
@@ -166,6 +168,16 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares
         shift, scale = (time[:, None] + self.head_offsets).unsqueeze(2).unbind(1)
         velocity = self.head(modulate(self.head_norm(x), shift, scale)).float()
         return unpatchify(velocity, patch_size, rows, columns)
+
+    def _check_inputs(self, latents: Tensor, t: Tensor, text: Tensor, text_mask: Tensor) -> None:
+        num_samples, num_tokens = (len(latents) if latents.ndim else 0), (text.shape[1] if text.ndim == 3 else 0)
+        expected: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
+            "latents": (latents, (num_samples, self.config["in_channels"], *latents.shape[-2:])),
+            "t": (t, (num_samples,)),
+            "text": (text, (num_samples, num_tokens, self.config["text_dim"])),
+            "text_mask": (text_mask, (num_samples, num_tokens)),
+        }
+        check_shapes(expected, text_mask)
 
     def _context(self, text: Tensor, bias: Tensor) -> Tensor:
         """What the blocks read, [B, T, E]."""

@@ -5,6 +5,7 @@ A new network is one more class in the registry and one more branch in the funct
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,15 @@ def rebuilt(network: Network) -> Network:
     return again
 
 
-def check_trainable(folder: Path, where: str) -> None:
-    """Refuse an exported network that needs a score for every picture: training data have none."""
+def check_trainable(folder: Path, scores: Mapping[str, float], where: str) -> None:
+    """Refuse an exported network that needs a score for every picture where no value of it is known."""
     config = read_config(folder)
-    if config.get("scores_required") and config["scores"]:
-        needs = ", ".join(config["scores"])
-        raise Refusal(f"{where}: needs {needs} for every picture, which training data lack; start from another model")
+    lacking = [name for name in config.get("scores", []) if name not in scores]
+    if lacking and config.get("scores_required"):
+        raise Refusal(
+            f"{where}: needs {', '.join(lacking)} for every picture, and its references.json names no value to train "
+            "with; start from another model"
+        )
 
 
 def training_output(
@@ -78,6 +82,7 @@ def training_output(
     text: Tensor,
     text_mask: Tensor,
     self_conditioned: Tensor,
+    scores: Mapping[str, Tensor],
 ) -> Tensor:
     """What a network predicts at x_t in training or validation, [B, C, H, W].
 
@@ -90,15 +95,17 @@ def training_output(
         text: [B, T, D].
         text_mask: [B, T] bool.
         self_conditioned: [B] bool, samples that are given the latents of a first pass where the network takes them.
+        scores: score name to [B]; those of the network that are not there are absent.
     """
     if not isinstance(model, RIN):
         output: Tensor = called(x_t, t, text, text_mask)
         return output
     gamma = process.path.gamma(t)
     # Absent, but computed: each weight then has a gradient (of zero), as optimiser and processes expect.
-    absent: dict[str, Tensor | None] = {name: torch.full_like(gamma, torch.nan) for name in model.config["scores"]}
-    latents = previous_latents(model, self_conditioned, x_t, gamma, text, text_mask, rewards=absent)
-    output, _ = called(x_t, gamma, text, text_mask, latents, rewards=absent)
+    absent = {name: torch.full_like(gamma, torch.nan) for name in model.config["scores"]}
+    rewards: dict[str, Tensor | None] = {**absent, **scores}
+    latents = previous_latents(model, self_conditioned, x_t, gamma, text, text_mask, rewards=rewards)
+    output, _ = called(x_t, gamma, text, text_mask, latents, rewards=rewards)
     return output
 
 

@@ -8,6 +8,7 @@ which they write e_c (1 + w) - e_u w. Their gamma is the share of the picture: 1
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,9 @@ def load(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> RIN:
     Raises:
         Refusal: a key of the configuration or a weight is missing, unknown or does not fit.
     """
+    if "network" not in config:  # the authors' class is in the weights' names alone
+        has_coherence = any(name.startswith("coherence_") for name in state_dict)
+        config = {**config, "network": "CADRINTextCond" if has_coherence else "RINTextCond"}
     return _loaded(cad_config(config), "cad_i", state_dict)
 
 
@@ -117,8 +121,8 @@ def sample(
     clamp: float,
     schedule: str,
     *,
-    coherence: Number = 1.0,
-    negative_coherence: Number = 0.0,
+    coherence: Number | None = None,
+    negative_coherence: Number | None = None,
 ) -> Tensor:
     """CAD-I's DDIM: x0 clamped, noise recomputed from it, guidance from the second step on.
 
@@ -131,25 +135,30 @@ def sample(
         cfg_rate: w; 0 is the positive branch alone.
         clamp: bound of x0.
         schedule: ``linear`` or ``sigmoid``.
-        coherence: of the positive branch, a number or [B]; not read where the network takes none.
-        negative_coherence: the same of the negative branch.
+        coherence: of the positive branch, a number or [B]; None: 1, where the network takes one.
+        negative_coherence: the same of the negative branch; None: 0.
 
     Returns:
         [B, C, S, S], the last x'.
 
     Raises:
-        Refusal: an unknown schedule, no steps, or inputs that do not fit the network.
+        Refusal: MIRO's network, a value out of its range, or inputs that do not fit the network.
     """
+    if model.config["sigma_data"] is not None:
+        raise Refusal("model: predicts a velocity, as MIRO does; draw with sample_miro")
     if schedule not in SCHEDULES:
         raise Refusal(f"schedule: {schedule!r} is unknown; known are {', '.join(SCHEDULES)}")
-    has_coherence = COHERENCE in model.config["scores"]
+    _check_number("cfg_rate", cfg_rate)
+    _check_number("clamp", clamp)
+    if clamp == 0:
+        raise Refusal("clamp = 0: must be above 0")
     branches = _branches(
         model,
         noise,
         (text_embeddings, text_mask),
         (negative_embeddings, negative_mask),
-        {COHERENCE: coherence} if has_coherence else {},
-        {COHERENCE: negative_coherence} if has_coherence else {},
+        _coherence(model, coherence, 1.0),
+        _coherence(model, negative_coherence, 0.0),
     )
     steps = torch.linspace(1, 0, _checked_steps(num_steps) + 1, dtype=torch.float32, device=noise.device)
     x = noise.to(model.dtype)
@@ -190,8 +199,11 @@ def sample_miro(
         [B, C, S, S], the last x.
 
     Raises:
-        Refusal: no steps, an unknown score, or inputs that do not fit the network.
+        Refusal: CAD-I's network, a value out of its range, an unknown score, or inputs that do not fit the network.
     """
+    if model.config["sigma_data"] is None:
+        raise Refusal("model: predicts noise, as CAD-I does; draw with sample")
+    _check_number("guidance_scale", guidance_scale)
     names = model.config["scores"]
     branches = _branches(
         model,
@@ -226,6 +238,9 @@ def _branches(
         if one.text.ndim != 3 or one.text.shape[:2] != one.mask.shape or len(one.text) != batch_size:
             shapes = f"{tuple(one.text.shape)} with a mask of {tuple(one.mask.shape)}"
             raise Refusal(f"{name}: is of shape {shapes}; [B, T, text_dim] and [B, T] are needed, B = {batch_size}")
+        if one.text.shape[2] != model.config["text_dim"]:
+            dims = f"{one.text.shape[2]} dimensions, this network takes {model.config['text_dim']}"
+            raise Refusal(f"{name}: is of {dims}; use the text encoder that it was trained with")
     num_tokens = max(given.text.shape[1], away.text.shape[1])
     return _Branches(model, given.padded(num_tokens), given.followed_by(away))
 
@@ -235,7 +250,8 @@ def _per_picture(scores: Mapping[str, Number], model: RIN, noise: Tensor) -> dic
     values = {}
     for name, given in scores.items():
         if name not in known:
-            raise Refusal(f"{name}: is no score of this network (its scores: {', '.join(known)}); leave it out")
+            its = ", ".join(known) or "none"
+            raise Refusal(f"{name}: is no score of this network (its scores: {its}); leave it out")
         value = torch.as_tensor(given, dtype=model.dtype, device=noise.device)
         if value.ndim and tuple(value.shape) != (len(noise),):
             raise Refusal(f"{name}: is of shape {tuple(value.shape)}; a number or one per picture is needed")
@@ -243,7 +259,19 @@ def _per_picture(scores: Mapping[str, Number], model: RIN, noise: Tensor) -> dic
     return values
 
 
+def _coherence(model: RIN, given: Number | None, usual: float) -> dict[str, Number]:
+    """The score of one branch: as given, else the usual one where the network takes it."""
+    if COHERENCE in model.config["scores"]:
+        return {COHERENCE: usual if given is None else given}
+    return {} if given is None else {COHERENCE: given}  # refused with the other scores that it does not know
+
+
+def _check_number(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise Refusal(f"{name} = {value}: must be a number of 0 or more")
+
+
 def _checked_steps(num_steps: int) -> int:
-    if num_steps < 1:
-        raise Refusal(f"num_steps = {num_steps}: must be 1 or more")
+    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
+        raise Refusal(f"num_steps = {num_steps!r}: must be a whole number of 1 or more")
     return num_steps

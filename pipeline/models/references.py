@@ -95,8 +95,8 @@ def chosen_scores(found: References, wanted: Mapping[str, float]) -> dict[str, f
             raise Refusal(f"{name}: this model is conditioned on its text alone; leave the score out")
         if name not in usual:
             raise Refusal(f"{name}: is no score of this model (its scores: {', '.join(usual)}); leave it out")
-        if not 0 <= value <= 1:
-            raise Refusal(f"{name} = {value}: must be within 0 and 1")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise Refusal(f"{name} = {value!r}: must be a number within 0 and 1")
     return {**usual, **wanted}
 
 

@@ -109,9 +109,6 @@ def read_released(folder: Path) -> Released:
 
 
 def _read_cad(config: dict[str, Any], weights: Mapping[str, Tensor]) -> Released:
-    if "network" not in config:  # the authors' class is in the weights' names alone
-        has_coherence = any(name.startswith("coherence_") for name in weights)
-        config = {**config, "network": "CADRINTextCond" if has_coherence else "RINTextCond"}
     return Released(
         kind="cad_i",
         model=paper.load(config, weights),

@@ -23,13 +23,16 @@ _SIZES = {
     "label_dim": "text_dim",
     "num_processing_layers": "num_layers",
     "num_blocks": "num_blocks",
+}
+# Keys that a released configuration may leave out: the public classes' own defaults, or the one value that they have.
+_USUAL = {
+    **{"read_write_heads": 16, "compute_heads": 16, "data_mlp_multiplier": 4, "latent_mlp_multiplier": 4},
+    **{"num_text_registers": 16, "text_block_heads": 16},
+}
+_OPTIONAL = {
     "read_write_heads": "read_write_heads",
     "compute_heads": "compute_heads",
     "data_mlp_multiplier": "data_mlp_ratio",
-}
-# Keys that a released configuration may leave out, since the released networks have but one value.
-_USUAL = {"latent_mlp_multiplier": 4, "num_text_registers": 16, "text_block_heads": 16}
-_OPTIONAL = {
     "latent_mlp_multiplier": "mlp_ratio",
     "num_text_registers": "num_registers",
     "text_block_heads": "text_heads",
@@ -106,10 +109,10 @@ def miro_config(config: Mapping[str, Any]) -> dict[str, Any]:
     _check_fixed(network, _MIRO_FIXED, f"{where}: network")
     where_scaled = f"{where}: preconditioning"
     _check_keys(preconditioning, {"do_normalization", "sigma_data", *_PRECONDITIONING_PASSED_OVER}, where_scaled)
-    normalization = _required(preconditioning, "do_normalization", where_scaled)
+    normalization = preconditioning.get("do_normalization", "noise_driven")
     if normalization not in ("noise_driven", True):
         raise Refusal(f"{where_scaled}: do_normalization = {normalization!r}; only 'noise_driven' is understood")
-    sigma = _required(preconditioning, "sigma_data", where_scaled)
+    sigma = preconditioning.get("sigma_data", 0.5)
     if isinstance(sigma, bool) or not isinstance(sigma, int | float) or sigma <= 0:
         raise Refusal(f"{where_scaled}: sigma_data = {sigma!r}; must be a positive number")
     keys = _required(network, "coherence_keys", f"{where}: network")

@@ -49,7 +49,7 @@ def from_released(model: RIN, layout: Layout, released: Mapping[str, Tensor]) ->
         released: name to tensor.
 
     Raises:
-        Refusal: a weight is missing, unknown or of another shape.
+        Refusal: a weight is missing, unknown, of another shape, or holds no finite numbers.
     """
     where = "CAD-I weights" if layout == "cad_i" else "MIRO weights"
     prefix = MIRO_PREFIX if layout == "miro" else ""
@@ -225,6 +225,11 @@ def _split(pair: Pair, theirs: Tensor, shapes: list[torch.Size], model: RIN, whe
         expected = (rows[0], shapes[0][1] // patch**2, patch, patch)
     elif pair.form == "vector":
         expected = tuple(shapes[0][1:])
+    if not isinstance(theirs, Tensor) or not theirs.is_floating_point():
+        kind = theirs.dtype if isinstance(theirs, Tensor) else type(theirs).__name__
+        raise Refusal(f"{where} is of {kind}; floating-point tensors are needed")
+    if not theirs.isfinite().all():
+        raise Refusal(f"{where} has values that are not finite; download the weights anew")
     if tuple(theirs.shape) != expected:
         raise Refusal(f"{where} is of shape {tuple(theirs.shape)}, the config asks for {expected}")
     if pair.form == "convolution":

@@ -187,7 +187,7 @@ class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares 
         text_embeddings: Tensor,
         text_mask: Tensor,
         previous_latents: Tensor | None = None,
-        coherence: Tensor | None = None,
+        coherence: Tensor | Scores | None = None,
         rewards: Scores | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Predict what the network's objective asks for, and give the latents for the next pass.
@@ -198,7 +198,7 @@ class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares 
             text_embeddings: [B, T, text_dim].
             text_mask: [B, T] bool, True is a token that may be seen; a row may be all False.
             previous_latents: [B, L, E] of the pass before; None is the same as zeros.
-            coherence: [B] in [0, 1], the score of that name.
+            coherence: [B] in [0, 1], the score of that name; scores by name in this place are ``rewards``.
             rewards: score name to [B]; None, a missing name or a value that is not a number: the score is absent.
 
         Returns:

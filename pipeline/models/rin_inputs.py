@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import Refusal
+from pipeline.models.inputs import check_shapes
 from pipeline.params.network_sizes import refuse, rin_fault
 
 COHERENCE = "coherence"
@@ -25,13 +26,22 @@ def check_sizes(config: Mapping[str, Any]) -> None:
 
 
 def ordered_scores(
-    config: Mapping[str, Any], coherence: Tensor | None, rewards: Scores | None
+    config: Mapping[str, Any], coherence: Tensor | Scores | None, rewards: Scores | None
 ) -> dict[str, Tensor | None]:
     """One entry per score of the network, in its order; None where it is absent.
+
+    Args:
+        config: of the network.
+        coherence: the score of that name; scores by name in its place are ``rewards``, as MIRO is called.
+        rewards: scores by name.
 
     Raises:
         Refusal: a score that the network does not know, or needs and was not given.
     """
+    if isinstance(coherence, Mapping):
+        if rewards is not None:
+            raise Refusal("rewards: are given twice, the sixth argument holds scores by name too; leave one out")
+        coherence, rewards = None, coherence
     given = dict(rewards or {})
     if coherence is not None:
         given[COHERENCE] = coherence
@@ -68,8 +78,4 @@ def check_inputs(
         "previous_latents": (previous, (num_samples, config["num_latents"], config["width"])),
         **{name: (value, (num_samples,)) for name, value in scores.items()},
     }
-    for name, (value, shape) in expected.items():
-        if value is not None and tuple(value.shape) != shape:
-            raise Refusal(f"{name}: is of shape {tuple(value.shape)}, this network takes {shape}")
-    if mask.dtype != torch.bool:
-        raise Refusal(f"text_mask: is of {mask.dtype}, must be bool, True for a token that may be seen")
+    check_shapes(expected, mask)

@@ -37,7 +37,7 @@ def save_released(
     autoencoder: Autoencoder,
     text_encoder: TextEncoder,
     identify: Identify,
-) -> None:
+) -> Released:
     """Read a released folder and write the same model in our form.
 
     Args:
@@ -48,6 +48,9 @@ def save_released(
         autoencoder: decodes its latents; scale and shift must be those that it was trained with.
         text_encoder: makes its text embeddings.
         identify: (model, revision, where) -> identity of the weights there.
+
+    Returns:
+        What was read, with the encoders that its authors use.
 
     Raises:
         Refusal: the folder is not understood, or was trained on latents of another scale or shift.
@@ -80,6 +83,7 @@ def save_released(
     if released.unconditional is not None:
         np.save(out / UNCONDITIONAL, released.unconditional, allow_pickle=False)
     references.write(out, found)
+    return released
 
 
 def _objective(released: Released) -> Objective:

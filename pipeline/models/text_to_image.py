@@ -65,12 +65,15 @@ class LoadedTextToImage:
         self._text_encoder = text_encoder
         self._check_sizes()
         self._scores = references.chosen_scores(refers, {})
+        self.cut_prompts: set[str] = set()  # drawn so far from their beginning alone: longer than the encoder reads
         self._unconditional = self._negative(unconditional)
 
     def latent_shape(self, side_px: int) -> tuple[int, int, int]:
         """(channels, height, width) of the latents of square pictures of this side."""
         factor = self._autoencoder.downsampling_factor
         patch = self._model.config["patch_size"]
+        if isinstance(side_px, bool) or not isinstance(side_px, int) or side_px < 1:
+            raise Refusal(f"side_px = {side_px!r}: must be a whole number of 1 or more")
         if side_px % (factor * patch):
             raise Refusal(f"side_px = {side_px}: must be a multiple of {factor * patch} for this model")
         check_latent_side(self._model, side_px // factor, side_px)
@@ -88,7 +91,8 @@ class LoadedTextToImage:
         """One picture per prompt, or a reject where it could not be drawn.
 
         Every batch has the size that was stated and every text the length that the text encoder allows, and
-        a prompt is encoded alone: so a picture is the same to the bit whatever is drawn beside it.
+        a prompt is encoded alone: so a picture is the same to the bit whatever is drawn beside it. A prompt that is
+        longer than that is cut, and named in ``cut_prompts``.
 
         Args:
             prompts: texts.
@@ -110,6 +114,8 @@ class LoadedTextToImage:
                 pictures[i] = text
             else:
                 texts[i] = text.embedding
+                if text.truncated:
+                    self.cut_prompts.add(prompt)
         for rows, filled in filled_batches(list(texts), self._batch_size):
             drawn = self._draw([texts[i] for i in filled], noise[filled], sampler)
             for i, picture in zip(rows, drawn[: len(rows)], strict=True):

@@ -29,8 +29,9 @@ def first_weights(job: Job) -> tuple[Callable[[], Any], References]:
         where = f"finetune.rows.{job.place.row}.model = {job.row.model!r}"
         check_same_encoders(own, start, where)
         check_same_prediction(own, start, where)
-        check_trainable(folder, where)
-        own = msgspec.structs.replace(own, self_conditioning=start.self_conditioning)
+        check_trainable(folder, references.chosen_scores(start, {}), where)
+        told = ("self_conditioning", "scores", "negative_scores")  # beside the text; not its own empty caption
+        own = msgspec.structs.replace(own, **{name: getattr(start, name) for name in told})
         return lambda: load_network(folder), own
     seed = job.plan.params.seeds.train
     channels, dim = latent_channels(job), text_dim(job)

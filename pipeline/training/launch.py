@@ -36,7 +36,7 @@ def num_processes_of(job: Job) -> int:
 
 def train_here(job: Job) -> None:
     """Train in this process; one of several where a launcher started it."""
-    from pipeline.models.references import self_conditioning_of
+    from pipeline.training.conditioning import conditioning_of
     from pipeline.training.job import first_weights, training_data
     from pipeline.training.trainer import train
 
@@ -45,7 +45,7 @@ def train_here(job: Job) -> None:
         job.row,
         training_data(job),
         make_model=make_model,
-        self_conditioning=self_conditioning_of(refers),
+        conditioning=conditioning_of(refers),
         seed=job.plan.params.seeds.train,
         execution=job.plan.params.execution,
         work=job.work,

@@ -32,6 +32,7 @@ class DeviceBatch(NamedTuple):
     t: Tensor
     text: Tensor
     text_mask: Tensor
+    caption_dropped: Tensor
     self_conditioned: Tensor
 
 
@@ -46,6 +47,7 @@ class Batch:
         t: (B,) float32.
         text: (B, T, D) in the stored dtype, zero where masked.
         text_mask: (B, T) bool.
+        caption_dropped: (B,) bool, the text is that of the empty caption.
         self_conditioned: (B,) bool.
     """
 
@@ -55,12 +57,12 @@ class Batch:
     t: np.ndarray
     text: np.ndarray
     text_mask: np.ndarray
+    caption_dropped: np.ndarray
     self_conditioned: np.ndarray
 
     def to(self, device: torch.device) -> DeviceBatch:
         """The arrays as tensors on a device."""
-        arrays = (self.latents, self.noise, self.t, self.text, self.text_mask, self.self_conditioned)
-        return DeviceBatch(*(torch.from_numpy(array).to(device) for array in arrays))
+        return DeviceBatch(*(torch.from_numpy(getattr(self, name)).to(device) for name in DeviceBatch._fields))
 
 
 class BatchReader:
@@ -96,6 +98,7 @@ class BatchReader:
             t=np.array([draw.t for draw in draws], np.float32),
             text=text,
             text_mask=text_mask,
+            caption_dropped=np.array([draw.caption_dropped for draw in draws], bool),
             self_conditioned=np.array([draw.self_conditioned for draw in draws], bool),
         )
 

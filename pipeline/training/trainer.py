@@ -24,6 +24,7 @@ from pipeline.models.networks import Network, rebuilt, training_output
 from pipeline.params.schema import Execution, FinetuneRow, TrainRow
 from pipeline.training import checkpoint, curves
 from pipeline.training.checkpoint import Progress, TrainingState
+from pipeline.training.conditioning import Conditioning
 from pipeline.training.draws import TrainingDraws, TrainingRows
 from pipeline.training.ema import Ema
 from pipeline.training.loader import Batch, BatchReader, Loader
@@ -46,6 +47,7 @@ class _Run:
     execution: Execution
     accelerator: Accelerator
     process: Process
+    conditioning: Conditioning
     draws: TrainingDraws
     loader: Loader
     validator: Validator | None
@@ -60,7 +62,7 @@ def train(
     data: TrainingData,
     *,
     make_model: Callable[[], Network],
-    self_conditioning: float,
+    conditioning: Conditioning,
     seed: int,
     execution: Execution,
     work: Path,
@@ -73,7 +75,7 @@ def train(
         row: the parameters; ``data`` stands for its references.
         data: the sets to train on.
         make_model: builds the network with its first weights, the same in every process.
-        self_conditioning: share of samples that are given latents of a first pass; 0 for a network that takes none.
+        conditioning: what the network is told beside its text.
         seed: the run's seed of training; the row's own seed joins it.
         execution: device, threads, workers, attention, gradient checkpointing, cadence of checkpoints.
         work: folder of ``checkpoints/``, kept between attempts at the same recipe.
@@ -84,7 +86,7 @@ def train(
         Refusal: data that do not fit, a device that is not there, a batch that processes cannot share, a damaged
             checkpoint, a loss that is not finite.
     """
-    run = _prepare(row, data, make_model, self_conditioning, seed, execution, work, say)
+    run = _prepare(row, data, make_model, conditioning, seed, execution, work, say)
     _resume(run)
     batches = run.loader.batches(run.state.progress.step, row.num_steps, execution.num_workers)
     for batch in batches:
@@ -99,7 +101,7 @@ def _prepare(
     row: TrainRow | FinetuneRow,
     data: TrainingData,
     make_model: Callable[[], Network],
-    self_conditioning: float,
+    conditioning: Conditioning,
     seed: int,
     execution: Execution,
     work: Path,
@@ -118,7 +120,7 @@ def _prepare(
         seed=(seed, row.seed),
         objective=row.objective,
         caption_dropout=row.caption_dropout,
-        self_conditioning=self_conditioning,
+        self_conditioning=conditioning.self_conditioning,
         batch_size=row.batch_size,
     )
     loader = Loader(draws, BatchReader(rows, row.latent_draw), accelerator.process_index, num_processes)
@@ -134,9 +136,10 @@ def _prepare(
         execution=execution,
         accelerator=accelerator,
         process=process_of(row.objective),
+        conditioning=conditioning,
         draws=draws,
         loader=loader,
-        validator=Validator(data.validation, row, self_conditioning) if data.validation is not None else None,
+        validator=Validator(data.validation, row, conditioning) if data.validation is not None else None,
         state=state,
         network=accelerator.prepare_model(model) if num_processes > 1 else model,
         checkpoints=work / CHECKPOINTS_FOLDER,
@@ -192,6 +195,7 @@ def _train_step(run: _Run, batch: Batch) -> None:
             on_device.text,
             on_device.text_mask,
             on_device.self_conditioned,
+            run.conditioning.scores_of(on_device.caption_dropped),
         )
     loss = run.process.loss(output, on_device.latents, on_device.noise, on_device.t).mean()
     run.accelerator.backward(loss)

@@ -10,6 +10,7 @@ import torch
 from pipeline.diffusion.process import process_of
 from pipeline.models.networks import Network, training_output
 from pipeline.params.schema import TrainingRow
+from pipeline.training.conditioning import Conditioning
 from pipeline.training.draws import TrainingRows, validation_draws
 from pipeline.training.loader import BatchReader
 from pipeline.training.sets import ValidationData
@@ -24,13 +25,14 @@ class Validator:
     Args:
         data: the validation set.
         row: objective, batch size and how latents are drawn.
-        self_conditioning: share of samples that are given latents of a first pass.
+        conditioning: what the network is told beside its text.
     """
 
-    def __init__(self, data: ValidationData, row: TrainingRow, self_conditioning: float) -> None:
+    def __init__(self, data: ValidationData, row: TrainingRow, conditioning: Conditioning) -> None:
         rows = TrainingRows(data)
         self._reader = BatchReader(rows, row.latent_draw)
-        self._draws = validation_draws(rows, MAX_VALIDATION_ROWS, self_conditioning)
+        self._draws = validation_draws(rows, MAX_VALIDATION_ROWS, conditioning.self_conditioning)
+        self._conditioning = conditioning
         self._batch_size = row.batch_size
         self._process = process_of(row.objective)
 
@@ -42,7 +44,15 @@ class Validator:
             batch = self._reader.read(self._draws[first : first + self._batch_size]).to(device)
             x_t = self._process.interpolate(batch.latents, batch.noise, batch.t)
             output = training_output(
-                model, model, self._process, x_t, batch.t, batch.text, batch.text_mask, batch.self_conditioned
+                model,
+                model,
+                self._process,
+                x_t,
+                batch.t,
+                batch.text,
+                batch.text_mask,
+                batch.self_conditioned,
+                self._conditioning.scores_of(batch.caption_dropped),
             )
             total += float(self._process.loss(output, batch.latents, batch.noise, batch.t).double().sum())
         return total / len(self._draws)

@@ -68,7 +68,8 @@ def test_only_the_wanted_files_of_a_repository_are_downloaded(tmp_path: Path, mo
     from huggingface_hub.utils import filter_repo_objects
 
     weights = "diffusion_pytorch_model.safetensors"
-    files = [f"{folder}{name}" for folder in ("", "vae/", "vae/old/") for name in ("config.json", weights)]
+    names = ("config.json", weights, "uncond_embedding.npy")
+    files = [f"{folder}{name}" for folder in ("", "vae/", "vae/old/") for name in names]
     extra = ["sd-v1.safetensors", "vae/diffusion_pytorch_model.fp16.safetensors", "pytorch_model.bin", "code.py"]
     asked: list[list[str]] = []
 
@@ -85,7 +86,7 @@ def test_only_the_wanted_files_of_a_repository_are_downloaded(tmp_path: Path, mo
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert loading.resolve_model("some/model", COMMIT) == tmp_path
     assert loading.resolve_model("some/model", COMMIT, "vae") == tmp_path / "vae"
-    assert asked == [["config.json", weights], ["vae/config.json", f"vae/{weights}"]]
+    assert asked == [list(names), [f"vae/{name}" for name in names]]
 
 
 def test_a_configuration_that_is_no_object_is_refused(tmp_path: Path) -> None:

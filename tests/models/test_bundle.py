@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,25 @@ def test_what_is_asked_counts(pipeline: TextToImagePipeline) -> None:
     assert np.array_equal(draw(num_images_per_prompt=2), draw(seed=[0, 1], num_images_per_prompt=2))
 
 
+def test_of_a_prompt_that_is_too_long_the_end_is_cut_and_that_is_said(
+    project: Path, pipeline: TextToImagePipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipeline.sample import main as sample
+
+    limit = pipeline.about.references.text_encoder.max_text_tokens
+    long = "a red ring " * limit
+    with pytest.warns(UserWarning, match=f"only its first {limit} tokens were read"):
+        pipeline(long, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipeline("a red ring", seed=1)
+    for prompt, is_said in ((long, True), ("a red ring", False)):
+        assert sample([prompt, "--model", "bundle", "--out", "long.png"]) == 0
+        assert (f"only the first {limit} tokens of the prompt were read" in capsys.readouterr().err) == is_said
+    assert sample(["a red ring", "--model", "bundle", "--out", "long.png", "--side-px", "0"]) == 1
+    assert "side_px = 0: must be a whole number of 1 or more" in capsys.readouterr().err
+
+
 def test_generators_draw_the_noise_one_after_the_other(pipeline: TextToImagePipeline) -> None:
     def fresh(seed: int) -> torch.Generator:
         return torch.Generator().manual_seed(seed)
@@ -123,6 +143,12 @@ def test_generators_draw_the_noise_one_after_the_other(pipeline: TextToImagePipe
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"prompt": " "}, "prompt: is empty"),
+    ({"prompt": []}, "prompt: is empty"),
+    ({"prompt": 5}, "prompt: is a int; give a text or a list of texts"),
+    ({"prompt": ["a ring", None]}, "prompt: holds a NoneType; give a text or a list of texts"),
+    ({"num_images_per_prompt": 0}, "num_images_per_prompt = 0: must be a whole number of 1 or more"),
+    ({"height": 0}, "side_px = 0: must be a whole number of 1 or more"),
+    ({"height": 32.0}, "side_px = 32.0: must be a whole number of 1 or more"),
     ({"height": 64, "width": 32}, "square pictures"),
     ({"height": 40}, "side_px = 40: must be a multiple of 16"),
     ({"num_inference_steps": 0}, "num_steps: Expected `int` >= 1"),

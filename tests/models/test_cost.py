@@ -111,7 +111,7 @@ def test_swiglu_has_as_many_weights_as_gelu(name: str) -> None:
 
 
 def test_the_page_shows_the_tables() -> None:
-    for table in (cost.table(), cost.size_table(), cost.option_table()):
+    for table in (cost.table(), cost.size_table(), cost.option_table(), cost.rin_table()):
         assert table in PAGE.read_text()
 
 

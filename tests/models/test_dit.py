@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dit_inputs
 import pytest
@@ -161,3 +162,53 @@ def test_places_in_the_picture_are_known_and_mean_the_same_at_another_resolution
     fine = dit.position_features(12, 20, latents.device).reshape(12, 20, -1)
     torch.testing.assert_close(fine[1::3, 2::5], coarse)  # the centres of the coarse grid's patches
     assert len({tuple(row.tolist()) for row in coarse.flatten(0, 1)}) == 16
+
+
+def test_patches_that_change_places_do_not_merely_take_their_outputs_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without absolute places only the rotations of queries and keys can tell where a patch is."""
+    model = random_network()
+    with torch.no_grad():
+        model.position_in.weight.zero_()
+    latents, t, text, mask = inputs(2, 6)
+    swapped = torch.cat([latents[..., 2:4], latents[..., :2], latents[..., 4:]], dim=-1)
+
+    def gap() -> float:
+        first, second = model(latents, t, text, mask), model(swapped, t, text, mask)
+        return float((second - torch.cat([first[..., 2:4], first[..., :2], first[..., 4:]], dim=-1)).abs().max())
+
+    assert gap() > 1e-3
+    real = dit.rotation_of_grid
+
+    def none(*given: Any) -> dit_parts.Rotation:
+        return tuple(torch.full_like(table, value) for table, value in zip(real(*given), (1.0, 0.0), strict=True))  # type: ignore[return-value]
+
+    monkeypatch.setattr(dit, "rotation_of_grid", none)
+    assert gap() < 1e-5
+
+
+# Of a network of known weights: what exported models mean must not change.
+PINNED = [10.51265, 0.18661, -0.77342, 0.44419, 5.2195, 3.82543, 0.49504, 4.63314]
+
+
+def test_the_output_of_known_weights_is_pinned() -> None:
+    output = random_network()(*inputs())
+    assert output.flatten()[::18].tolist() == pytest.approx(PINNED, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"t": torch.zeros(1)}, r"t: is of shape \(1,\), this network takes \(2,\)"),
+        ({"text": torch.zeros(2, 4, 5)}, r"text: is of shape \(2, 4, 5\), this network takes \(2, 4, 6\)"),
+        ({"text_mask": torch.ones(2, 1, dtype=torch.bool)}, r"text_mask: is of shape \(2, 1\)"),
+        ({"text_mask": torch.ones(2, 4)}, "text_mask: is of torch.float32, must be bool"),
+        (
+            {"latents": torch.zeros(2, 4, 4, 6)},
+            r"latents: is of shape \(2, 4, 4, 6\), this network takes \(2, 3, 4, 6\)",
+        ),
+    ],
+)
+def test_inputs_of_another_shape_are_refused_not_broadcast(change: dict[str, Tensor], says: str) -> None:
+    given = dict(zip(("latents", "t", "text", "text_mask"), inputs(), strict=True))
+    with pytest.raises(Refusal, match=says):
+        random_network()(**{**given, **change})

@@ -218,6 +218,30 @@ def test_samplers_draw_different_pictures_of_one_model(project: Path) -> None:
     assert len(set(pictures)) == 3
 
 
+def test_a_model_is_drawn_with_by_its_own_shift(project: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from pipeline.diffusion.path import draw_noise
+    from pipeline.models import references
+    from pipeline.models.text_to_image import TextToImage
+
+    name = row_name("dit_i.rectified_flow")
+    for stage in ("train", "finetune"):
+        assert small_project.run_stage(stage, name) == 0
+    folder = project / f"data/small/finetune/{name}/model"
+    shutil.copytree(folder, tmp_path / "other")
+    found = references.read(folder)
+    references.write(tmp_path / "other", msgspec.structs.replace(found, shift=2 * found.shift))
+    plan = small_project.plan_of(project)
+    sampler = plan.params.row("generate", row_name("dit_i.rectified_flow", "euler")).sampler
+    pictures = []
+    for one in (folder, tmp_path / "other"):
+        model = TextToImage(one, plan.params.execution, plan.digests.model)
+        noise = draw_noise(model.latent_shape(SIDE_PX), 3)[None]
+        pictures.append(np.asarray(model(["an image of a circle"], noise, sampler)[0]))
+    assert not np.array_equal(*pictures)
+
+
 def test_a_model_made_elsewhere_is_not_drawn_with_a_sampler_that_does_not_fit(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

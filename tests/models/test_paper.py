@@ -41,8 +41,8 @@ def test_cad_i_gives_the_published_networks_output(shared: Path, name: str, atte
         given["input.gamma"],
         given["input.text_tokens_embeddings"],
         given["input.text_tokens_mask"],
-        previous_latents=given["input.previous_latents"],
-        coherence=given.get("input.coherence"),
+        given["input.previous_latents"],
+        given.get("input.coherence"),
     )
     torch.testing.assert_close(x, given["output.x"], rtol=0, atol=1e-9)
     torch.testing.assert_close(latents, given["output.latents"], rtol=0, atol=1e-9)
@@ -77,8 +77,8 @@ def test_miro_gives_the_published_networks_output(shared: Path, case: str, has_a
         given["input.gamma"],
         given["input.text_embeddings"],
         given["input.text_mask"],
-        previous_latents=given["input.previous_latents"] if has_all else None,
-        rewards={key: value for key, value in rewards.items() if has_all or key not in config["absent_rewards"]},
+        given["input.previous_latents"] if has_all else None,
+        {key: value for key, value in rewards.items() if has_all or key not in config["absent_rewards"]},
     )
     torch.testing.assert_close(v, given[f"output.{case}.v"], rtol=0, atol=1e-5)
     torch.testing.assert_close(latents, given[f"output.{case}.latents"], rtol=0, atol=1e-5)
@@ -179,6 +179,44 @@ def test_weights_that_do_not_match_are_refused_by_name(kind: str) -> None:
         assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("kind", ["text", "miro"])
+def test_weights_that_are_no_numbers_are_refused_by_name(kind: str) -> None:
+    load, config, weights = released(kind)
+    name = next(name for name in weights if name.endswith("map_text_tokens.weight"))
+    for wrong, fault in (
+        (weights[name].long(), "is of torch.int64; floating-point tensors are needed"),
+        (weights[name] * math.nan, "has values that are not finite"),
+        (weights[name].numpy(), "is of ndarray"),
+    ):
+        with pytest.raises(Refusal, match=f"{name} {fault}"):
+            load(config, {**weights, name: wrong})
+
+
+@pytest.mark.parametrize("kind", ["text", "coherence"])
+def test_cad_is_class_is_known_by_its_weights(kind: str) -> None:
+    load, config, weights = released(kind)
+    del config["network"]
+    assert load(config, weights).config["scores"] == KINDS[kind]["scores"]
+
+
+def test_keys_that_the_public_classes_have_a_default_for_may_be_left_out() -> None:
+    from pipeline.models.released_config import cad_config, miro_config
+
+    usual = {"read_write_heads": 16, "compute_heads": 16, "data_mlp_multiplier": 4}
+    for kind, read in (("text", cad_config), ("miro", miro_config)):
+        config = released_config(kind)
+        network = config["network"] if kind == "miro" else config
+        without = {key: value for key, value in network.items() if key not in usual}
+
+        def whole(changed: dict[str, Any], kind: str = kind) -> dict[str, Any]:
+            return {"network": changed, "preconditioning": {}} if kind == "miro" else changed
+
+        found = read(whole(without))
+        assert found == read(whole({**network, **usual}))
+        assert (found["read_write_heads"], found["compute_heads"], found["data_mlp_ratio"]) == (16, 16, 4)
+    assert miro_config(released_config("miro")) == miro_config({**released_config("miro"), "preconditioning": {}})
+
+
 @pytest.mark.parametrize("key", ["latents_dim", "num_latents", "compute_heads", "data_mlp_multiplier"])
 @pytest.mark.parametrize("kind", ["text", "miro"])
 def test_configurations_that_are_not_understood_are_refused_by_key(kind: str, key: str) -> None:
@@ -189,8 +227,9 @@ def test_configurations_that_are_not_understood_are_refused_by_key(kind: str, ke
         new = {name: value for name, value in {**network, **change}.items() if value is not None}
         return {**config, "network": new} if kind == "miro" else new
 
+    has_default = key in ("compute_heads", "data_mlp_multiplier")
     for change, fault in (
-        ({key: None}, f"{key} is missing"),
+        *(() if has_default else (({key: None}, f"{key} is missing"),)),
         ({f"{key}_2": 1}, f"{key}_2 is an unknown key"),
         ({key: "many"}, f"{key} = 'many'"),
         ({key: 0}, f"{key} = 0"),
@@ -205,7 +244,6 @@ def test_configurations_that_are_not_understood_are_refused_by_key(kind: str, ke
     [
         ({**released_config("miro"), "extra": 1}, "extra is an unknown key"),
         ({"network": released_config("miro")["network"]}, "preconditioning is missing"),
-        ({**released_config("miro"), "preconditioning": {"sigma_data": 0.5}}, "do_normalization is missing"),
         ({**released_config("miro"), "preconditioning": 3}, "preconditioning = 3"),
         (
             {**released_config("miro"), "preconditioning": {"do_normalization": "none", "sigma_data": 0.5}},
@@ -331,10 +369,6 @@ def test_schedules_at_known_places() -> None:
 def test_sampling_refuses_what_it_does_not_know() -> None:
     with pytest.raises(Refusal, match="schedule: 'cosine' is unknown; known are linear, sigmoid"):
         draw_cad("text", schedule="cosine")
-    with pytest.raises(Refusal, match="num_steps = 0"):
-        draw_cad("text", num_steps=0)
-    with pytest.raises(Refusal, match="num_steps = 0"):
-        draw_miro(num_steps=0)
     with pytest.raises(Refusal, match="negative_embeddings: is of shape"):
         draw_cad("text", negative_mask=torch.ones(1, 3, dtype=torch.bool))
     with pytest.raises(Refusal, match=r"beauty: is no score of this network \(its scores: vqa, aesthetic\)"):
@@ -343,3 +377,54 @@ def test_sampling_refuses_what_it_does_not_know() -> None:
         draw_miro(rewards={"vqa": torch.ones(2)})
     with pytest.raises(Refusal, match="y: is of shape"):
         draw_cad("text", noise=torch.zeros(3, 3, 8, 8))
+
+
+def test_the_arguments_stand_in_the_order_that_is_stated() -> None:
+    """All by place: ``sample(model, noise, text, mask, negative, mask, steps, rate, clamp, schedule)`` and MIRO's."""
+    given = list(prompts().values())
+    by_place = paper.sample(random_rin("coherence"), *given, 4, 2.0, 1.2, "linear")
+    torch.testing.assert_close(by_place, draw_cad("coherence"), rtol=0, atol=0)
+    rewards, negative = {"vqa": 0.3}, {"aesthetic": 0.2}
+    by_place = paper.sample_miro(random_rin("miro"), *given, 4, 2.0, rewards, negative)
+    torch.testing.assert_close(by_place, draw_miro(rewards=rewards, negative_rewards=negative), rtol=0, atol=0)
+
+
+WIDE = {"negative_embeddings": torch.zeros(1, 2, 8)}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"num_steps": 2.5}, "num_steps = 2.5: must be a whole number"),
+        ({"num_steps": True}, "num_steps = True: must be a whole number"),
+        ({"num_steps": 0}, "num_steps = 0: must be a whole number of 1 or more"),
+        (WIDE, "negative_embeddings: is of 8 dimensions, this network takes 7"),
+    ],
+)
+def test_values_that_neither_sampler_takes_are_refused(change: dict[str, Any], says: str) -> None:
+    for draw in (lambda **asked: draw_cad("coherence", **asked), draw_miro):
+        with pytest.raises(Refusal, match=says):
+            draw(**change)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "says"),
+    [
+        ("text", {"clamp": 0.0}, "clamp = 0: must be above 0"),
+        ("text", {"clamp": math.nan}, "clamp = nan"),
+        ("text", {"cfg_rate": -1.0}, "cfg_rate = -1.0: must be a number of 0 or more"),
+        ("text", {"coherence": 1.0}, r"coherence: is no score of this network \(its scores: none\)"),
+        ("miro", {}, "model: predicts a velocity, as MIRO does; draw with sample_miro"),
+    ],
+)
+def test_what_cad_is_sampler_does_not_take_is_refused(kind: str, change: dict[str, Any], says: str) -> None:
+    with pytest.raises(Refusal, match=says):
+        draw_cad(kind, **change)
+
+
+def test_what_miros_sampler_does_not_take_is_refused() -> None:
+    with pytest.raises(Refusal, match="guidance_scale = inf"):
+        draw_miro(guidance_scale=math.inf)
+    usual = {"num_steps": 4, "guidance_scale": 2.0, "rewards": None, "negative_rewards": None}
+    with pytest.raises(Refusal, match="model: predicts noise, as CAD-I does; draw with sample"):
+        paper.sample_miro(random_rin("text"), **prompts(), **usual)

@@ -245,3 +245,15 @@ def test_a_score_that_the_network_does_not_know_is_refused() -> None:
 def test_sizes_that_do_not_fit_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(Refusal, match=message):
         RIN(in_channels=3, text_dim=7, **{**KINDS["miro"], **change})
+
+
+def test_scores_by_name_may_be_the_sixth_argument_and_so_may_coherence() -> None:
+    """``model(y, gamma, text_embeddings, text_mask, previous_latents, rewards)``, as MIRO's class is called."""
+    for kind, name in (("miro", "rewards"), ("coherence", "coherence")):
+        model, given = random_rin(kind), inputs(kind)
+        positional = [given[key] for key in ("y", "gamma", "text_embeddings", "text_mask")]
+        by_place, by_name = model(*positional, None, given[name]), model(**given)
+        torch.testing.assert_close(by_place, by_name, rtol=0, atol=0)
+    given = inputs("miro")
+    with pytest.raises(Refusal, match="rewards: are given twice"):
+        random_rin("miro")(**given, coherence=given["rewards"])

@@ -44,27 +44,63 @@ FINETUNING = {
     **{"num_steps": 2, "batch_size": 4, "log_every_steps": 1, "validate_every_steps": 2, "precision": "float32"},
     **{"latent_draw": "mean", "ema_decay": 0.0, "schedule": {"kind": "constant", "num_warmup_steps": 0}},
 }
+NOISE = {
+    "kind": "noise",
+    "timesteps": {"kind": "uniform"},
+    "shift": 1.0,
+    "gamma": {"kind": "linear", "clip_min": 1e-9},
+}
 MODELS = {"text": (CAD, DDIM), "coherence": (CAD, DDIM), "miro": (MIRO, EULER)}
 
 
-def write_released(folder: Path, kind: str) -> None:
-    """A random network for the tiny encoders, in the layout of its authors."""
+def write_released(folder: Path, kind: str, scores: list[str] | None = None) -> None:
+    """A random network for the tiny encoders, in the layout of its authors, with all that MIRO's package writes."""
     generator = torch.Generator().manual_seed(3)
     size = {**KINDS[kind], "latent_side": LATENT_SIDE}
+    size |= {} if scores is None else {"scores": scores}
     model = new_rin(size, in_channels=CHANNELS, text_dim=DIM, generator=generator)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     config = released_config(kind)
     own = {"data_size": LATENT_SIDE, "num_input_channels": CHANNELS, "label_dim": DIM}
-    config = {**config, "network": {**config["network"], **own}} if kind == "miro" else {**config, **own}
-    if kind != "miro":
-        del config["network"]
+    weights = to_released(model, "miro" if kind == "miro" else "cad_i")
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(config))
-    save_file(to_released(model, "miro" if kind == "miro" else "cad_i"), folder / "model.safetensors")
     if kind == "miro":
+        config = {**config, **SECTIONS, "network": {**config["network"], **own}, "coherence_keys": size["scores"]}
+        config["network"]["coherence_keys"] = size["scores"]
+        weights |= beside_the_network(size)
         np.save(folder / "uncond_embedding.npy", torch.randn(2, DIM, generator=generator).numpy())
+    else:
+        config = {**config, **own}
+        del config["network"]
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(weights, folder / "model.safetensors")
+
+
+# What a configuration of ``miro-t2i`` 0.1.4 holds beside the network.
+SECTIONS: dict[str, Any] = {
+    "data_preprocessing": {"channel_wise_normalisation": True, "model_type": "sdxl"},
+    "postprocessing": {"channel_wise_normalisation": True, "model_type": "sdxl"},
+    "scheduler": {"start": 1, "end": 0, "clip_min": 1e-9},
+    **{"data_resolution": LATENT_SIDE, "max_text_len": 77},
+}
+
+
+def beside_the_network(size: dict[str, Any]) -> dict[str, Any]:
+    """Tensors of the package's file that are no weights of the network: masks, the loss's variance, latents' scale."""
+    shift, spread = (torch.tensor(values)[None, :, None, None] for values in (SDXL_SHIFT, SDXL_SPREAD))
+    num_own = size["num_registers"] + len(size["scores"])
+    stored = {"scale": 0.5 / spread, "bias": -shift * 0.5 / spread}
+    return {
+        "network.registers_coherence_mask": torch.ones(num_own, dtype=torch.bool),
+        "network.cond_mask": torch.ones(num_own + 1, dtype=torch.bool),
+        "preconditioning.logvar_proj.0.freqs": torch.ones(4),
+        "preconditioning.logvar_proj.1.weight": torch.ones(1, 8),
+        "preconditioning.logvar_proj.1.bias": torch.ones(1),
+        **{f"data_preprocessing.{name}": value.clone() for name, value in stored.items()},
+        **{f"postprocessing.{name}": value.clone() for name, value in stored.items()},
+    }
 
 
 def parameters() -> dict[str, Any]:
@@ -78,25 +114,33 @@ def parameters() -> dict[str, Any]:
     }
     raw["encode_text"]["encoders"]["demo"] = {"model": "data/tiny/text_encoder", "max_text_tokens": 40}
     raw["generate"]["benchmarks"] = {
-        "captions": {"kind": "captions", "captions": "recaption/pictures-label", "num_images": 1, "num_shards": 1}
+        "captions": {"kind": "captions", "captions": "recaption/pictures-label", "num_images": 1, "num_shards": 1},
+        "geneval_shapes": {"kind": "geneval_shapes", "num_prompts_per_task": 1, "num_images": 1, "num_shards": 1},
     }
     raw["download"]["rows"] = {"pictures": {**small_project.WORLD, "num_rows": 4, "num_shards": 1}}
     raw["encode_images"].update(
-        side_px=SIDE_PX, rows={"pictures": {"images": "download/pictures", "autoencoder": "miro"}}
+        side_px=SIDE_PX,
+        rows={name: {"images": "download/pictures", "autoencoder": name} for name in ("cad", "miro")},
     )
     raw["encode_text"]["rows"] = {"pictures-label": {"captions": "recaption/pictures-label"}}
-    raw["finetune"].update(FINETUNING)
-    raw["finetune"]["rows"] = {
-        "miro": {
-            "model": "train/miro",
-            "latents": "encode_images/pictures",
-            "texts": {"encode_text/pictures-label": 1.0},
-        }
+    raw["score"].update(num_bootstrap=20)
+    raw["score"]["feature_extractors"] = {  # never loaded
+        "demo_vision": {"model": "data/tiny/autoencoder", "side_px": 32, "demo": True}
     }
-    raw["generate"]["rows"]["finetuned"] = {"model": "finetune/miro", "benchmarks": ["captions"], "sampler": EULER}
+    raw["finetune"].update(FINETUNING)
     for kind, (encoders, sampler) in MODELS.items():
         raw["train"]["rows"][kind] = {"import": f"data/released/{kind}", "arm": kind, "seed": 0, **encoders}
-        raw["generate"]["rows"][kind] = {"model": f"train/{kind}", "benchmarks": ["captions"], "sampler": sampler}
+        raw["finetune"]["rows"][kind] = {
+            "model": f"train/{kind}",
+            "latents": f"encode_images/{encoders['autoencoder']}",
+            "texts": {"encode_text/pictures-label": 1.0},
+        }
+        if kind != "miro":
+            raw["finetune"]["rows"][kind]["objective"] = NOISE
+        own = {"benchmarks": ["captions", "geneval_shapes"], "sampler": sampler}
+        raw["generate"]["rows"][kind] = {**own, "model": f"train/{kind}"}
+        raw["generate"]["rows"][f"{kind}-finetuned"] = {**own, "model": f"finetune/{kind}"}
+        raw["score"]["rows"][kind] = {"images": f"generate/{kind}-finetuned"}
     return raw
 
 
@@ -105,6 +149,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project with released folders, taken in; the current folder while the tests run."""
     folder = tmp_path_factory.mktemp("taken_in")
     make_tiny_autoencoder(folder / "data/tiny/autoencoder")
+    config = folder / "data/tiny/autoencoder/config.json"  # as Stable Diffusion 1.5's, which CAD-I goes with
+    config.write_text(json.dumps({**json.loads(config.read_text()), "scaling_factor": 0.18215}))
     make_tiny_text_encoder(folder / "data/tiny/text_encoder")
     for kind in MODELS:
         write_released(folder / "data/released" / kind, kind)
@@ -216,10 +262,10 @@ def test_the_encoders_that_a_row_names_are_part_of_its_fingerprint(project: Path
 def test_a_released_model_is_finetuned_in_latents_scaled_by_channel_and_drawn_with(project: Path) -> None:
     """SDXL's autoencoder states one number, MIRO has a scale and a shift for each channel: both are used throughout."""
     for stage, row in (
-        ("encode_images", "pictures"),
+        ("encode_images", "miro"),
         ("encode_text", "pictures-label"),
         ("finetune", "miro"),
-        ("generate", "finetuned"),
+        ("generate", "miro-finetuned"),
     ):
         assert small_project.run_stage(stage, row) == 0
     folders = [project / f"data/small/{stage}/miro/model" for stage in ("train", "finetune")]
@@ -230,9 +276,94 @@ def test_a_released_model_is_finetuned_in_latents_scaled_by_channel_and_drawn_wi
     before, after = (dict(RIN.from_pretrained(folder).state_dict()) for folder in folders)
     assert before.keys() == after.keys()
     assert not torch.equal(before["head.weight"], after["head.weight"])
-    pictures = [np.asarray(Image.open(io.BytesIO(row["image"]))) for row in drawn(project, "finetuned")]
+    pictures = [np.asarray(Image.open(io.BytesIO(row["image"]))) for row in drawn(project, "miro-finetuned")]
     assert len(pictures) == 4
     assert np.std(pictures) > 1
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_a_released_model_is_finetuned_drawn_with_and_scored_as_one_of_ours(project: Path, kind: str) -> None:
+    """CAD-I with coherence too, and scores stay: what a picture is drawn with is what it was trained with."""
+    for stage, row in (
+        ("encode_images", MODELS[kind][0]["autoencoder"]),
+        ("encode_text", "pictures-label"),
+        ("finetune", kind),
+        ("generate", f"{kind}-finetuned"),
+        ("score", kind),
+    ):
+        assert small_project.run_stage(stage, row) == 0
+    metrics = json.loads((project / f"data/small/score/{kind}/geneval_shapes/metrics.json").read_text())
+    assert metrics["num_images"] == 6
+    start, found = (references.read(project / f"data/small/{stage}/{kind}/model") for stage in ("train", "finetune"))
+    assert (found.scores, found.negative_scores) == (start.scores, start.negative_scores)
+    assert found.self_conditioning == start.self_conditioning == 0.9
+    before, after = (drawn(project, row) for row in (kind_drawn(project, kind), f"{kind}-finetuned"))
+    assert [row["seed"] for row in before] == [row["seed"] for row in after]
+    assert all(one["image"] != other["image"] for one, other in zip(before, after, strict=True))
+
+
+def kind_drawn(project: Path, kind: str) -> str:
+    """The row of a model as it was released, drawn."""
+    assert small_project.run_stage("generate", kind) == 0
+    return kind
+
+
+def test_scores_are_chosen_of_a_finetuned_model_too(project: Path) -> None:
+    for stage, row in (("encode_images", "miro"), ("encode_text", "pictures-label"), ("finetune", "miro")):
+        assert small_project.run_stage(stage, row) == 0
+    pictures = []
+    for reward in ((), ("--reward", "vqa=0.25")):
+        status, out = sampled(project, "miro", *reward, stage="finetune")
+        assert status == 0
+        pictures.append(out.read_bytes())
+    assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_a_bundle_draws_what_the_row_draws(project: Path, tmp_path: Path, kind: str) -> None:
+    """The empty caption's own embedding and the scores are part of it."""
+    from pipeline.bundle import main
+    from pipeline.models.bundle import TextToImagePipeline
+
+    rows = drawn(project, kind_drawn(project, kind))
+    assert main(["--model", f"train/{kind}", "--out", str(tmp_path / "bundle")]) == 0
+    pipeline = TextToImagePipeline.from_pretrained(tmp_path / "bundle")
+    images = pipeline([row["prompt"] for row in rows], seed=[row["seed"] for row in rows]).images
+    for row, image in zip(rows, images, strict=True):
+        assert np.array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(row["image"]))))
+    if kind == "miro":
+        reward = ("--reward", "vqa=0.25")
+        by_row = sampled(project, kind, *reward)[1].read_bytes()
+        by_bundle = sampled(project, kind, *reward, model=tmp_path / "bundle")[1].read_bytes()
+        assert by_bundle == by_row != sampled(project, kind)[1].read_bytes()
+
+
+def test_a_variant_in_a_subfolder_and_the_whole_layout_of_the_package(project: Path) -> None:
+    """``miro-ablations`` has models of fewer scores, in folders of one repository."""
+    folder = project / "data/released/ablations/no_vqa"
+    write_released(folder, "miro", scores=["aesthetic"])
+    raw = parameters()
+    raw["train"]["rows"]["variant"] = {
+        **{"import": "data/released/ablations", "subfolder": "no_vqa", "arm": "no_vqa", "seed": 0, **MIRO},
+    }
+    raw["generate"]["rows"]["variant"] = {**raw["generate"]["rows"]["miro"], "model": "train/variant"}
+    small_project.write_parameters(project / "variant.yaml", raw)
+    for stage in ("train", "generate"):
+        assert small_project.run_stage(stage, "variant", "variant.yaml") == 0
+    assert references.read(project / "data/small/train/variant/model").scores == {"aesthetic": 1.0}
+    assert np.std([np.asarray(Image.open(io.BytesIO(row["image"]))) for row in drawn(project, "variant")]) > 1
+
+
+def test_prompts_that_the_model_cannot_read_whole_are_counted(project: Path) -> None:
+    raw = parameters()
+    raw["encode_text"]["encoders"]["demo"]["max_text_tokens"] = 3
+    small_project.write_parameters(project / "short.yaml", raw)
+    for stage in ("train", "generate"):
+        assert small_project.run_stage(stage, "text", "short.yaml") == 0
+    manifest = json.loads((project / "data/small/generate/text/captions/manifest.json").read_text())
+    assert manifest["num_truncated"] == 4
+    log = small_project.plan_of(project, "short.yaml").layout.log(Place("generate", "text", "captions.0"))
+    assert "prompts are longer than the model reads" in log.read_text()
 
 
 def test_what_finetuning_reads_is_each_channel_by_its_own_scale_and_shift(project: Path) -> None:
@@ -240,8 +371,8 @@ def test_what_finetuning_reads_is_each_channel_by_its_own_scale_and_shift(projec
     from pipeline.training.rows import LatentRows
     from pipeline.training.sets import LatentSet
 
-    assert small_project.run_stage("encode_images", "pictures") == 0
-    path = project / "data/small/encode_images/pictures/00000.parquet"
+    assert small_project.run_stage("encode_images", "miro") == 0
+    path = project / "data/small/encode_images/miro/00000.parquet"
     row = Shard(path, LATENTS).row(0, ["mean"])
     mean = np.frombuffer(row["mean"], np.float16).reshape(CHANNELS, LATENT_SIDE, LATENT_SIDE).astype(np.float32)
     read = LatentRows(LatentSet((path,), MIRO_SCALE, SDXL_SHIFT)).read(0, None)
@@ -254,9 +385,9 @@ def test_finetuning_in_latents_of_another_scale_is_refused(project: Path, capfd:
     raw = parameters()
     other = {**raw["encode_images"]["autoencoders"]["miro"], "scale": [2 * value for value in MIRO_SCALE]}
     raw["encode_images"]["autoencoders"]["other"] = other
-    raw["encode_images"]["rows"]["pictures"]["autoencoder"] = "other"
+    raw["encode_images"]["rows"]["miro"]["autoencoder"] = "other"
     small_project.write_parameters(project / "other-scale.yaml", raw)
-    for stage, row in (("encode_images", "pictures"), ("encode_text", "pictures-label")):
+    for stage, row in (("encode_images", "miro"), ("encode_text", "pictures-label")):
         assert small_project.run_stage(stage, row, "other-scale.yaml") == 0
     capfd.readouterr()
     assert small_project.run_stage("finetune", "miro", "other-scale.yaml") == 1
@@ -323,12 +454,14 @@ def test_what_a_released_model_cannot_draw_is_refused(
 # --- one picture, with chosen scores
 
 
-def sampled(project: Path, kind: str, *arguments: str) -> tuple[int, Path]:
+def sampled(
+    project: Path, kind: str, *arguments: str, stage: str = "train", model: Path | None = None
+) -> tuple[int, Path]:
     from pipeline.sample import main
 
     out = project / "one.png"
-    model = f"data/small/train/{kind}"
-    return main(["an image of a circle", "--model", model, "--out", str(out), "--seed", "7", *arguments]), out
+    of = model or Path(f"data/small/{stage}/{kind}")
+    return main(["an image of a circle", "--model", str(of), "--out", str(out), "--seed", "7", *arguments]), out
 
 
 def test_rewards_are_chosen_for_one_picture(project: Path) -> None:
@@ -348,8 +481,8 @@ def test_rewards_are_chosen_for_one_picture(project: Path) -> None:
     ("kind", "asked", "says"),
     [
         ("miro", "beauty=1", "beauty: is no score of this model (its scores: aesthetic, vqa); leave it out"),
-        ("miro", "vqa=1.5", "vqa = 1.5: must be within 0 and 1"),
-        ("miro", "vqa=nan", "vqa = nan: must be within 0 and 1"),
+        ("miro", "vqa=1.5", "vqa = 1.5: must be a number within 0 and 1"),
+        ("miro", "vqa=nan", "vqa = nan: must be a number within 0 and 1"),
         ("miro", "vqa", "--reward vqa: must be a name and a number"),
         ("text", "vqa=1", "vqa: this model is conditioned on its text alone; leave the score out"),
     ],

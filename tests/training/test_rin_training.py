@@ -17,6 +17,7 @@ from pipeline.models.networks import check_trainable, new_network, rebuilt, trai
 from pipeline.models.rin import RIN
 from pipeline.models.sizes import MIRO_KIND, new_rin
 from pipeline.params import networks, schema
+from pipeline.training.conditioning import Conditioning
 from pipeline.training.sets import TrainingData
 from pipeline.training.trainer import train
 
@@ -52,7 +53,7 @@ def run(data: TrainingData, attempt: Path, num_steps: int, share: float, **execu
         tiny.make_row(num_steps=num_steps),
         data,
         make_model=make_model,
-        self_conditioning=share,
+        conditioning=Conditioning(self_conditioning=share),
         seed=0,
         execution=tiny.make_execution(**execution),
         work=attempt / "work",
@@ -70,9 +71,43 @@ def test_a_training_that_goes_on_ends_in_the_same_bytes(tmp_path: Path, data: Tr
     assert run(data, tmp_path / "other", 6, 0.0)["curves/loss.tsv"] != straight["curves/loss.tsv"]
 
 
-def test_gradient_checkpointing_changes_no_byte(tmp_path: Path, data: TrainingData) -> None:
+def test_gradient_checkpointing_changes_no_byte(
+    tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(RIN, "enable_gradient_checkpointing", spied(RIN.enable_gradient_checkpointing, asked))
     kept = run(data, tmp_path / "kept", 3, 0.9)
+    assert asked == []
     assert run(data, tmp_path / "again", 3, 0.9, gradient_checkpointing=True) == kept
+    assert asked == [True]
+
+
+def spied(method: Any, asked: list[bool]) -> Any:
+    """The method, whose effect on the model is noted."""
+
+    def call(model: RIN) -> None:
+        method(model)
+        asked.append(model.is_gradient_checkpointing)
+
+    return call
+
+
+@pytest.mark.parametrize("kind", ["matmul", "sdpa"])
+def test_the_attention_that_is_asked_for_is_trained_with(
+    tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from pipeline.models import rin_parts
+
+    used: set[str] = set()
+    real = rin_parts.attend
+
+    def spy(*given: Any) -> torch.Tensor:
+        used.add(given[-1])
+        return real(*given)
+
+    monkeypatch.setattr(rin_parts, "attend", spy)
+    run(data, tmp_path, 1, 0.9, attention=kind)
+    assert used == {kind}
 
 
 def inputs(num_samples: int) -> dict[str, torch.Tensor]:
@@ -97,7 +132,7 @@ def with_scores(kind: dict[str, Any], scores: list[str]) -> RIN:
 def test_a_first_pass_is_given_to_the_samples_that_use_it() -> None:
     model, given = with_scores(MIRO_KIND, []), inputs(3)
     use = torch.tensor([True, False, True])
-    found = training_output(model, model, RECTIFIED_FLOW, **given, self_conditioned=use)
+    found = training_output(model, model, RECTIFIED_FLOW, **given, self_conditioned=use, scores={})
     gamma = 1 - given["t"]
     first, latents = model(given["x_t"], gamma, given["text"], given["text_mask"])
     second, _ = model(given["x_t"], gamma, given["text"], given["text_mask"], latents)
@@ -109,21 +144,66 @@ def test_a_first_pass_is_given_to_the_samples_that_use_it() -> None:
 def test_every_weight_has_a_gradient_where_scores_are_absent() -> None:
     model = with_scores(MIRO_KIND, ["vqa"])
     use = torch.tensor([True, False])
-    output = training_output(model, model, RECTIFIED_FLOW, **inputs(2), self_conditioned=use)
+    output = training_output(model, model, RECTIFIED_FLOW, **inputs(2), self_conditioned=use, scores={})
     output.square().sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     without = model(inputs(2)["x_t"], 1 - inputs(2)["t"], inputs(2)["text"], inputs(2)["text_mask"])[0]
     torch.testing.assert_close(output[1], without[1])
 
 
-def test_a_network_that_needs_a_score_is_not_trained_on(tmp_path: Path) -> None:
+def test_a_network_that_needs_a_score_is_not_trained_without_a_value_for_it(tmp_path: Path) -> None:
     kind = {**MIRO_KIND, "scores_required": True}
     with_scores(kind, ["coherence"]).save_pretrained(tmp_path / "needs")
     with pytest.raises(Refusal, match="somewhere: needs coherence for every picture"):
-        check_trainable(tmp_path / "needs", "somewhere")
+        check_trainable(tmp_path / "needs", {}, "somewhere")
+    check_trainable(tmp_path / "needs", {"coherence": 1.0}, "somewhere")
     for name, model in (("may", with_scores(MIRO_KIND, ["vqa"])), ("none", with_scores(kind, []))):
         model.save_pretrained(tmp_path / name)
-        check_trainable(tmp_path / name, "somewhere")
+        check_trainable(tmp_path / name, {}, "somewhere")
+
+
+def test_a_sample_is_trained_at_its_scores_and_one_without_its_caption_at_the_others() -> None:
+    model = with_scores({**MIRO_KIND, "scores_required": True}, ["vqa"])
+    told = Conditioning(scores={"vqa": 0.75}, dropped_scores={"vqa": 0.25})
+    scores = told.scores_of(torch.tensor([True, False]))
+    assert scores["vqa"].tolist() == [0.25, 0.75]
+    given, none = inputs(2), torch.zeros(2, dtype=torch.bool)
+    found = training_output(model, model, RECTIFIED_FLOW, **given, self_conditioned=none, scores=scores)
+    asked = (given["x_t"], 1 - given["t"], given["text"], given["text_mask"])
+    expected = model(*asked, rewards={"vqa": torch.tensor([0.25, 0.75])})[0]
+    torch.testing.assert_close(found, expected)
+    other = model(*asked, rewards={"vqa": torch.tensor([0.75, 0.25])})[0]
+    assert (found - other).abs().amax(dim=(1, 2, 3)).min() > 1e-5
+
+
+def test_the_trainer_gives_each_sample_its_scores(
+    tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.training import trainer
+
+    seen: list[tuple[bool, float]] = []
+    real = trainer.training_output
+
+    def spy(*given: Any) -> torch.Tensor:
+        text, scores = given[5], given[8]
+        empty = (text[:, 0] == 0.5).all(dim=1)  # as ``tiny.write_text`` has the empty caption's embedding
+        seen.extend(zip(empty.tolist(), scores["vqa"].tolist(), strict=True))
+        return real(*given)
+
+    monkeypatch.setattr(trainer, "training_output", spy)
+    train(
+        tiny.make_row(num_steps=8, caption_dropout=0.4),
+        data,
+        make_model=lambda: with_scores({**MIRO_KIND, "scores_required": True}, ["vqa"]),
+        conditioning=Conditioning(scores={"vqa": 1.0}, dropped_scores={"vqa": 0.0}),
+        seed=0,
+        execution=tiny.make_execution(),
+        work=tmp_path / "work",
+        out=tmp_path / "out",
+        say=lambda text: None,
+    )
+    assert {dropped for dropped, _ in seen} == {True, False}
+    assert all(value == (0.0 if dropped else 1.0) for dropped, value in seen)
 
 
 def test_a_network_built_anew_is_the_same() -> None:

@@ -23,6 +23,7 @@ from pipeline.errors import Refusal
 from pipeline.models.dit import DiTI
 from pipeline.params import schema
 from pipeline.training import checkpoint
+from pipeline.training.conditioning import Conditioning
 from pipeline.training.sets import TrainingData
 from pipeline.training.trainer import train
 
@@ -184,7 +185,7 @@ def test_finetuning_is_the_same_trainer_and_exports_no_path(tmp_path: Path, data
         row,
         data,
         make_model=lambda: DiTI.from_pretrained(tmp_path / "base" / "out" / "model"),
-        self_conditioning=0.0,
+        conditioning=Conditioning(),
         seed=0,
         execution=tiny.make_execution(),
         work=tmp_path / "work",

@@ -19,6 +19,7 @@ from pipeline.contract.schema import LATENTS, TEXT, Meta
 from pipeline.contract.shards import ShardBuilder
 from pipeline.models.dit import DiTI, new_dit
 from pipeline.params import schema
+from pipeline.training.conditioning import Conditioning
 from pipeline.training.sets import LatentSet, SwapSet, TextSet, TrainingData, ValidationData
 from pipeline.training.trainer import train
 
@@ -178,7 +179,7 @@ def run(
         row,
         data,
         make_model=make_model,
-        self_conditioning=0.0,
+        conditioning=Conditioning(),
         seed=0,
         execution=execution or make_execution(),
         work=attempt / "work",

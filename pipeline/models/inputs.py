@@ -1,0 +1,27 @@
+"""Inputs of a network: of the shapes that it states, or refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import Refusal
+
+
+def check_shapes(expected: Mapping[str, tuple[Tensor | None, tuple[int, ...]]], mask: Tensor) -> None:
+    """Refuse inputs of another shape, and a mask of another kind: both would be broadcast or cast in silence.
+
+    Args:
+        expected: name to (input, the shape that it must have); an absent input is passed over.
+        mask: the text's, which is also among ``expected``.
+
+    Raises:
+        Refusal: naming the input.
+    """
+    for name, (value, shape) in expected.items():
+        if value is not None and tuple(value.shape) != shape:
+            raise Refusal(f"{name}: is of shape {tuple(value.shape)}, this network takes {shape}")
+    if mask.dtype != torch.bool:
+        raise Refusal(f"text_mask: is of {mask.dtype}, must be bool, True for a token that may be seen")
