@@ -255,6 +255,8 @@ def _per_picture(scores: Mapping[str, Number], model: RIN, noise: Tensor) -> dic
         value = torch.as_tensor(given, dtype=model.dtype, device=noise.device)
         if value.ndim and tuple(value.shape) != (len(noise),):
             raise Refusal(f"{name}: is of shape {tuple(value.shape)}; a number or one per picture is needed")
+        if model.config["scores_required"] and value.isnan().any():
+            raise Refusal(f"{name}: is not a number, and this network needs it for every picture")
         values[name] = value.expand(len(noise))
     return values
 

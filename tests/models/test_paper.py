@@ -414,6 +414,7 @@ def test_values_that_neither_sampler_takes_are_refused(change: dict[str, Any], s
         ("text", {"clamp": math.nan}, "clamp = nan"),
         ("text", {"cfg_rate": -1.0}, "cfg_rate = -1.0: must be a number of 0 or more"),
         ("text", {"coherence": 1.0}, r"coherence: is no score of this network \(its scores: none\)"),
+        ("coherence", {"coherence": math.nan}, "coherence: is not a number, and this network needs it"),
         ("miro", {}, "model: predicts a velocity, as MIRO does; draw with sample_miro"),
     ],
 )
