@@ -88,7 +88,8 @@ class SnakemakeRun:
         """Take the lock and reconcile; where somebody else is at work, only look (``onstart`` refuses then).
 
         Raises:
-            Refusal: a source is not there; no job is started for the rest.
+            Refusal: a source is not there; no job is started for the rest. Or somebody else is at work, and what is
+                missing cannot be told to Snakemake.
         """
         absent = absent_in_run(self.plan)
         if absent:
@@ -102,6 +103,8 @@ class SnakemakeRun:
         found = reconcile(self.plan, act=self._refusal is None)
         self._missing = found.missing
         print(f"{self.source} (run {self.params.run}): {found.summary()}{self._room()}", file=sys.stderr)
+        if self._refusal is not None and any(Path(self.file(place)).exists() for place in found.missing):
+            raise self._refusal  # their older files are left in view: Snakemake would find nothing to do
         for path in found.set_aside:
             print(f"not made by this pipeline, moved aside: {path}", file=sys.stderr)
         os.environ[TOKEN_VARIABLE] = self._lock.token

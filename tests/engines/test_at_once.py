@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
 from checkout import Checkout
 from expect import NUM_UNITS, NUM_UNITS_OF_CAPTIONS, TEMPLATE, assert_all_there, assert_refused, until
+
+from pipeline.work.runlock import RunLock
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +47,17 @@ def test_while_snakemake_runs(fresh: Checkout, right_bytes: dict[str, str]) -> N
         assert_refused(fresh.dvc("repro"), "Unable to acquire lock")
     assert running.ended().status == 0
     assert_all_there(fresh, right_bytes, NUM_UNITS)
+
+
+def test_older_files_in_view_are_not_taken_for_done_while_another_works(done: Checkout) -> None:
+    """They cannot be removed from view then, and Snakemake would find nothing to do."""
+    done.set(TEMPLATE, "changed: {class_name}")
+    with RunLock(done.folder / ".work/run.lock", done.folder / ".dvc").taken_for_command(print):
+        for arguments in ((), ("-n",)):
+            assert_refused(
+                done.snakemake(*arguments), f"another stage command runs here (pid {os.getpid()}): wait for it to end"
+            )
+    assert done.snakemake().status == 0
 
 
 def test_while_dvc_runs(fresh: Checkout, right_bytes: dict[str, str]) -> None:

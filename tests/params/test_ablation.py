@@ -105,10 +105,15 @@ def test_networks_are_compared_on_the_demos_sets_with_nothing_else_changed() -> 
     ours, demo = preset("compare-models"), preset("demo")
     check(ours)
     assert values(ours, "dit_i", "arm") == values(demo, "ta_ia", "arm")
-    assert values(ours, "cad_i-steps", "arm", "network") == values(ours, "dit_i", "arm", "network")
-    of_steps = ("arm", "network", "num_steps", "schedule")
+    own = ("arm", "network", "optimizer")
+    assert values(ours, "cad_i-steps", *own) == values(ours, "dit_i", *own)
+    of_steps = (*own, "num_steps", "schedule")
     assert values(ours, "cad_i-seconds", *of_steps) == values(ours, "dit_i", *of_steps)
-    assert ours.row("train", "cad_i-seconds").network == ours.row("train", "cad_i-steps").network
+    steps, seconds, dit_i = (ours.row("train", name) for name in ("cad_i-steps", "cad_i-seconds", "dit_i"))
+    assert (seconds.network, seconds.optimizer) == (steps.network, steps.optimizer)
+    # A rate of its own, found by the validation loss; the optimizer is the same.
+    rates = {"learning_rate": 0.005, "adamw_learning_rate": dit_i.optimizer.adamw_learning_rate}
+    assert steps.optimizer == msgspec.structs.replace(dit_i.optimizer, **rates)
     assert all(ours.sections[stage] == demo.sections[stage] for stage in DATA_STAGES)
 
 
