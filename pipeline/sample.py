@@ -29,7 +29,6 @@ from pipeline.work.command import project_params
 from pipeline.work.digests import Digests
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
     from pipeline.models.text_to_image import LoadedTextToImage
@@ -87,7 +86,6 @@ def draw(asked: argparse.Namespace) -> Path:
 
 def draw_with_bundle(asked: argparse.Namespace, folder: Path) -> Image.Image | Reject:
     """A picture by a bundle, which says itself how it is drawn; no parameter file is read."""
-    from pipeline.diffusion.path import draw_noise
     from pipeline.models.bundle import TextToImagePipeline
 
     pipeline = TextToImagePipeline.from_pretrained(folder)
@@ -96,8 +94,7 @@ def draw_with_bundle(asked: argparse.Namespace, folder: Path) -> Image.Image | R
     model = pipeline.text_to_image()
     model.choose_scores(asked_scores(asked.reward))
     side_px = usage.side_px if asked.side_px is None else asked.side_px
-    noise = draw_noise(model.latent_shape(side_px), "sample", asked.seed)[None]
-    return drawn(model, asked.prompt, noise, changed(usage.sampler, asked.num_steps, asked.guidance_scale))
+    return drawn(model, asked, side_px, changed(usage.sampler, asked.num_steps, asked.guidance_scale))
 
 
 def draw_with_pipeline(asked: argparse.Namespace, folder: Path) -> Image.Image | Reject:
@@ -127,7 +124,6 @@ def draw_with_row(asked: argparse.Namespace, folder: Path) -> Image.Image | Reje
     references.chosen_scores(found, scores)
     side_px, sampler = sampling_values(params, asked, references.objective_kind(found))
 
-    from pipeline.diffusion.path import draw_noise
     from pipeline.models.text_to_image import TextToImage
 
     digests = Digests.of_project(Path.cwd())
@@ -135,13 +131,15 @@ def draw_with_row(asked: argparse.Namespace, folder: Path) -> Image.Image | Reje
     execution = msgspec.structs.replace(params.execution, inference_batch_size=1)
     model = TextToImage(folder, execution, digests.model)
     model.choose_scores(scores)
-    noise = draw_noise(model.latent_shape(side_px), "sample", asked.seed)[None]
-    return drawn(model, asked.prompt, noise, sampler)
+    return drawn(model, asked, side_px, sampler)
 
 
-def drawn(model: LoadedTextToImage, prompt: str, noise: np.ndarray, sampler: Sampler) -> Image.Image | Reject:
+def drawn(model: LoadedTextToImage, asked: argparse.Namespace, side_px: int, sampler: Sampler) -> Image.Image | Reject:
     """A picture of one prompt; on the terminal it is said where the model read its beginning alone."""
-    (picture,) = model([prompt], noise, sampler)
+    from pipeline.diffusion.path import draw_noise
+
+    noise = draw_noise(model.latent_shape(side_px), "sample", asked.seed)[None]
+    (picture,) = model([asked.prompt], noise, sampler)
     if model.cut_prompts:
         limit = model.references.text_encoder.max_text_tokens
         print(f"only the first {limit} tokens of the prompt were read, as many as the model takes", file=sys.stderr)

@@ -34,6 +34,7 @@ from pipeline.models import references
 from pipeline.models.card import VERSION as PROVENANCE_VERSION
 from pipeline.models.card import Provenance, card
 from pipeline.models.diffusers_folder import BUNDLE_CLASS, INDEX, read_index
+from pipeline.models.inputs import checked_count
 from pipeline.models.networks import load_network, rebuilt
 from pipeline.models.records import Identify, Kind, read_record
 from pipeline.models.references import References
@@ -264,9 +265,7 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
 
 def _prompts(prompt: str | Sequence[str], num_images_per_prompt: int) -> list[str]:
     """Each text as often as it is to be drawn."""
-    number = num_images_per_prompt
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise Refusal(f"num_images_per_prompt = {number!r}: must be a whole number of 1 or more")
+    number = checked_count("num_images_per_prompt", num_images_per_prompt)
     if not isinstance(prompt, str | list | tuple):
         raise Refusal(f"prompt: is a {type(prompt).__name__}; give a text or a list of texts")
     texts = _listed(prompt)

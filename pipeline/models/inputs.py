@@ -1,4 +1,4 @@
-"""Inputs of a network: of the shapes that it states, or refused by name."""
+"""Inputs of a network, and counts that are asked of it: of the shape or kind that is stated, or refused by name."""
 
 from __future__ import annotations
 
@@ -25,3 +25,10 @@ def check_shapes(expected: Mapping[str, tuple[Tensor | None, tuple[int, ...]]], 
             raise Refusal(f"{name}: is of shape {tuple(value.shape)}, this network takes {shape}")
     if mask.dtype != torch.bool:
         raise Refusal(f"text_mask: is of {mask.dtype}, must be bool, True for a token that may be seen")
+
+
+def checked_count(name: str, value: int) -> int:
+    """A whole number of 1 or more, as it was given. Raises Refusal, naming it, for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise Refusal(f"{name} = {value!r}: must be a whole number of 1 or more")
+    return value

@@ -19,6 +19,7 @@ from torch import Tensor
 from pipeline.diffusion.gamma import gamma_of
 from pipeline.diffusion.guidance import Condition
 from pipeline.errors import Refusal
+from pipeline.models.inputs import checked_count
 from pipeline.models.released_config import cad_config, miro_config
 from pipeline.models.released_names import Layout, from_released
 from pipeline.models.rin import RIN
@@ -160,7 +161,7 @@ def sample(
         _coherence(model, coherence, 1.0),
         _coherence(model, negative_coherence, 0.0),
     )
-    steps = torch.linspace(1, 0, _checked_steps(num_steps) + 1, dtype=torch.float32, device=noise.device)
+    steps = torch.linspace(1, 0, checked_count("num_steps", num_steps) + 1, dtype=torch.float32, device=noise.device)
     x = noise.to(model.dtype)
     for number, (gamma, after) in enumerate(itertools.pairwise(SCHEDULES[schedule](steps).to(x.dtype))):
         predicted = branches.guided(x, gamma, cfg_rate) if number else branches.alone(x, gamma)
@@ -213,7 +214,9 @@ def sample_miro(
         dict.fromkeys(names, 1.0) | dict(rewards or {}),
         dict.fromkeys(names, 0.0) | dict(negative_rewards or {}),
     )
-    share = torch.arange(_checked_steps(num_steps) + 1, dtype=torch.float32, device=noise.device) / num_steps
+    share = (
+        torch.arange(checked_count("num_steps", num_steps) + 1, dtype=torch.float32, device=noise.device) / num_steps
+    )
     x = noise.to(model.dtype)
     for gamma, after in itertools.pairwise(share.clamp(min=LINEAR.clip_min).to(x.dtype)):
         x = x - branches.guided(x, gamma, guidance_scale) * (after - gamma)
@@ -271,9 +274,3 @@ def _coherence(model: RIN, given: Number | None, usual: float) -> dict[str, Numb
 def _check_number(name: str, value: float) -> None:
     if not (math.isfinite(value) and value >= 0):
         raise Refusal(f"{name} = {value}: must be a number of 0 or more")
-
-
-def _checked_steps(num_steps: int) -> int:
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
-        raise Refusal(f"num_steps = {num_steps!r}: must be a whole number of 1 or more")
-    return num_steps

@@ -83,6 +83,11 @@ def self_conditioning_of(found: References) -> float:
     return 0.0 if found.self_conditioning is UNSET else found.self_conditioning
 
 
+def negative_scores_of(found: References) -> dict[str, float]:
+    """The scores that guidance leads away from; none where the model knows no scores."""
+    return {} if found.negative_scores is UNSET else found.negative_scores
+
+
 def chosen_scores(found: References, wanted: Mapping[str, float]) -> dict[str, float]:
     """The model's scores with some of them chosen.
 

@@ -24,10 +24,11 @@ _SIZES = {
     "num_processing_layers": "num_layers",
     "num_blocks": "num_blocks",
 }
+_TEXT_HEADS = "text_block_heads"  # which the public package's class has no argument for
 # Keys that a released configuration may leave out: the public classes' own defaults, or the one value that they have.
 _USUAL = {
     **{"read_write_heads": 16, "compute_heads": 16, "data_mlp_multiplier": 4, "latent_mlp_multiplier": 4},
-    **{"num_text_registers": 16, "text_block_heads": 16},
+    **{"num_text_registers": 16, _TEXT_HEADS: 16},
 }
 _OPTIONAL = {
     "read_write_heads": "read_write_heads",
@@ -35,7 +36,7 @@ _OPTIONAL = {
     "data_mlp_multiplier": "data_mlp_ratio",
     "latent_mlp_multiplier": "mlp_ratio",
     "num_text_registers": "num_registers",
-    "text_block_heads": "text_heads",
+    _TEXT_HEADS: "text_heads",
 }
 
 _CAD_FIXED: dict[str, Any] = {
@@ -125,6 +126,15 @@ def miro_config(config: Mapping[str, Any]) -> dict[str, Any]:
         **MIRO_KIND,
         "sigma_data": float(sigma),
     }
+
+
+def public_miro_config(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``rin.RIN`` of MIRO's kind in the keys of the public package: ``miro_config`` reads them again."""
+    sizes = {theirs: arguments[ours] for theirs, ours in {**_SIZES, **_OPTIONAL}.items() if theirs != _TEXT_HEADS}
+    own = {"patch_size": arguments["patch_size"], "coherence_keys": list(arguments["scores"])}
+    latents = {"num_latents": arguments["num_latents"], "latents_dim": arguments["width"]}
+    scaling = {"sigma_data": arguments["sigma_data"], "do_normalization": "noise_driven"}
+    return {"network": {**sizes, **own, **_MIRO_FIXED}, "preconditioning": {**latents, **scaling}}
 
 
 def _sizes(config: Mapping[str, Any], where: str) -> dict[str, int]:

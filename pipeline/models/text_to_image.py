@@ -20,6 +20,7 @@ from pipeline.encoders.text import LoadedTextEncoder, TextEncoder
 from pipeline.errors import Refusal, Reject
 from pipeline.models import references
 from pipeline.models.filling import filled_batches
+from pipeline.models.inputs import checked_count
 from pipeline.models.networks import Network, check_latent_side, denoiser_of, load_network
 from pipeline.models.records import Identify
 from pipeline.models.references import References
@@ -72,9 +73,7 @@ class LoadedTextToImage:
         """(channels, height, width) of the latents of square pictures of this side."""
         factor = self._autoencoder.downsampling_factor
         patch = self._model.config["patch_size"]
-        if isinstance(side_px, bool) or not isinstance(side_px, int) or side_px < 1:
-            raise Refusal(f"side_px = {side_px!r}: must be a whole number of 1 or more")
-        if side_px % (factor * patch):
+        if checked_count("side_px", side_px) % (factor * patch):
             raise Refusal(f"side_px = {side_px}: must be a multiple of {factor * patch} for this model")
         check_latent_side(self._model, side_px // factor, side_px)
         return self._autoencoder.num_channels, side_px // factor, side_px // factor
@@ -147,7 +146,7 @@ class LoadedTextToImage:
         """What guidance leads away from, one row."""
         refers = self.references
         text = self._text_encoder.unconditional() if unconditional is None else unconditional
-        scores = {} if refers.negative_scores is UNSET else refers.negative_scores
+        scores = references.negative_scores_of(refers)
         return self._conditions(text[None], np.ones((1, len(text)), dtype=bool), scores)
 
     def _conditions(self, text: np.ndarray, mask: np.ndarray, scores: Mapping[str, float]) -> Condition:

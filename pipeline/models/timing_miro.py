@@ -21,6 +21,7 @@ from torch import Tensor
 from pipeline.contract.rng import torch_generator
 from pipeline.errors import Refusal
 from pipeline.models import paper, public_miro
+from pipeline.models.released_config import public_miro_config
 from pipeline.models.sizes import MIRO_SCORES, RIN_SIZES
 from pipeline.models.timing_turns import OURS, in_turns, lines
 
@@ -30,36 +31,10 @@ SUFFIX = "_coherence"  # which the package's batches add to the names of the sco
 
 
 def public_config(size: dict[str, Any]) -> dict[str, Any]:
-    """A size of ``sizes.RIN_SIZES`` in the public package's keys."""
-    return {
-        "network": {
-            "data_size": size["latent_side"],
-            "data_dim": size["data_width"],
-            "num_input_channels": IN_CHANNELS,
-            "num_latents": size["num_latents"],
-            "latents_dim": size["width"],
-            "label_dim": TEXT_DIM,
-            "num_processing_layers": size["num_layers"],
-            "num_blocks": size["num_blocks"],
-            "patch_size": size["patch_size"],
-            "num_cond_tokens": NUM_TOKENS,
-            "read_write_heads": size["read_write_heads"],
-            "compute_heads": size["compute_heads"],
-            "latent_mlp_multiplier": size["mlp_ratio"],
-            "data_mlp_multiplier": size["data_mlp_ratio"],
-            "num_text_registers": size["num_registers"],
-            "coherence_keys": list(size["scores"]),
-            "use_cond_rin_block": True,
-            "concat_cond_token_to_latents": False,
-            "use_self_conditioning": True,
-        },
-        "preconditioning": {
-            "num_latents": size["num_latents"],
-            "latents_dim": size["width"],
-            "sigma_data": size["sigma_data"],
-            "do_normalization": "noise_driven",
-        },
-    }
+    """A size of ``sizes.RIN_SIZES`` in the public package's keys, with the count of tokens that its class asks for."""
+    config = public_miro_config({**size, "in_channels": IN_CHANNELS, "text_dim": TEXT_DIM})
+    config["network"]["num_cond_tokens"] = NUM_TOKENS
+    return config
 
 
 def inputs(size: dict[str, Any], batch_size: int) -> dict[str, Tensor]:
@@ -133,7 +108,7 @@ def time_miro(python: Path, batch_size: int, num_turns: int, num_threads: int) -
         (folder / "config.json").write_text(json.dumps(config))
         save_file(given, folder / "inputs.safetensors")
         with PublicNetwork(python, folder, num_threads) as public:
-            model = paper.load_miro(config, load_file(folder / "model.safetensors")).eval()
+            model = paper.load_miro(config, load_file(folder / "model.safetensors"))
             rewards = {key: given[key + SUFFIX] for key in MIRO_SCORES}
 
             @torch.inference_mode()

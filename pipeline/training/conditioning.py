@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from msgspec import UNSET
 from torch import Tensor
 
-from pipeline.models.references import References, self_conditioning_of
+from pipeline.models import references
+from pipeline.models.references import References
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Conditioning:
 def conditioning_of(refers: References) -> Conditioning:
     """How a model is trained that says this of itself."""
     return Conditioning(
-        self_conditioning=self_conditioning_of(refers),
-        scores={} if refers.scores is UNSET else refers.scores,
-        dropped_scores={} if refers.negative_scores is UNSET else refers.negative_scores,
+        self_conditioning=references.self_conditioning_of(refers),
+        scores=references.chosen_scores(refers, {}),
+        dropped_scores=references.negative_scores_of(refers),
     )
