@@ -140,9 +140,8 @@ def drawn(model: LoadedTextToImage, asked: argparse.Namespace, side_px: int, sam
 
     noise = draw_noise(model.latent_shape(side_px), "sample", asked.seed)[None]
     (picture,) = model([asked.prompt], noise, sampler)
-    if model.cut_prompts:
-        limit = model.references.text_encoder.max_text_tokens
-        print(f"only the first {limit} tokens of the prompt were read, as many as the model takes", file=sys.stderr)
+    for note in model.cut_notes():
+        print(note, file=sys.stderr)
     return picture
 
 

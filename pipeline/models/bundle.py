@@ -11,6 +11,7 @@ Pictures are those of the stage generate: the same loop draws them, in batches o
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from msgspec import UNSET
 from PIL import Image
 
 from pipeline.diffusion.path import draw_noise
+from pipeline.digest import sha256_of_file
 from pipeline.encoders.autoencoder import LoadedAutoencoder, load_autoencoder
 from pipeline.encoders.loading import resolve_model
 from pipeline.encoders.text import LoadedTextEncoder, load_t5_encoder, load_tokenizer
@@ -42,10 +44,12 @@ from pipeline.models.text_to_image import LoadedTextToImage, check_encoders, own
 from pipeline.models.usage import VERSION as USAGE_VERSION
 from pipeline.models.usage import Usage
 from pipeline.params.fits import changed
+from pipeline.stages import MODEL_FILES
 from pipeline.work.digests import Digests
 
 NETWORK, AUTOENCODER, TEXT_ENCODER, TOKENIZER = "network", "autoencoder", "text_encoder", "tokenizer"
 ENCODERS = (AUTOENCODER, TEXT_ENCODER, TOKENIZER)
+WEIGHTS = MODEL_FILES[1].rpartition("/")[2]
 USAGE_JSON, PROVENANCE_JSON, CARD = "usage.json", "provenance.json", "README.md"
 
 
@@ -106,6 +110,7 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
             raise Refusal(f"{top}: its {INDEX} names the class {index.get('_class_name')!r}, not {BUNDLE_CLASS}")
         usage = _read(top / USAGE_JSON, Usage, USAGE_VERSION)
         provenance = _read(top / PROVENANCE_JSON, Provenance, PROVENANCE_VERSION)
+        _check_weights(top / NETWORK, provenance, str(top / NETWORK / WEIGHTS), "export the bundle anew")
         absent = [name for name in ENCODERS if index.get(name, [None])[0] is None]
         if not absent:
             folders = {name: top / name for name in ENCODERS}
@@ -204,11 +209,8 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
             if isinstance(picture, Reject):
                 raise Refusal(f"{text!r}: {picture}")
             images.append(picture)
-        for text in sorted(model.cut_prompts):
-            limit = self.about.references.text_encoder.max_text_tokens
-            warnings.warn(
-                f"{text!r}: only its first {limit} tokens were read, as many as the model takes", stacklevel=2
-            )
+        for note in model.cut_notes():
+            warnings.warn(note, stacklevel=2)
         return ImagePipelineOutput(images=images)
 
     def text_to_image(self) -> LoadedTextToImage:
@@ -237,10 +239,12 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
             save_directory: made where it is not there.
             with_encoders: write autoencoder, text encoder and tokenizer too; else the folder only refers to them, and
                 loads where they are at hand.
+
+        Raises:
+            Refusal: the network's weights are no longer those that the card tells of; nothing of the folder is changed.
         """
         top = Path(save_directory)
-        (top / NETWORK).mkdir(parents=True, exist_ok=True)
-        rebuilt(self.network).save_pretrained(top / NETWORK, safe_serialization=True)
+        self._write_network(top / NETWORK)
         references.write(top / NETWORK, self.about.references)
         if self.about.references.unconditional is not UNSET and self.about.unconditional is not None:
             np.save(top / NETWORK / self.about.references.unconditional, self.about.unconditional, allow_pickle=False)
@@ -255,6 +259,16 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
         _write(top / USAGE_JSON, msgspec.to_builtins(self.about.usage))
         _write(top / PROVENANCE_JSON, msgspec.to_builtins(self.about.provenance))
         (top / CARD).write_text(card(self.about.provenance, self.about.references, self.about.usage), encoding="utf-8")
+
+    def _write_network(self, folder: Path) -> None:
+        """Configuration and weights; what lies in the folder stays as it is unless they are those of the card."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as written:
+            rebuilt(self.network).save_pretrained(written, safe_serialization=True)
+            remedy = "its card tells of other weights: write these alone, with network.save_pretrained"
+            _check_weights(Path(written), self.about.provenance, f"{self.about.where}: the network", remedy)
+            for file in Path(written).iterdir():
+                file.replace(folder / file.name)
 
     def _side_px(self, height: int | None, width: int | None) -> int:
         sides = {side for side in (height, width) if side is not None}
@@ -309,6 +323,16 @@ def _check_number(what: str, number: int, num_pictures: int) -> None:
 
 def _read(path: Path, kind: type[Kind], version: int) -> Kind:
     return read_record(path, kind, version, absent="a bundle of this project has it", remedy="export the bundle anew")
+
+
+def _check_weights(folder: Path, provenance: Provenance, where: str, remedy: str) -> None:
+    """Refuse a network's file that is absent, or not the one whose scores and data the provenance tells."""
+    file = folder / WEIGHTS
+    if not file.is_file():
+        raise Refusal(f"{where}: not there; {remedy}")
+    found = sha256_of_file(file)
+    if found != provenance.weights_sha256:
+        raise Refusal(f"{where}: sha256 {found}, {PROVENANCE_JSON} names {provenance.weights_sha256}; {remedy}")
 
 
 def _write(path: Path, content: Any) -> None:

@@ -121,6 +121,12 @@ class LoadedTextToImage:
                 pictures[i] = picture
         return pictures
 
+    def cut_notes(self) -> list[str]:
+        """A line for each prompt that was drawn from its beginning alone, in the order of the alphabet."""
+        limit = self.references.text_encoder.max_text_tokens
+        why = f"only its first {limit} tokens were read, as many as the model takes"
+        return [f"{prompt!r}: {why}" for prompt in sorted(self.cut_prompts)]
+
     def _draw(self, texts: list[np.ndarray], noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
         latents = sample(
             denoiser_of(self._model, self._process),

@@ -24,7 +24,7 @@ from tiny_project import BENCHMARK, NUM_TRAINING_STEPS, SIDE_PX, drawn, make_pro
 from pipeline.bundle import main, numbers_of
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal
-from pipeline.models.bundle import TextToImagePipeline
+from pipeline.models.bundle import WEIGHTS, TextToImagePipeline
 
 pytestmark = pytest.mark.models
 
@@ -125,7 +125,7 @@ def test_of_a_prompt_that_is_too_long_the_end_is_cut_and_that_is_said(
         pipeline("a red ring", seed=1)
     for prompt, is_said in ((long, True), ("a red ring", False)):
         assert sample([prompt, "--model", "bundle", "--out", "long.png"]) == 0
-        assert (f"only the first {limit} tokens of the prompt were read" in capsys.readouterr().err) == is_said
+        assert (f"only its first {limit} tokens were read" in capsys.readouterr().err) == is_said
     assert sample(["a red ring", "--model", "bundle", "--out", "long.png", "--side-px", "0"]) == 1
     assert "side_px = 0: must be a whole number of 1 or more" in capsys.readouterr().err
 
@@ -258,6 +258,7 @@ def test_without_encoders_it_refers_to_them(project: Path, pipeline: TextToImage
         ("usage.json", '{"schema": 1}', "export the bundle anew"),
         ("network/references.json", None, "references.json: not there"),
         ("text_encoder/config.json", "{}", "cannot be loaded"),
+        (f"network/{WEIGHTS}", None, f"{WEIGHTS}: not there; export the bundle anew"),
     ],
 )
 def test_a_damaged_folder_is_refused(project: Path, tmp_path: Path, name: str, content: str | None, says: str) -> None:
@@ -267,6 +268,29 @@ def test_a_damaged_folder_is_refused(project: Path, tmp_path: Path, name: str, c
         (tmp_path / "damaged" / name).write_text(content)
     with pytest.raises(Refusal, match=re.escape(says)):
         TextToImagePipeline.from_pretrained(tmp_path / "damaged")
+
+
+def test_weights_that_the_card_does_not_tell_of_are_refused(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project / "bundle", tmp_path / "other")
+    weights = tmp_path / "other/network" / WEIGHTS
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1  # the last bit of the last weight: a file that any loader takes
+    weights.write_bytes(changed)
+    with pytest.raises(Refusal, match=rf"{WEIGHTS}: sha256 .* provenance.json names .*; export the bundle anew"):
+        TextToImagePipeline.from_pretrained(tmp_path / "other")
+
+
+def test_a_changed_network_is_not_written_under_the_card_of_the_old_one(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project / "bundle", tmp_path / "kept")
+    pipeline = TextToImagePipeline.from_pretrained(tmp_path / "kept")
+    with torch.no_grad():
+        pipeline.network.head.weight += 1
+    with pytest.raises(Refusal, match=r"the network: sha256 .*; its card tells of other weights"):
+        pipeline.save_pretrained(tmp_path / "kept")
+    files = {path.relative_to(tmp_path / "kept") for path in (tmp_path / "kept").rglob("*") if path.is_file()}
+    assert files == {path.relative_to(project / "bundle") for path in (project / "bundle").rglob("*") if path.is_file()}
+    for name in files:
+        assert (tmp_path / "kept" / name).read_bytes() == (project / "bundle" / name).read_bytes(), name
 
 
 # --- commands

@@ -259,15 +259,17 @@ def test_the_encoders_that_a_row_names_are_part_of_its_fingerprint(project: Path
 # --- trained on
 
 
+def finetune(kind: str) -> None:
+    """All that a row of finetune needs, and the row."""
+    autoencoder = MODELS[kind][0]["autoencoder"]
+    for stage, row in (("encode_images", autoencoder), ("encode_text", "pictures-label"), ("finetune", kind)):
+        assert small_project.run_stage(stage, row) == 0
+
+
 def test_a_released_model_is_finetuned_in_latents_scaled_by_channel_and_drawn_with(project: Path) -> None:
     """SDXL's autoencoder states one number, MIRO has a scale and a shift for each channel: both are used throughout."""
-    for stage, row in (
-        ("encode_images", "miro"),
-        ("encode_text", "pictures-label"),
-        ("finetune", "miro"),
-        ("generate", "miro-finetuned"),
-    ):
-        assert small_project.run_stage(stage, row) == 0
+    finetune("miro")
+    assert small_project.run_stage("generate", "miro-finetuned") == 0
     folders = [project / f"data/small/{stage}/miro/model" for stage in ("train", "finetune")]
     start, found = (references.read(folder) for folder in folders)
     assert (found.autoencoder.scale, found.autoencoder.shift) == (MIRO_SCALE, SDXL_SHIFT)
@@ -284,33 +286,21 @@ def test_a_released_model_is_finetuned_in_latents_scaled_by_channel_and_drawn_wi
 @pytest.mark.parametrize("kind", sorted(MODELS))
 def test_a_released_model_is_finetuned_drawn_with_and_scored_as_one_of_ours(project: Path, kind: str) -> None:
     """CAD-I with coherence too, and scores stay: what a picture is drawn with is what it was trained with."""
-    for stage, row in (
-        ("encode_images", MODELS[kind][0]["autoencoder"]),
-        ("encode_text", "pictures-label"),
-        ("finetune", kind),
-        ("generate", f"{kind}-finetuned"),
-        ("score", kind),
-    ):
+    finetune(kind)
+    for stage, row in (("generate", kind), ("generate", f"{kind}-finetuned"), ("score", kind)):
         assert small_project.run_stage(stage, row) == 0
     metrics = json.loads((project / f"data/small/score/{kind}/geneval_shapes/metrics.json").read_text())
     assert metrics["num_images"] == 6
     start, found = (references.read(project / f"data/small/{stage}/{kind}/model") for stage in ("train", "finetune"))
     assert (found.scores, found.negative_scores) == (start.scores, start.negative_scores)
     assert found.self_conditioning == start.self_conditioning == 0.9
-    before, after = (drawn(project, row) for row in (kind_drawn(project, kind), f"{kind}-finetuned"))
+    before, after = (drawn(project, row) for row in (kind, f"{kind}-finetuned"))
     assert [row["seed"] for row in before] == [row["seed"] for row in after]
     assert all(one["image"] != other["image"] for one, other in zip(before, after, strict=True))
 
 
-def kind_drawn(project: Path, kind: str) -> str:
-    """The row of a model as it was released, drawn."""
-    assert small_project.run_stage("generate", kind) == 0
-    return kind
-
-
 def test_scores_are_chosen_of_a_finetuned_model_too(project: Path) -> None:
-    for stage, row in (("encode_images", "miro"), ("encode_text", "pictures-label"), ("finetune", "miro")):
-        assert small_project.run_stage(stage, row) == 0
+    finetune("miro")
     pictures = []
     for reward in ((), ("--reward", "vqa=0.25")):
         status, out = sampled(project, "miro", *reward, stage="finetune")
@@ -325,7 +315,8 @@ def test_a_bundle_draws_what_the_row_draws(project: Path, tmp_path: Path, kind: 
     from pipeline.bundle import main
     from pipeline.models.bundle import TextToImagePipeline
 
-    rows = drawn(project, kind_drawn(project, kind))
+    assert small_project.run_stage("generate", kind) == 0
+    rows = drawn(project, kind)
     assert main(["--model", f"train/{kind}", "--out", str(tmp_path / "bundle")]) == 0
     pipeline = TextToImagePipeline.from_pretrained(tmp_path / "bundle")
     images = pipeline([row["prompt"] for row in rows], seed=[row["seed"] for row in rows]).images
