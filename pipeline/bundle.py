@@ -23,7 +23,7 @@ from pipeline.layout import PARAMS_YAML
 from pipeline.params.fits import drawing_rows, kind_of
 from pipeline.params.load import Params
 from pipeline.reporting.lineage import chain_of, recipe_in_words
-from pipeline.stages import MANIFEST, METRICS_JSON, MODEL, MODEL_FILES, MODEL_FOLDER, STYLE, Place
+from pipeline.stages import MANIFEST, METRICS_JSON, MODEL, MODEL_FOLDER, STYLE, WEIGHTS, Place
 from pipeline.work.command import project_params
 from pipeline.work.plan import Plan
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 LICENCE = Path(__file__).resolve().parents[1] / "LICENSE"
 PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "numpy")
-WEIGHTS = MODEL_FILES[1]
 MODEL_STAGES = ("train", "finetune")
 
 

@@ -23,9 +23,9 @@ FINGERPRINT_JSON = "fingerprint.json"
 METRICS_JSON, VERDICTS_PARQUET = "metrics.json", "verdicts.parquet"
 STYLE, STYLE_PARQUET = "style", "style.parquet"
 MODEL_FOLDER, REFERENCES_JSON = "model", "references.json"
-MODEL_FILES = tuple(
-    f"{MODEL_FOLDER}/{name}" for name in ("config.json", "diffusion_pytorch_model.safetensors", REFERENCES_JSON)
-)
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+WEIGHTS = f"{MODEL_FOLDER}/{WEIGHTS_FILE}"
+MODEL_FILES = tuple(f"{MODEL_FOLDER}/{name}" for name in ("config.json", WEIGHTS_FILE, REFERENCES_JSON))
 PIPELINE_JSON = "pipeline.json"  # of a diffusers folder, instead of those
 LOSS_TSV = "curves/loss.tsv"
 AUTOENCODERS, TEXT_ENCODERS = "encode_images/autoencoders", "encode_text/encoders"

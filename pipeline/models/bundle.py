@@ -44,12 +44,11 @@ from pipeline.models.text_to_image import LoadedTextToImage, check_encoders, own
 from pipeline.models.usage import VERSION as USAGE_VERSION
 from pipeline.models.usage import Usage
 from pipeline.params.fits import changed
-from pipeline.stages import MODEL_FILES
+from pipeline.stages import WEIGHTS_FILE
 from pipeline.work.digests import Digests
 
 NETWORK, AUTOENCODER, TEXT_ENCODER, TOKENIZER = "network", "autoencoder", "text_encoder", "tokenizer"
 ENCODERS = (AUTOENCODER, TEXT_ENCODER, TOKENIZER)
-WEIGHTS = MODEL_FILES[1].rpartition("/")[2]
 USAGE_JSON, PROVENANCE_JSON, CARD = "usage.json", "provenance.json", "README.md"
 
 
@@ -110,7 +109,7 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
             raise Refusal(f"{top}: its {INDEX} names the class {index.get('_class_name')!r}, not {BUNDLE_CLASS}")
         usage = _read(top / USAGE_JSON, Usage, USAGE_VERSION)
         provenance = _read(top / PROVENANCE_JSON, Provenance, PROVENANCE_VERSION)
-        _check_weights(top / NETWORK, provenance, str(top / NETWORK / WEIGHTS), "export the bundle anew")
+        _check_weights(top / NETWORK, provenance, str(top / NETWORK / WEIGHTS_FILE), "export the bundle anew")
         absent = [name for name in ENCODERS if index.get(name, [None])[0] is None]
         if not absent:
             folders = {name: top / name for name in ENCODERS}
@@ -327,7 +326,7 @@ def _read(path: Path, kind: type[Kind], version: int) -> Kind:
 
 def _check_weights(folder: Path, provenance: Provenance, where: str, remedy: str) -> None:
     """Refuse a network's file that is absent, or not the one whose scores and data the provenance tells."""
-    file = folder / WEIGHTS
+    file = folder / WEIGHTS_FILE
     if not file.is_file():
         raise Refusal(f"{where}: not there; {remedy}")
     found = sha256_of_file(file)

@@ -161,7 +161,8 @@ def sample(
         _coherence(model, coherence, 1.0),
         _coherence(model, negative_coherence, 0.0),
     )
-    steps = torch.linspace(1, 0, checked_count("num_steps", num_steps) + 1, dtype=torch.float32, device=noise.device)
+    checked_count("num_steps", num_steps)
+    steps = torch.linspace(1, 0, num_steps + 1, dtype=torch.float32, device=noise.device)
     x = noise.to(model.dtype)
     for number, (gamma, after) in enumerate(itertools.pairwise(SCHEDULES[schedule](steps).to(x.dtype))):
         predicted = branches.guided(x, gamma, cfg_rate) if number else branches.alone(x, gamma)
@@ -214,9 +215,8 @@ def sample_miro(
         dict.fromkeys(names, 1.0) | dict(rewards or {}),
         dict.fromkeys(names, 0.0) | dict(negative_rewards or {}),
     )
-    share = (
-        torch.arange(checked_count("num_steps", num_steps) + 1, dtype=torch.float32, device=noise.device) / num_steps
-    )
+    checked_count("num_steps", num_steps)
+    share = torch.arange(num_steps + 1, dtype=torch.float32, device=noise.device) / num_steps
     x = noise.to(model.dtype)
     for gamma, after in itertools.pairwise(share.clamp(min=LINEAR.clip_min).to(x.dtype)):
         x = x - branches.guided(x, gamma, guidance_scale) * (after - gamma)

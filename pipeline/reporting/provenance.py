@@ -18,10 +18,10 @@ from pipeline.reporting.rows import RowCount
 from pipeline.stages import (
     FINGERPRINT_JSON,
     MODEL,
-    MODEL_FILES,
     MODEL_FOLDER,
     PIPELINE_JSON,
     REFERENCES_JSON,
+    WEIGHTS,
     Place,
     is_diffusers_folder,
 )
@@ -43,7 +43,6 @@ PACKAGES = (
     "snakemake",
     "dvc",
 )
-WEIGHTS = MODEL_FILES[1]
 CPU_INFO = Path("/proc/cpuinfo")
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 

@@ -27,7 +27,6 @@ from pipeline.params.load import Params, load
 from pipeline.stages import Place
 from pipeline.work.absent import absent_line, refuse_absent
 from pipeline.work.job import Job, Voice
-from pipeline.work.memory import keep_freed_memory
 from pipeline.work.plan import Plan
 from pipeline.work.runlock import TOKEN_VARIABLE, RunLock
 from pipeline.work.show import make_stage_folders, remove_empty_folders, show
@@ -54,7 +53,6 @@ class Command:
         params.row(stage, self.row)
         self.plan = Plan(params, self.project)
         _set_threads(params.execution.num_threads)
-        keep_freed_memory()
         self.lock = RunLock(self.plan.layout.run_lock, self.plan.layout.dvc)
 
     def places(self) -> list[Place]:
@@ -173,6 +171,9 @@ def _make_locked(plan: Plan, place: Place, make: Make, voice: Voice) -> None:
         else:
             seconds = timed()
             row = plan.params.row(place.stage, place.row)
+            from pipeline.work.memory import keep_freed_memory
+
+            keep_freed_memory()
             make(Job(plan, place, row, fingerprint, partial, voice))
             absent = [name for name in plan.part(place).files if not (partial.out / name).is_file()]
             if absent:

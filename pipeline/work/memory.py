@@ -4,7 +4,8 @@ glibc returns large blocks to the system and gets them back empty, page by page,
 operations those page faults can cost more than the arithmetic. On two cores of a virtual machine the demo's training
 took 0.92 to 0.95 of its time without them, its drawing 0.90 to 0.94, encoding pictures of 256 and 512 px 0.73 and 0.66;
 every result is the same to the bit. The most that a process held at once grew by 30 % in encoding (2.0 GB for 64
-pictures of 256 px), by 5 to 15 % in drawing, and not in training, of networks of 0.4 B parameters neither.
+pictures of 256 px), by 5 to 15 % in drawing, and not at all in training, even of a network
+of 0.4 B parameters.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ from tiny_project import BENCHMARK, NUM_TRAINING_STEPS, SIDE_PX, drawn, make_pro
 from pipeline.bundle import main, numbers_of
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal
-from pipeline.models.bundle import WEIGHTS, TextToImagePipeline
+from pipeline.models.bundle import TextToImagePipeline
+from pipeline.stages import WEIGHTS_FILE
 
 pytestmark = pytest.mark.models
 
@@ -53,6 +54,16 @@ def pipeline(project: Path) -> TextToImagePipeline:
 
 def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+
+def check_same_files(folder: Path, expected: Path) -> None:
+    assert files(folder) == files(expected)
+    for name in files(expected):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
 
 
 def script(folder: Path, code: str) -> str:
@@ -227,10 +238,8 @@ def test_a_model_without_a_score_is_said_to_have_none(project: Path, capsys: pyt
 
 def test_saved_again_it_is_the_same(project: Path, pipeline: TextToImagePipeline, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path / "again")
-    files = sorted(path.relative_to(project / "bundle") for path in (project / "bundle").rglob("*") if path.is_file())
-    assert len(files) > 10
-    for name in files:
-        assert (tmp_path / "again" / name).read_bytes() == (project / "bundle" / name).read_bytes(), name
+    assert len(files(project / "bundle")) > 10
+    check_same_files(tmp_path / "again", project / "bundle")
 
 
 def test_without_encoders_it_refers_to_them(project: Path, pipeline: TextToImagePipeline, tmp_path: Path) -> None:
@@ -258,7 +267,7 @@ def test_without_encoders_it_refers_to_them(project: Path, pipeline: TextToImage
         ("usage.json", '{"schema": 1}', "export the bundle anew"),
         ("network/references.json", None, "references.json: not there"),
         ("text_encoder/config.json", "{}", "cannot be loaded"),
-        (f"network/{WEIGHTS}", None, f"{WEIGHTS}: not there; export the bundle anew"),
+        (f"network/{WEIGHTS_FILE}", None, f"{WEIGHTS_FILE}: not there; export the bundle anew"),
     ],
 )
 def test_a_damaged_folder_is_refused(project: Path, tmp_path: Path, name: str, content: str | None, says: str) -> None:
@@ -272,11 +281,11 @@ def test_a_damaged_folder_is_refused(project: Path, tmp_path: Path, name: str, c
 
 def test_weights_that_the_card_does_not_tell_of_are_refused(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project / "bundle", tmp_path / "other")
-    weights = tmp_path / "other/network" / WEIGHTS
+    weights = tmp_path / "other/network" / WEIGHTS_FILE
     changed = bytearray(weights.read_bytes())
     changed[-1] ^= 1  # the last bit of the last weight: a file that any loader takes
     weights.write_bytes(changed)
-    with pytest.raises(Refusal, match=rf"{WEIGHTS}: sha256 .* provenance.json names .*; export the bundle anew"):
+    with pytest.raises(Refusal, match=rf"{WEIGHTS_FILE}: sha256 .* provenance.json names .*; export the bundle anew"):
         TextToImagePipeline.from_pretrained(tmp_path / "other")
 
 
@@ -287,10 +296,7 @@ def test_a_changed_network_is_not_written_under_the_card_of_the_old_one(project:
         pipeline.network.head.weight += 1
     with pytest.raises(Refusal, match=r"the network: sha256 .*; its card tells of other weights"):
         pipeline.save_pretrained(tmp_path / "kept")
-    files = {path.relative_to(tmp_path / "kept") for path in (tmp_path / "kept").rglob("*") if path.is_file()}
-    assert files == {path.relative_to(project / "bundle") for path in (project / "bundle").rglob("*") if path.is_file()}
-    for name in files:
-        assert (tmp_path / "kept" / name).read_bytes() == (project / "bundle" / name).read_bytes(), name
+    check_same_files(tmp_path / "kept", project / "bundle")
 
 
 # --- commands
