@@ -42,11 +42,11 @@ ablation: $(READY) ## what text and image augmentation each bring; SEEDS=3: thre
 
 controls: $(READY) ## models that cannot know colours: are they right about them by chance alone?
 	snakemake --cores all --configfile $(CONTROLS)
-	@$(BIN)/python -m pipeline.reporting.controls --params $(CONTROLS)
+	@$(BIN)/python -m pipeline.demo.controls --params $(CONTROLS)
 
 overfit: $(READY) ## DiT-I and CAD-I learn 64 pictures by heart: of how many is the one drawn nearest to its own?
 	snakemake --cores all --configfile $(OVERFIT)
-	@$(BIN)/python -m pipeline.reporting.by_heart --params $(OVERFIT)
+	@$(BIN)/python -m pipeline.reporting.memorization --params $(OVERFIT)
 
 compare-models: $(READY) ## CAD-I beside DiT-I at equal steps and at equal time
 	snakemake --cores all --configfile $(COMPARE)
@@ -71,25 +71,25 @@ format: $(READY) ## format everything
 	snakefmt Snakefile pipeline/rules
 
 status: $(READY) ## per stage and row: done, missing, stale, failed; P=<preset> for another parameter file
-	@$(BIN)/python -m pipeline.work.status $(if $(P),--params params/$(P).yaml)
+	@$(BIN)/python -m pipeline.runner.status $(if $(P),--params params/$(P).yaml)
 
 gc: $(READY)    ## list what no parameter file wants; DELETE=1 removes it
-	@$(BIN)/python -m pipeline.work.gc $(if $(DELETE),--delete) $(if $(MODELS),--models $(MODELS))
+	@$(BIN)/python -m pipeline.runner.gc $(if $(DELETE),--delete) $(if $(MODELS),--models $(MODELS))
 
 use: $(READY)   ## write a preset, resolved, into params.yaml: make use P=folder
 	@$(BIN)/python -m pipeline.params.use $(P)
 
 bundle: $(READY) ## write a model as a folder to hand on: make bundle MODEL=train/ta_ia OUT=ta_ia; P=<preset>
-	@$(BIN)/python -m pipeline.bundle --model $(MODEL) --out $(OUT) $(if $(P),--params params/$(P).yaml)
+	@$(BIN)/python -m pipeline.inference.bundle_command --model $(MODEL) --out $(OUT) $(if $(P),--params params/$(P).yaml)
 
 demo-models: $(READY) ## train the demo's autoencoder, text encoder and captioner anew
-	$(BIN)/python -m pipeline.demo_models --out data/demo_models
+	$(BIN)/python -m pipeline.demo.models --out data/demo_models
 
 ceiling: $(READY) ## truth pictures through the demo's autoencoder and judge: what a model of the demo can reach
-	@$(BIN)/python -m pipeline.demo_models.ceiling --params $(DEMO)
+	@$(BIN)/python -m pipeline.demo.ceiling --params $(DEMO)
 
 judge: $(READY) ## how far the demo's judge can be trusted: its verdicts on right and wrong scenes of known truth
-	@$(BIN)/python -m pipeline.demo_models.judge_table
+	@$(BIN)/python -m pipeline.demo.judge.table
 
 lock:           ## write requirements.lock from requirements.in, in a fresh environment
 	rm -rf $(SCRATCH)

@@ -1,11 +1,9 @@
-"""Every path of the project, in one place."""
+"""Every path of the project."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from pipeline.stages import Place, shard_file
 
 DATA, REPORTS, LOGS, WORK = "data", "reports", "logs", ".work"
 PARAMS_YAML = "params.yaml"
@@ -69,14 +67,13 @@ class Layout:
         """The folder in which a row's results are shown. The report's one row shows in the run's own folder."""
         return self.reports if stage == "report" else self.data / stage / row
 
-    def log(self, place: Place) -> Path:
-        """The log of one part's job."""
-        name = shard_file(place.part).removesuffix(".parquet") if place.part.isdigit() else place.part
-        return self.project / LOGS / self.run / place.stage / place.row / f"{name}.log"
+    def log(self, stage: str, row: str, name: str) -> Path:
+        """The log of the job that makes one part of a row."""
+        return self.project / LOGS / self.run / stage / row / f"{name}.log"
 
-    def failure(self, place: Place) -> Path:
+    def failure(self, stage: str, row: str, name: str) -> Path:
         """What a part's last job failed with; absent when it did not fail."""
-        return self.log(place).with_suffix(".failed.json")
+        return self.log(stage, row, name).with_suffix(".failed.json")
 
     def frozen_params(self, digest: str) -> Path:
         """The parameters that a run was started with."""

@@ -11,46 +11,49 @@ from __future__ import annotations
 import json
 import sys
 
-from pipeline import stages
-from pipeline.stages import INDEX, INDEX_JSON, INDEX_PARQUET, MANIFEST
-from pipeline.work.command import main
-from pipeline.work.job import Job
+from pipeline.dag import units
+from pipeline.dag.stages import shard_units
+from pipeline.dag.units import INDEX, MANIFEST
+from pipeline.data.files import INDEX_JSON, INDEX_PARQUET
+from pipeline.runner.command import main
+from pipeline.runner.job import Job
 
 
 def make(job: Job) -> None:
     """Make one part of a dataset."""
-    from pipeline.contract.schema import IMAGES
-    from pipeline.making.manifest import make_manifest
+    from pipeline.data.schema import IMAGES
+    from pipeline.runner.shards import make_manifest
 
-    if job.place.part == INDEX:
+    if job.unit_id.part == INDEX:
         make_index(job)
-    elif job.place.part == MANIFEST:
-        make_manifest(job, IMAGES, stages.shard_places(job.plan.params, job.place.reference))
+    elif job.unit_id.part == MANIFEST:
+        make_manifest(job, IMAGES, shard_units(job.plan.params, job.unit_id.reference))
     else:
         make_shard(job)
 
 
 def make_index(job: Job) -> None:
     """List the source, put it in order, leave held-out places out, and write the index and its digest."""
-    from pipeline.contract.schema import INDEX as INDEX_TABLE
-    from pipeline.contract.schema import SCHEMA_VERSION, Column
-    from pipeline.contract.shards import Shard, ShardBuilder
+    from pipeline.data.keys import picture_key
+    from pipeline.data.schema import INDEX as INDEX_TABLE
+    from pipeline.data.schema import SCHEMA_VERSION, Column
+    from pipeline.data.shards import Shard, ShardBuilder
     from pipeline.digest import digest_json, sha256_of_file
     from pipeline.sources import open_source
     from pipeline.sources.index import order_entries, select
 
-    source = open_source(job.row, job.plan.params.seeds.data)
+    source = open_source(job.row_params, job.plan.params.seeds.data)
     held_out: set[str] = set()
-    if job.row.heldout:
-        path = job.input(stages.at(job.row.heldout, INDEX), INDEX_PARQUET)
-        held_out = {row[Column.PLACE] for row in Shard(path, INDEX_TABLE).rows([Column.PLACE])}
-    wanted = None if job.row.num_rows == "all" else job.row.num_rows
+    if job.row_params.heldout:
+        path = job.input(units.unit_id(job.row_params.heldout, INDEX), INDEX_PARQUET)
+        held_out = {row[Column.LOCATION] for row in Shard(path, INDEX_TABLE).rows([Column.LOCATION])}
+    wanted = None if job.row_params.num_rows == "all" else job.row_params.num_rows
     entries = select(order_entries(source.entries(), source.random_access), wanted, held_out)
     builder = ShardBuilder(INDEX_TABLE)
     for entry in entries:
         builder.add(
-            key=f"{job.place.row}/{entry.source_id}",
-            place=entry.place,
+            key=picture_key(job.unit_id.row, entry.source_id),
+            place=entry.location,
             label=entry.label,
             class_name=entry.class_name,
             text=list(entry.text),
@@ -59,39 +62,39 @@ def make_index(job: Job) -> None:
     content = {
         "schema": SCHEMA_VERSION,
         "fingerprint": job.fingerprint,
-        "recipe": job.plan.fingerprints.unstamped_recipe(job.place),
+        "recipe": job.plan.fingerprints.unstamped_recipe(job.unit_id),
         "digest": digest_json(builder.rows),
         "num_rows": len(builder.rows),
         "files": {INDEX_PARQUET: sha256_of_file(job.out / INDEX_PARQUET)},
     }
     (job.out / INDEX_JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    job.say(f"{len(entries)} pictures listed, {len(held_out)} places held out")
+    job.log.info(f"{len(entries)} pictures listed, {len(held_out)} places held out")
 
 
 def make_shard(job: Job) -> None:
     """Copy one run of the index into an image shard; pictures that cannot be used keep their row, with a reason."""
-    from pipeline.contract.images import decode
-    from pipeline.contract.schema import IMAGES, Column
-    from pipeline.contract.schema import INDEX as INDEX_TABLE
-    from pipeline.contract.shards import Shard, ShardBuilder
+    from pipeline.data.images import decode
+    from pipeline.data.schema import IMAGES, Column
+    from pipeline.data.schema import INDEX as INDEX_TABLE
+    from pipeline.data.shards import Shard, ShardBuilder
     from pipeline.digest import sha256_of_bytes
     from pipeline.errors import Reject
-    from pipeline.making.rows import finish_shard
+    from pipeline.runner.shards import finish_shard
     from pipeline.sources import open_source
     from pipeline.sources.index import shard_bounds
 
-    index = Shard(job.input(stages.at(job.place.reference, INDEX), INDEX_PARQUET), INDEX_TABLE)
-    start, stop = shard_bounds(index.num_rows, job.row.num_shards)[int(job.place.part)]
-    rows = index.rows([Column.KEY, Column.PLACE, Column.LABEL, Column.CLASS_NAME, Column.TEXT])[start:stop]
+    index = Shard(job.input(units.unit_id(job.unit_id.reference, INDEX), INDEX_PARQUET), INDEX_TABLE)
+    start, stop = shard_bounds(index.num_rows, job.row_params.num_shards)[int(job.unit_id.part)]
+    rows = index.rows([Column.KEY, Column.LOCATION, Column.LABEL, Column.CLASS_NAME, Column.TEXT])[start:stop]
     held_out = held_out_digests(job)
-    source = open_source(job.row, job.plan.params.seeds.data)
+    source = open_source(job.row_params, job.plan.params.seeds.data)
     builder = ShardBuilder(IMAGES)
-    progress = job.voice.progress(len(rows), f"download {job.place.row} {job.place.part}")
+    progress = job.log.progress(len(rows), str(job.unit_id))
     for row in rows:
-        place = row.pop(Column.PLACE)
+        location = row.pop(Column.LOCATION)
         try:
-            data = source.read(place)
-            picture = decode(data, max_pixels=job.row.max_image_pixels)
+            data = source.read(location)
+            picture = decode(data, max_pixels=job.row_params.max_image_pixels)
             sha256 = sha256_of_bytes(data)
             if sha256 in held_out:
                 raise Reject("held_out", "the same bytes as a held-out picture")
@@ -102,19 +105,19 @@ def make_shard(job: Job) -> None:
         progress.advance()
     progress.close()
     finish_shard(job, builder)
-    job.say(f"{len(rows)} rows, {len(builder.rejects)} rejected")
+    job.log.info(f"{len(rows)} rows, {len(builder.rejects)} rejected")
 
 
 def held_out_digests(job: Job) -> set[str]:
     """sha256 of all held-out pictures; of their shards only that column is read."""
-    from pipeline.contract.schema import IMAGES, Column
-    from pipeline.making.rows import open_input
+    from pipeline.data.schema import IMAGES, Column
+    from pipeline.runner.shards import open_input
 
-    if not job.row.heldout:
+    if not job.row_params.heldout:
         return set()
     found: set[str] = set()
-    for place in stages.shard_places(job.plan.params, job.row.heldout):
-        rows = open_input(job, place, IMAGES).rows([Column.SHA256])
+    for unit_id in shard_units(job.plan.params, job.row_params.heldout):
+        rows = open_input(job, unit_id, IMAGES).rows([Column.SHA256])
         found |= {row[Column.SHA256] for row in rows if row[Column.SHA256]}
     return found
 

@@ -10,54 +10,58 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pipeline import stages
-from pipeline.stages import MANIFEST
-from pipeline.work.command import main
-from pipeline.work.job import Job
+from pipeline.dag import units
+from pipeline.dag.stages import shard_units
+from pipeline.dag.units import MANIFEST
+from pipeline.runner.command import main
+from pipeline.runner.job import Job
 
 
 def make(job: Job) -> None:
     """Make one part of a latent set."""
-    from pipeline.contract.schema import LATENTS
-    from pipeline.making.manifest import make_manifest
+    from pipeline.data.schema import LATENTS
+    from pipeline.runner.shards import make_manifest
 
-    if job.place.part == MANIFEST:
-        make_manifest(job, LATENTS, stages.shard_places(job.plan.params, job.place.reference))
+    if job.unit_id.part == MANIFEST:
+        make_manifest(job, LATENTS, shard_units(job.plan.params, job.unit_id.reference))
     else:
         make_shard(job)
 
 
 def make_shard(job: Job) -> None:
     """Encode one image shard."""
-    from pipeline.contract.schema import IMAGES, LATENTS, Meta
-    from pipeline.contract.shards import ShardBuilder
+    from pipeline.data.image_rows import image_rows
+    from pipeline.data.schema import IMAGES, LATENTS, Meta
+    from pipeline.data.shards import ShardBuilder
     from pipeline.encoders.autoencoder import ImageAutoencoder
     from pipeline.encoders.precision import num_bytes
     from pipeline.errors import Refusal
-    from pipeline.making.rows import finish_shard, image_rows, open_input
+    from pipeline.runner.shards import finish_shard, open_input
 
-    shard = open_input(job, stages.at(job.row.images, job.place.part), IMAGES)
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
     execution = job.plan.params.execution
     set_num_threads(execution.num_threads)
-    autoencoder = ImageAutoencoder(job.table_entry("autoencoders", job.row.autoencoder), execution)
+    autoencoder = ImageAutoencoder(job.table_entry("autoencoders", job.row_params.autoencoder), execution)
     factor, channels = autoencoder.downsampling_factor, autoencoder.num_channels
-    if job.row.side_px % factor:
-        raise Refusal(f"encode_images.rows.{job.place.row}.side_px = {job.row.side_px}: must be a multiple of {factor}")
-    values = 2 * channels * (job.row.side_px // factor) ** 2
-    job.require_disk(num_bytes(shard.num_rows * values, job.row.dtype), "latents")
-    builder = ShardBuilder(LATENTS, extra={Meta.CHANNELS: str(channels), Meta.DTYPE: job.row.dtype})
-    progress = job.voice.progress(shard.num_rows, f"encode_images {job.place.row} {job.place.part}")
+    if job.row_params.side_px % factor:
+        raise Refusal(
+            f"encode_images.rows.{job.unit_id.row}.side_px = {job.row_params.side_px}: must be a multiple of {factor}"
+        )
+    values = 2 * channels * (job.row_params.side_px // factor) ** 2
+    job.require_disk(num_bytes(shard.num_rows * values, job.row_params.dtype), "latents")
+    builder = ShardBuilder(LATENTS, extra={Meta.CHANNELS: str(channels), Meta.DTYPE: job.row_params.dtype})
+    progress = job.log.progress(shard.num_rows, str(job.unit_id))
     batch: list[Any] = []
-    for row in image_rows(shard, job.row.side_px):
+    for row in image_rows(shard, job.row_params.side_px):
         batch.append(row)
         if len(batch) == execution.inference_batch_size:
-            encode(builder, autoencoder, batch, job.row.dtype)
+            encode(builder, autoencoder, batch, job.row_params.dtype)
             progress.advance(len(batch))
             batch = []
-    encode(builder, autoencoder, batch, job.row.dtype)
+    encode(builder, autoencoder, batch, job.row_params.dtype)
     progress.close()
     finish_shard(job, builder)
-    job.say(f"{shard.num_rows} rows, {len(builder.rejects)} rejected")
+    job.log.info(f"{shard.num_rows} rows, {len(builder.rejects)} rejected")
 
 
 def encode(builder: Any, autoencoder: Any, batch: list[Any], dtype: Any) -> None:

@@ -10,22 +10,23 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pipeline import stages
-from pipeline.stages import MANIFEST, UNCONDITIONAL
-from pipeline.work.command import main
-from pipeline.work.job import Job
+from pipeline.dag import units
+from pipeline.dag.stages import shard_units
+from pipeline.dag.units import MANIFEST, UNCONDITIONAL
+from pipeline.runner.command import main
+from pipeline.runner.job import Job
 
 EMPTY_CAPTION_KEY = ""
 
 
 def make(job: Job) -> None:
     """Make one part of a text set."""
-    from pipeline.contract.schema import TEXT
-    from pipeline.making.manifest import make_manifest
+    from pipeline.data.schema import TEXT
+    from pipeline.runner.shards import make_manifest
 
-    if job.place.part == MANIFEST:
-        make_manifest(job, TEXT, stages.shard_places(job.plan.params, job.place.reference))
-    elif job.place.part == UNCONDITIONAL:
+    if job.unit_id.part == MANIFEST:
+        make_manifest(job, TEXT, shard_units(job.plan.params, job.unit_id.reference))
+    elif job.unit_id.part == UNCONDITIONAL:
         make_unconditional(job)
     else:
         make_shard(job)
@@ -39,39 +40,41 @@ def load_encoder(job: Job) -> Any:
 
     execution = job.plan.params.execution
     torch.set_num_threads(execution.num_threads)
-    return TextEncoder(job.table_entry("encoders", job.row.encoder), execution)
+    return TextEncoder(job.table_entry("encoders", job.row_params.encoder), execution)
 
 
 def make_unconditional(job: Job) -> None:
     """Encode the empty caption, which stands in for dropped captions and in guidance."""
-    from pipeline.contract.schema import TEXT, Meta
-    from pipeline.contract.shards import ShardBuilder
+    from pipeline.data.schema import TEXT, Meta
+    from pipeline.data.shards import ShardBuilder
     from pipeline.encoders.precision import to_storage
 
     encoder = load_encoder(job)
     embedding = encoder.unconditional()
-    builder = ShardBuilder(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row.dtype})
-    builder.add(key=EMPTY_CAPTION_KEY, embedding=to_storage(embedding, job.row.dtype), num_text_tokens=len(embedding))
-    path = job.out / job.plan.part(job.place).files[0]
+    builder = ShardBuilder(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row_params.dtype})
+    builder.add(
+        key=EMPTY_CAPTION_KEY, embedding=to_storage(embedding, job.row_params.dtype), num_text_tokens=len(embedding)
+    )
+    path = job.out / job.plan.unit(job.unit_id).files[0]
     builder.write(path, fingerprint=job.fingerprint, row_group_rows=1)
 
 
 def make_shard(job: Job) -> None:
     """Encode one caption shard; captions cut at the token limit are counted and said."""
-    from pipeline.contract.schema import CAPTIONS, TEXT, Column, Meta
-    from pipeline.contract.shards import ShardBuilder
+    from pipeline.data.schema import CAPTIONS, TEXT, Column, Meta
+    from pipeline.data.shards import ShardBuilder
     from pipeline.encoders.precision import num_bytes, to_storage
     from pipeline.errors import Reject
-    from pipeline.making.rows import finish_shard, open_input
+    from pipeline.runner.shards import finish_shard, open_input
 
-    shard = open_input(job, stages.at(job.row.captions, job.place.part), CAPTIONS)
+    shard = open_input(job, units.unit_id(job.row_params.captions, job.unit_id.part), CAPTIONS)
     rows = shard.rows([Column.KEY, Column.CAPTION])
     encoder = load_encoder(job)
-    limit = job.table_entry("encoders", job.row.encoder).max_text_tokens
-    job.require_disk(num_bytes(len(rows) * limit * encoder.dim, job.row.dtype), "text embeddings, at most")
+    limit = job.table_entry("encoders", job.row_params.encoder).max_text_tokens
+    job.require_disk(num_bytes(len(rows) * limit * encoder.dim, job.row_params.dtype), "text embeddings, at most")
     captions = [row[Column.CAPTION] for row in rows if row[Column.CAPTION] is not None]
     embeddings = iter(encoder.encode(captions))
-    builder = ShardBuilder(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row.dtype})
+    builder = ShardBuilder(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row_params.dtype})
     num_truncated = 0
     for row in rows:
         key = row[Column.KEY]
@@ -83,13 +86,13 @@ def make_shard(job: Job) -> None:
             if isinstance(text, Reject):
                 raise text
             num_truncated += text.truncated
-            stored = to_storage(text.embedding, job.row.dtype)
+            stored = to_storage(text.embedding, job.row_params.dtype)
             builder.add(key=key, embedding=stored, num_text_tokens=len(text.embedding))
         except Reject as reject:
             builder.add_rejected(reject, key=key)
     builder.extra[Meta.NUM_TRUNCATED] = str(num_truncated)
     finish_shard(job, builder)
-    job.say(f"{len(rows)} rows, {len(builder.rejects)} rejected, {num_truncated} cut at {limit} tokens")
+    job.log.info(f"{len(rows)} rows, {len(builder.rejects)} rejected, {num_truncated} cut at {limit} tokens")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.work.command import main
-from pipeline.work.job import Job
+from pipeline.runner.command import main
+from pipeline.runner.job import Job
 
 
 def make(job: Job) -> None:

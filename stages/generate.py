@@ -12,20 +12,22 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pipeline import stages
-from pipeline.stages import MANIFEST, MODEL, MODEL_FOLDER, PIPELINE_JSON, REFERENCES_JSON
-from pipeline.work.command import main
-from pipeline.work.job import Job
+from pipeline.dag import units
+from pipeline.dag.units import MANIFEST, MODEL, split_benchmark
+from pipeline.data.files import MODEL_FOLDER, PIPELINE_JSON, REFERENCES_JSON
+from pipeline.params.references import is_diffusers_folder, split_reference
+from pipeline.runner.command import main
+from pipeline.runner.job import Job
 
 
 def make(job: Job) -> None:
     """Make one part of a model's pictures."""
-    from pipeline.contract.schema import GENERATED
-    from pipeline.making.manifest import make_manifest
+    from pipeline.data.schema import GENERATED
+    from pipeline.runner.shards import make_manifest
 
-    benchmark, part = stages.split_benchmark(job.place.part)
+    benchmark, part = split_benchmark(job.unit_id.part)
     if part == MANIFEST:
-        shards = [need for need in job.plan.part(job.place).needs if need.stage == "generate"]
+        shards = [need for need in job.plan.unit(job.unit_id).needs if need.stage == "generate"]
         make_manifest(job, GENERATED, shards, folder=benchmark)
     else:
         make_shard(job, benchmark, int(part))
@@ -33,11 +35,11 @@ def make(job: Job) -> None:
 
 def make_shard(job: Job, benchmark: str, shard: int) -> None:
     """Draw one run of a benchmark's prompts, all images of each."""
-    from pipeline.contract.schema import GENERATED, Meta
-    from pipeline.contract.shards import ShardBuilder
+    from pipeline.data.schema import GENERATED, Meta
+    from pipeline.data.shards import ShardBuilder
     from pipeline.digest import digest_coordinates
     from pipeline.errors import Reject
-    from pipeline.making.benchmarks import PROMPT, PROMPT_ID, prompts_of, run_of_shard
+    from pipeline.evaluation.prompts import PROMPT, PROMPT_ID, prompts_of, run_of_shard
 
     entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
     prompts = run_of_shard(prompts_of(job, benchmark), shard, entry.num_shards)
@@ -52,7 +54,7 @@ def make_shard(job: Job, benchmark: str, shard: int) -> None:
         for prompt in prompts
         for index in range(entry.num_images)
     ]
-    progress = job.voice.progress(len(wanted), f"generate {job.place.row} {job.place.part}")
+    progress = job.log.progress(len(wanted), str(job.unit_id))
     draw, cut_prompts = drawing(job, benchmark)
     builder = ShardBuilder(GENERATED)
     batch_size = job.plan.params.execution.inference_batch_size
@@ -66,35 +68,35 @@ def make_shard(job: Job, benchmark: str, shard: int) -> None:
     progress.close()
     if cut_prompts:
         builder.extra[Meta.NUM_TRUNCATED] = str(sum(row["prompt"] in cut_prompts for row in wanted))
-        job.say(f"{len(cut_prompts)} prompts are longer than the model reads, their ends were cut")
-    name = job.plan.part(job.place).files[0]
+        job.log.info(f"{len(cut_prompts)} prompts are longer than the model reads, their ends were cut")
+    name = job.plan.unit(job.unit_id).files[0]
     (job.out / name).parent.mkdir(parents=True)
-    builder.write(job.out / name, fingerprint=job.fingerprint, row_group_rows=job.row.row_group_rows)
-    job.say(f"{len(prompts)} prompts, {len(wanted)} pictures")
+    builder.write(job.out / name, fingerprint=job.fingerprint, row_group_rows=job.row_params.row_group_rows)
+    job.log.info(f"{len(prompts)} prompts, {len(wanted)} pictures")
 
 
 def drawing(job: Job, benchmark: str) -> tuple[Any, set[str]]:
     """What turns rows into the pictures of each, and the prompts that it has cut so far."""
-    if hasattr(job.row, "import_"):
+    if hasattr(job.row_params, "import_"):
         return pictures_made_elsewhere(job, benchmark), set()
-    if stages.is_diffusers_folder(job.plan.params.row(*stages.split(job.row.model))):
+    if is_diffusers_folder(job.plan.params.row(*split_reference(job.row_params.model))):
         return drawn_by_pipeline(job), set()
     return drawn_by_model(job)
 
 
 def drawn_by_pipeline(job: Job) -> Any:
     """Rows -> PNG bytes, or a reject, of each, by a pipeline of diffusers."""
-    from pipeline.contract.images import encode_png
+    from pipeline.data.images import encode_png
     from pipeline.errors import Reject
-    from pipeline.models import diffusers_folder
+    from pipeline.interop import diffusers_folder
 
-    folder = job.input(stages.at(job.row.model, MODEL), f"{MODEL_FOLDER}/{PIPELINE_JSON}").parent
+    folder = job.input(units.unit_id(job.row_params.model, MODEL), f"{MODEL_FOLDER}/{PIPELINE_JSON}").parent
     record = diffusers_folder.read(folder)
     model = diffusers_folder.open_record(record, job.plan.params.execution, job.plan.digests.model)
 
     def draw(rows: list[dict[str, Any]]) -> list[Any]:
         prompts, seeds = [row["prompt"] for row in rows], [row["seed"] for row in rows]
-        pictures = model(prompts, seeds, job.row.side_px, job.row.sampler)
+        pictures = model(prompts, seeds, job.row_params.side_px, job.row_params.sampler)
         return [picture if isinstance(picture, Reject) else encode_png(picture) for picture in pictures]
 
     return draw
@@ -104,18 +106,18 @@ def drawn_by_model(job: Job) -> tuple[Any, set[str]]:
     """Rows -> PNG bytes, or a reject, of each; and the prompts that the model has cut so far."""
     import numpy as np
 
-    from pipeline.contract.images import encode_png
+    from pipeline.data.images import encode_png
     from pipeline.diffusion.path import draw_noise
     from pipeline.errors import Reject
-    from pipeline.models.text_to_image import TextToImage
+    from pipeline.inference.text_to_image import TextToImage
 
-    folder = job.input(stages.at(job.row.model, MODEL), f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent
+    folder = job.input(units.unit_id(job.row_params.model, MODEL), f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent
     model = TextToImage(folder, job.plan.params.execution, job.plan.digests.model)
-    shape = model.latent_shape(job.row.side_px)
+    shape = model.latent_shape(job.row_params.side_px)
 
     def draw(rows: list[dict[str, Any]]) -> list[Any]:
         noise = np.stack([draw_noise(shape, row["seed"]) for row in rows])
-        pictures = model([row["prompt"] for row in rows], noise, job.row.sampler)
+        pictures = model([row["prompt"] for row in rows], noise, job.row_params.sampler)
         return [picture if isinstance(picture, Reject) else encode_png(picture) for picture in pictures]
 
     return draw, model.cut_prompts
@@ -125,10 +127,10 @@ def pictures_made_elsewhere(job: Job, benchmark: str) -> Any:
     """Rows -> bytes of ``<folder>/<benchmark>/<prompt id>/<image index>.png``; a missing one is refused."""
     from pathlib import Path
 
-    from pipeline.contract.images import decode
+    from pipeline.data.images import decode
     from pipeline.errors import Refusal, Reject
 
-    folder = Path(job.row.import_) / benchmark
+    folder = Path(job.row_params.import_) / benchmark
 
     def read(rows: list[dict[str, Any]]) -> list[bytes]:
         found = []
@@ -136,7 +138,7 @@ def pictures_made_elsewhere(job: Job, benchmark: str) -> Any:
             path = folder / row["prompt_id"] / f"{row['image_index']}.png"
             try:
                 data = path.read_bytes()
-                decode(data, max_pixels=job.row.max_image_pixels)
+                decode(data, max_pixels=job.row_params.max_image_pixels)
             except OSError as error:
                 raise Refusal(
                     f"{path}: cannot be read ({error.strerror}); a benchmark needs all of its pictures"

@@ -10,42 +10,43 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pipeline import stages
-from pipeline.stages import MANIFEST
-from pipeline.work.command import main
-from pipeline.work.job import Job
+from pipeline.dag import units
+from pipeline.dag.stages import shard_units
+from pipeline.dag.units import MANIFEST
+from pipeline.runner.command import main
+from pipeline.runner.job import Job
 
 
 def make(job: Job) -> None:
     """Make one part of a caption set."""
-    from pipeline.contract.schema import CAPTIONS
-    from pipeline.making.manifest import make_manifest
+    from pipeline.data.schema import CAPTIONS
+    from pipeline.runner.shards import make_manifest
 
-    if job.place.part == MANIFEST:
-        make_manifest(job, CAPTIONS, stages.shard_places(job.plan.params, job.place.reference))
+    if job.unit_id.part == MANIFEST:
+        make_manifest(job, CAPTIONS, shard_units(job.plan.params, job.unit_id.reference))
     else:
         make_shard(job)
 
 
 def make_shard(job: Job) -> None:
     """Caption the whole rows of one image shard."""
-    from pipeline.contract.schema import CAPTIONS, IMAGES, Column
-    from pipeline.contract.shards import ShardBuilder
+    from pipeline.data.batches import resumable_batches
+    from pipeline.data.schema import CAPTIONS, IMAGES, Column
+    from pipeline.data.shards import ShardBuilder
     from pipeline.errors import Reject
-    from pipeline.making.batches import resumable_batches
-    from pipeline.making.rows import finish_shard, open_input
+    from pipeline.runner.shards import finish_shard, open_input
 
-    shard = open_input(job, stages.at(job.row.images, job.place.part), IMAGES)
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
     keys = [row[Column.KEY] for row in shard.rows([Column.KEY])]
-    whole = [number for number, is_whole in enumerate(shard.whole_rows()) if is_whole]
-    entry = job.table_entry("captioners", job.row.captioner)
-    if job.row.captions is not None:
+    whole = [number for number, is_whole in enumerate(shard.valid_rows()) if is_whole]
+    entry = job.table_entry("captioners", job.row_params.captioner)
+    if job.row_params.captions is not None:
         whole, caption = by_shuffling(job)
     elif hasattr(entry, "template"):
         caption = by_label(shard, entry, whole)
     else:
         caption = by_model(job, shard, entry, whole, keys)
-    progress = job.voice.progress(len(whole), f"recaption {job.place.row} {job.place.part}")
+    progress = job.log.progress(len(whole), str(job.unit_id))
     batch_size = job.plan.params.execution.inference_batch_size
     found = resumable_batches(job.work, len(whole), batch_size, caption, progress.advance)
     progress.close()
@@ -61,13 +62,13 @@ def make_shard(job: Job) -> None:
         else:
             builder.add(key=key, captioner=name, scores=[], **values)
     finish_shard(job, builder)
-    job.say(f"{len(keys)} rows, {len(builder.rejects)} rejected")
+    job.log.info(f"{len(keys)} rows, {len(builder.rejects)} rejected")
 
 
 def by_label(shard: Any, entry: Any, whole: list[int]) -> Any:
     """(start, stop) -> captions of those whole rows, from their class names."""
     from pipeline.captioners.label import LabelCaptioner
-    from pipeline.contract.schema import Column
+    from pipeline.data.schema import Column
 
     captioner = LabelCaptioner(entry)
     names = [row[Column.CLASS_NAME] for row in shard.rows([Column.CLASS_NAME])]
@@ -77,22 +78,22 @@ def by_label(shard: Any, entry: Any, whole: list[int]) -> Any:
 def by_shuffling(job: Job) -> tuple[list[int], Any]:
     """Rows that have a caption in the other set, and (start, stop) -> for each of them that of another row."""
     from pipeline.captioners.shuffled import partners
-    from pipeline.contract.schema import CAPTIONS, Column
-    from pipeline.making.rows import open_input
+    from pipeline.data.schema import CAPTIONS, Column
+    from pipeline.runner.shards import open_input
 
-    other = open_input(job, stages.at(job.row.captions, job.place.part), CAPTIONS)
+    other = open_input(job, units.unit_id(job.row_params.captions, job.unit_id.part), CAPTIONS)
     columns = [Column.CAPTION, Column.INSTRUCTION, Column.FINISH_REASON, Column.NUM_GENERATED_TOKENS]
     rows = other.rows(columns)
-    whole = [number for number, is_whole in enumerate(other.whole_rows()) if is_whole]
-    taken = partners(len(whole), job.plan.params.seeds.data, job.row.images, int(job.place.part))
+    whole = [number for number, is_whole in enumerate(other.valid_rows()) if is_whole]
+    taken = partners(len(whole), job.plan.params.seeds.data, job.row_params.images, int(job.unit_id.part))
     return whole, lambda start, stop: [rows[whole[taken[i]]] for i in range(start, stop)]
 
 
 def by_model(job: Job, shard: Any, entry: Any, whole: list[int], keys: list[str]) -> Any:
     """(start, stop) -> captions of those whole rows, by a vision-language model; loaded when first needed."""
     from pipeline.captioners.base import draw_instruction
-    from pipeline.contract.schema import Column
-    from pipeline.making.rows import row_view
+    from pipeline.data.image_rows import row_view
+    from pipeline.data.schema import Column
 
     sizes = shard.rows([Column.WIDTH_PX, Column.HEIGHT_PX])
     loaded: list[Any] = []

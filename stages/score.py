@@ -14,20 +14,22 @@ import sys
 from collections import Counter
 from typing import Any
 
-from pipeline import stages
+from pipeline.dag import units
+from pipeline.dag.units import MANIFEST, benchmark_part
+from pipeline.data.files import FINGERPRINT_JSON, METRICS_JSON, STYLE_PARQUET, VERDICTS_PARQUET
+from pipeline.params.references import STYLE
 from pipeline.params.schema import DpgShapesBenchmark
-from pipeline.stages import FINGERPRINT_JSON, METRICS_JSON, STYLE, STYLE_PARQUET, VERDICTS_PARQUET
-from pipeline.work.command import main
-from pipeline.work.job import Job
+from pipeline.runner.command import main
+from pipeline.runner.job import Job
 
 INTERVAL_LEVEL = 0.95
 
 
 def make(job: Job) -> None:
     """Judge one benchmark, or the style of one benchmark's pictures."""
-    from pipeline.work.carried import write_fingerprint_json
+    from pipeline.store.embedded import write_fingerprint_json
 
-    benchmark = job.place.part
+    benchmark = job.unit_id.part
     folder = job.out / benchmark
     folder.mkdir()
     metrics = score_part(job, benchmark)
@@ -52,30 +54,30 @@ def score_part(job: Job, part: str) -> dict[str, Any]:
 
 def generated_rows(job: Job, benchmark: str) -> list[dict[str, Any]]:
     """All rows of the benchmark's pictures, in order."""
-    from pipeline.contract.schema import GENERATED, Column
-    from pipeline.contract.shards import Shard
+    from pipeline.data.schema import GENERATED, Column
+    from pipeline.data.shards import Shard
 
     entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
     columns = [Column.PROMPT_ID, Column.IMAGE_INDEX, Column.PROMPT, Column.IMAGE]
     return [
         row
         for shard in range(entry.num_shards)
-        for row in Shard(job.input(stages.at(job.row.images, stages.benchmark_part(benchmark, shard))), GENERATED).rows(
-            columns
-        )
+        for row in Shard(
+            job.input(units.unit_id(job.row_params.images, benchmark_part(benchmark, shard))), GENERATED
+        ).rows(columns)
     ]
 
 
 def picture_of(data: bytes) -> Any:
     """A generated picture; it was made or checked by this pipeline."""
-    from pipeline.contract.images import MAX_PIXELS_CEILING, decode
+    from pipeline.data.images import MAX_PIXELS_CEILING, decode
 
     return decode(data, max_pixels=MAX_PIXELS_CEILING)
 
 
 def check_prompt(benchmark: str, row: dict[str, Any], metadata: dict[str, Any]) -> None:
     """A generated row must be of a prompt of its benchmark."""
-    from pipeline.contract.schema import Column
+    from pipeline.data.schema import Column
 
     prompt_id = row[Column.PROMPT_ID]
     if prompt_id not in metadata or metadata[prompt_id]["prompt"] != row[Column.PROMPT]:
@@ -92,17 +94,18 @@ def seen(detections: Any) -> list[dict[str, Any]]:
 
 def bootstrap_of(job: Job) -> Any:
     """How the row's intervals are drawn."""
-    from pipeline.benchmarks.geneval_scores import Bootstrap
+    from pipeline.evaluation.intervals import Bootstrap
 
-    return Bootstrap(job.row.num_bootstrap, INTERVAL_LEVEL, job.plan.params.seeds.generate)
+    return Bootstrap(job.row_params.num_bootstrap, INTERVAL_LEVEL, job.plan.params.seeds.generate)
 
 
 def score_shapes(job: Job, benchmark: str) -> dict[str, Any]:
     """GenEval's rules over the exact detector of shapes and colours."""
-    from pipeline.benchmarks import geneval, geneval_scores, shapes_detector
-    from pipeline.contract.schema import VERDICTS, Column
-    from pipeline.contract.shards import ShardBuilder
-    from pipeline.making.benchmarks import PROMPT_ID, prompts_of
+    from pipeline.data.schema import VERDICTS, Column
+    from pipeline.data.shards import ShardBuilder
+    from pipeline.demo.judge import detector
+    from pipeline.evaluation import geneval, geneval_scores
+    from pipeline.evaluation.prompts import PROMPT_ID, prompts_of
 
     entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
     metadata = {prompt[PROMPT_ID]: prompt for prompt in prompts_of(job, benchmark)}
@@ -110,10 +113,8 @@ def score_shapes(job: Job, benchmark: str) -> dict[str, Any]:
     for row in generated_rows(job, benchmark):
         prompt_id, index = row[Column.PROMPT_ID], row[Column.IMAGE_INDEX]
         check_prompt(benchmark, row, metadata)
-        detections = shapes_detector.detect(picture_of(row[Column.IMAGE]))
-        verdict = geneval.judge_image(
-            metadata[prompt_id], detections, shapes_detector.classify_color, geneval.PUBLISHED_RULES
-        )
+        detections = detector.detect(picture_of(row[Column.IMAGE]))
+        verdict = geneval.judge_image(metadata[prompt_id], detections, detector.classify_color, geneval.PUBLISHED_RULES)
         judged.append(geneval_scores.JudgedImage(prompt_id, index, verdict.correct))
         builder.add(
             prompt_id=prompt_id,
@@ -158,10 +159,11 @@ def shapes_metrics(scores: Any, judged: list[Any], metadata: dict[str, Any]) -> 
 
 def score_questions(job: Job, benchmark: str) -> dict[str, Any]:
     """DPG-Bench's rules over what the exact detector answers."""
-    from pipeline.benchmarks import dpg, dpg_shapes_judge
-    from pipeline.contract.schema import VERDICTS, Column
-    from pipeline.contract.shards import ShardBuilder
-    from pipeline.making.benchmarks import PROMPT_ID, prompts_of
+    from pipeline.data.schema import VERDICTS, Column
+    from pipeline.data.shards import ShardBuilder
+    from pipeline.demo.judge import answers as dpg_judge
+    from pipeline.evaluation import dpg
+    from pipeline.evaluation.prompts import PROMPT_ID, prompts_of
 
     entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
     metadata = {prompt[PROMPT_ID]: prompt for prompt in prompts_of(job, benchmark)}
@@ -170,8 +172,8 @@ def score_questions(job: Job, benchmark: str) -> dict[str, Any]:
     for row in generated_rows(job, benchmark):
         prompt_id, index = row[Column.PROMPT_ID], row[Column.IMAGE_INDEX]
         check_prompt(benchmark, row, metadata)
-        sight = dpg_shapes_judge.look(picture_of(row[Column.IMAGE]))
-        answers = dpg_shapes_judge.answers(questions[prompt_id], sight)
+        sight = dpg_judge.look(picture_of(row[Column.IMAGE]))
+        answers = dpg_judge.answers(questions[prompt_id], sight)
         answered.append(dpg.AnsweredImage(prompt_id, index, answers))
         scored = dpg.score_image(questions[prompt_id], answers)
         detail = dpg.answers_detail(questions[prompt_id], answers)
@@ -214,19 +216,19 @@ def questions_metrics(scores: Any) -> dict[str, Any]:
 
 def score_captions(job: Job, benchmark: str) -> dict[str, Any]:
     """Distances between generated and real pictures, on the features that the parameters name."""
-    from pipeline.contract.schema import VERDICTS, Column
-    from pipeline.contract.shards import ShardBuilder
+    from pipeline.data.schema import VERDICTS, Column
+    from pipeline.data.shards import ShardBuilder
     from pipeline.encoders.loading import choose_device, resolve_model
-    from pipeline.metrics.features import VisionTowerFeatures
+    from pipeline.evaluation.features import VisionTowerFeatures
 
-    entry = job.table_entry("feature_extractors", job.row.features)
+    entry = job.table_entry("feature_extractors", job.row_params.features)
     rows = generated_rows(job, benchmark)
     builder = ShardBuilder(VERDICTS)
     for row in rows:
         builder.add(prompt_id=row[Column.PROMPT_ID], image_index=row[Column.IMAGE_INDEX], task=benchmark)
     builder.write(job.out / benchmark / VERDICTS_PARQUET, fingerprint=job.fingerprint, row_group_rows=1024)
     metrics: dict[str, Any] = {"kind": "captions", "num_generated": len(rows), "num_real": None, "distances": {}}
-    if job.row.real is None:
+    if job.row_params.real is None:
         return metrics
     execution = job.plan.params.execution
     device = str(choose_device(execution))
@@ -234,7 +236,7 @@ def score_captions(job: Job, benchmark: str) -> dict[str, Any]:
     generated = features_of(extract, (picture_of(row[Column.IMAGE]) for row in rows), entry, execution)
     real = features_of(extract, real_pictures(job, entry.side_px), entry, execution)
     metrics["num_real"] = len(real)
-    metrics["features"] = {"name": job.row.features, "demo": entry.demo, "dim": int(generated.shape[1])}
+    metrics["features"] = {"name": job.row_params.features, "demo": entry.demo, "dim": int(generated.shape[1])}
     metrics["distances"] = distances(job, generated, real)
     return metrics
 
@@ -244,24 +246,24 @@ def score_style(job: Job) -> dict[str, Any]:
     from functools import partial
 
     from pipeline.encoders.loading import choose_device, resolve_model
-    from pipeline.making.style import judge_style
-    from pipeline.metrics.features import VisionTowerFeatures
+    from pipeline.evaluation.features import VisionTowerFeatures
+    from pipeline.evaluation.style import judge_style
 
-    features, execution = job.table_entry("feature_extractors", job.row.features), job.plan.params.execution
+    features, execution = job.table_entry("feature_extractors", job.row_params.features), job.plan.params.execution
     extract = VisionTowerFeatures(resolve_model(features.model, features.revision), str(choose_device(execution)))
-    rows = generated_rows(job, job.table_entry("style_probes", job.row.style).benchmark)
+    rows = generated_rows(job, job.table_entry("style_probes", job.row_params.style).benchmark)
     see = partial(features_of, extract, entry=features, execution=execution)
     return judge_style(job, rows, see, features.side_px, bootstrap_of(job))
 
 
 def real_pictures(job: Job, side_px: int) -> Any:
     """Square views of all whole pictures of the real set."""
-    from pipeline.contract.schema import IMAGES
-    from pipeline.contract.shards import Shard
-    from pipeline.making.rows import image_rows
+    from pipeline.data.image_rows import image_rows
+    from pipeline.data.schema import IMAGES
+    from pipeline.data.shards import Shard
 
-    job.input(stages.at(job.row.real, stages.MANIFEST))
-    for path in job.shard_paths(job.row.real):
+    job.input(units.unit_id(job.row_params.real, MANIFEST))
+    for path in job.shard_paths(job.row_params.real):
         for row in image_rows(Shard(path, IMAGES), side_px):
             if row.view is not None:
                 yield row.view
@@ -272,7 +274,7 @@ def features_of(extract: Any, pictures: Any, entry: Any, execution: Any) -> Any:
     import numpy as np
     import torch
 
-    from pipeline.contract.images import square_view
+    from pipeline.data.images import square_view
 
     torch.set_num_threads(execution.num_threads)
     views = [square_view(picture, entry.side_px) for picture in pictures]
@@ -283,16 +285,16 @@ def features_of(extract: Any, pictures: Any, entry: Any, execution: Any) -> Any:
 def distances(job: Job, generated: Any, real: Any) -> dict[str, Any]:
     """KID and, where there are enough pictures, the Frechet distance, each under a name with its features."""
     from pipeline.errors import Refusal
-    from pipeline.metrics.distance import frechet_distance, kid
+    from pipeline.evaluation.distance import frechet_distance, kid
 
     found: dict[str, Any] = {}
-    name = job.row.features
+    name = job.row_params.features
     try:
         value, std = kid(
             generated,
             real,
-            subset_size=job.row.kid_subset_size,
-            num_subsets=job.row.kid_num_subsets,
+            subset_size=job.row_params.kid_subset_size,
+            num_subsets=job.row_params.kid_num_subsets,
             seed=job.plan.params.seeds.generate,
         )
         found[f"kid_{name}"] = {"value": value, "std": std}

@@ -11,16 +11,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pipeline.stages import MODEL_FOLDER, is_diffusers_folder
-from pipeline.work.command import main
-from pipeline.work.job import Job
+from pipeline.data.files import MODEL_FOLDER
+from pipeline.params.references import is_diffusers_folder
+from pipeline.runner.command import main
+from pipeline.runner.job import Job
 
 
 def make(job: Job) -> None:
     """Make one model."""
     from pipeline.training.export import train_and_export
 
-    if hasattr(job.row, "import_"):
+    if hasattr(job.row_params, "import_"):
         take_in(job)
     else:
         train_and_export(job)
@@ -29,39 +30,39 @@ def make(job: Job) -> None:
 def take_in(job: Job) -> None:
     """Take in a model that was made elsewhere: in this project's form, or in its authors'."""
     from pipeline.encoders.loading import resolve_model
-    from pipeline.models.released import is_released
+    from pipeline.interop.released import is_released
     from pipeline.training.export import write_carrier
 
-    if is_diffusers_folder(job.row):
+    if is_diffusers_folder(job.row_params):
         take_in_pipeline(job)
         write_carrier(job)
         return
-    source = resolve_model(job.row.import_, job.row.revision, job.row.subfolder)
+    source = resolve_model(job.row_params.import_, job.row_params.revision, job.row_params.subfolder)
     if is_released(source):
         convert(job, source)
     else:
         copy(job, source)
     write_carrier(job)
-    job.say(f"taken in from {source}")
+    job.log.info(f"taken in from {source}")
 
 
 def take_in_pipeline(job: Job) -> None:
     """Take in a text-to-image pipeline of diffusers: its files stay where they are."""
-    from pipeline.models import diffusers_folder
+    from pipeline.interop import diffusers_folder
 
     record = diffusers_folder.take_in(
-        job.row.import_,
-        job.row.revision,
-        arm=job.row.arm,
-        seed=job.row.seed,
-        dtype=job.row.dtype,
+        job.row_params.import_,
+        job.row_params.revision,
+        arm=job.row_params.arm,
+        seed=job.row_params.seed,
+        dtype=job.row_params.dtype,
         execution=job.plan.params.execution,
         identify=job.plan.digests.model,
     )
     folder = job.out / MODEL_FOLDER
     folder.mkdir()
     diffusers_folder.write(folder, record)
-    job.say(f"{record.class_name} of {record.num_parameters:,} parameters, taken in from {record.model}")
+    job.log.info(f"{record.class_name} of {record.num_parameters:,} parameters, taken in from {record.model}")
 
 
 def copy(job: Job, source: Path) -> None:
@@ -69,12 +70,12 @@ def copy(job: Job, source: Path) -> None:
     import shutil
 
     from pipeline.errors import Refusal
-    from pipeline.models import references
+    from pipeline.interop import references
 
     found = references.read(source)
     for key in ("autoencoder", "text_encoder"):
-        if getattr(job.row, key) is not None:
-            where = f"train.rows.{job.place.row}.{key} = {getattr(job.row, key)!r}"
+        if getattr(job.row_params, key) is not None:
+            where = f"train.rows.{job.unit_id.row}.{key} = {getattr(job.row_params, key)!r}"
             raise Refusal(f"{where}: {source} is a model of this project, which names its own; leave the key out")
     folder = job.out / MODEL_FOLDER
     folder.mkdir()
@@ -84,29 +85,29 @@ def copy(job: Job, source: Path) -> None:
 
 def convert(job: Job, source: Path) -> None:
     """Take in a model of its authors' form, with the encoders that the row names."""
-    from pipeline import stages
     from pipeline.errors import Refusal
-    from pipeline.models.taken_in import save_released
+    from pipeline.interop.released_import import save_released
+    from pipeline.params.references import AUTOENCODERS, TEXT_ENCODERS, side_table
 
     entries = {}
-    for key, table in (("autoencoder", stages.AUTOENCODERS), ("text_encoder", stages.TEXT_ENCODERS)):
-        name = getattr(job.row, key)
+    for key, table in (("autoencoder", AUTOENCODERS), ("text_encoder", TEXT_ENCODERS)):
+        name = getattr(job.row_params, key)
         if name is None:
             raise Refusal(
-                f"train.rows.{job.place.row}.{key} is missing: {source} is in its authors' form and does not say which "
-                f"it belongs to; name an entry of {table.replace('/', '.')}"
+                f"train.rows.{job.unit_id.row}.{key} is missing: {source} is in its authors' form and does not say "
+                f"which it belongs to; name an entry of {table.replace('/', '.')}"
             )
-        entries[key] = stages.side_table(job.plan.params, "train", table)[name]
+        entries[key] = side_table(job.plan.params, "train", table)[name]
     released = save_released(
         source,
         job.out / MODEL_FOLDER,
-        arm=job.row.arm,
-        seed=job.row.seed,
+        arm=job.row_params.arm,
+        seed=job.row_params.seed,
         identify=job.plan.digests.model,
         **entries,
     )
     own = released.autoencoder
-    job.say(
+    job.log.info(
         f"its authors decode with {own.model}{f', {own.subfolder}' if own.subfolder else ''}, and embed texts by "
         f"{released.text_encoder.model}, up to {released.max_text_tokens} tokens; this row with "
         f"{entries['autoencoder'].model}, and {entries['text_encoder'].model}, up to "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import sandbox
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
@@ -70,3 +72,22 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeRuns]:
     runs = runs_once((base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "whole")
     yield runs
     runs.end()
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which all but the report of ``sandbox.small`` was made. Not to be changed: see ``made``."""
+    folder = sandbox.make(tmp_path_factory.mktemp("small_run"), sandbox.small())
+    for stage, row in sandbox.MADE:
+        done = sandbox.stage(folder, stage, "--row", row)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def made(small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that checkout, its links kept; the current folder."""
+    folder = tmp_path / "checkout"
+    subprocess.run(["cp", "-a", str(small_run), str(folder)], check=True)
+    monkeypatch.chdir(folder)
+    return folder

@@ -14,11 +14,12 @@ from typing import Any
 
 import yaml
 
+from pipeline.dag.plan import Plan
+from pipeline.dag.units import INDEX, UnitId
+from pipeline.data.files import INDEX_JSON
 from pipeline.digest import sha256_of_file
 from pipeline.params.check import check
 from pipeline.params.load import convert, read_yaml
-from pipeline.stages import INDEX, INDEX_JSON, Place
-from pipeline.work.plan import Plan
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO = PROJECT / "params" / "demo.yaml"
@@ -82,29 +83,29 @@ def plan(folder: Path, raw: dict[str, Any]) -> Plan:
     return Plan(params, folder)
 
 
-def put_entry(of: Plan, place: Place, content: str = "") -> str:
+def put_entry(of: Plan, unit_id: UnitId, content: str = "") -> str:
     """Give the store an entry for a place with its declared files, without doing the work; returns its fingerprint."""
-    fingerprint = of.fingerprints.of(place)
-    assert fingerprint is not None, place
+    fingerprint = of.fingerprints.of(unit_id)
+    assert fingerprint is not None, unit_id
     entry = of.store.entry(fingerprint)
-    for name in of.part(place).files:
+    for name in of.unit(unit_id).files:
         (entry / name).parent.mkdir(parents=True, exist_ok=True)
-        (entry / name).write_text(content or f"{place} {name}")
-    if place.part == INDEX:
-        put_index(of, place, digest=f"rows of {place.row}")
+        (entry / name).write_text(content or f"{unit_id} {name}")
+    if unit_id.part == INDEX:
+        put_index(of, unit_id, digest=f"rows of {unit_id.row}")
     return fingerprint
 
 
-def put_index(of: Plan, place: Place, digest: str) -> None:
+def put_index(of: Plan, unit_id: UnitId, digest: str) -> None:
     """Write the ``index.json`` of an index that is in the store."""
-    fingerprint = of.fingerprints.of(place)
+    fingerprint = of.fingerprints.of(unit_id)
     assert fingerprint is not None
     entry = of.store.entry(fingerprint)
     entry.mkdir(parents=True, exist_ok=True)
     (entry / "index.parquet").write_text(digest)
     content = {
         "fingerprint": fingerprint,
-        "recipe": of.fingerprints.unstamped_recipe(place),
+        "recipe": of.fingerprints.unstamped_recipe(unit_id),
         "digest": digest,
         "files": {"index.parquet": sha256_of_file(entry / "index.parquet")},
     }
@@ -112,15 +113,15 @@ def put_index(of: Plan, place: Place, digest: str) -> None:
     of.fingerprints.index_made_anywhere()
 
 
-def fingerprints(of: Plan) -> dict[Place, str]:
+def fingerprints(of: Plan) -> dict[UnitId, str]:
     """Fingerprints of all places; indexes get entries that say the same whatever else was changed."""
     found = {}
-    for place in of.places():
-        if place.part == INDEX:
-            put_index(of, place, digest=f"rows of {place.row}")
-        fingerprint = of.fingerprints.of(place)
-        assert fingerprint is not None, place
-        found[place] = fingerprint
+    for unit_id in of.unit_ids():
+        if unit_id.part == INDEX:
+            put_index(of, unit_id, digest=f"rows of {unit_id.row}")
+        fingerprint = of.fingerprints.of(unit_id)
+        assert fingerprint is not None, unit_id
+        found[unit_id] = fingerprint
     return found
 
 

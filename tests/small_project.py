@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
+from pipeline.dag.plan import Plan
 from pipeline.params.load import read_yaml, resolve
-from pipeline.stages import NAMES
-from pipeline.work.command import main, project_params
-from pipeline.work.plan import Plan
+from pipeline.params.schema import STAGE_NAMES
+from pipeline.runner.command import main, project_params
 
 PROJECT = Path(__file__).resolve().parents[1]
 WORLD = {
@@ -26,7 +26,7 @@ WORLD = {
     "side_px": 64,
 }
 SMALL: dict[str, Any] = {
-    **{stage: {"rows": {}} for stage in NAMES},
+    **{stage: {"rows": {}} for stage in STAGE_NAMES},
     "run": "small",
     "download": {
         "rows": {

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from pipeline.contract.schema import TABLES, Augmentation, FinishReason, Meta
+from pipeline.data.schema import TABLES, Augmentation, FinishReason, Meta
 from pipeline.params.load import TOP_LEVEL_KEYS
-from pipeline.stages import NAMES
+from pipeline.params.schema import STAGE_NAMES
 
 PROJECT = Path(__file__).resolve().parents[1]
 MAKEFILE = (PROJECT / "Makefile").read_text()
@@ -242,7 +242,7 @@ def test_files_named_on_pages_exist(page: str) -> None:
 def test_the_readme_names_every_stage_and_is_one_page() -> None:
     text = _text("README.md")
     drawing = text.split("```mermaid")[1].split("```")[0]
-    assert set(re.findall(r"\b[a-z]+(?:_[a-z]+)?\b", drawing)) - {"flowchart"} == set(NAMES)
+    assert set(re.findall(r"\b[a-z]+(?:_[a-z]+)?\b", drawing)) - {"flowchart"} == set(STAGE_NAMES)
     assert {"make demo", "make test"} <= set(re.findall(r"make [a-z]+", text))
     assert len(text.splitlines()) <= 100
 

@@ -16,15 +16,15 @@ from small_project import plan_of, run_stage, small_parameters, write_parameters
 
 from pipeline.captioners.base import Caption
 from pipeline.captioners.local import LocalVlm
-from pipeline.contract.rng import generator
-from pipeline.contract.schema import CAPTIONS, IMAGES, Column
-from pipeline.contract.shards import Shard, ShardBuilder
+from pipeline.dag.units import UnitId
+from pipeline.data.randomness import generator
+from pipeline.data.schema import CAPTIONS, IMAGES, Column
+from pipeline.data.shards import Shard, ShardBuilder
+from pipeline.demo.world.render import outline_mask, render
+from pipeline.demo.world.scene import Scene, scene_of
+from pipeline.demo.world.source import scene_id_of
+from pipeline.demo.world.world import COLORS
 from pipeline.params.load import load
-from pipeline.sources.shape_world.render import outline_mask, render
-from pipeline.sources.shape_world.scene import Scene, scene_of
-from pipeline.sources.shape_world.source import scene_id_of
-from pipeline.sources.shape_world.world import COLORS
-from pipeline.stages import Place
 
 PROJECT = Path(__file__).resolve().parents[1]
 VLM = PROJECT / "data/demo_models/vlm"
@@ -83,22 +83,22 @@ def _demo_captioner() -> dict[str, Any]:
 
 def _captions(project: Path, row: str) -> list[dict[str, Any]]:
     """What a caption set says, made anew."""
-    plan, place = plan_of(project), Place("recaption", row, SHARD)
-    fingerprint = plan.fingerprints.of(place)
+    plan, unit_id = plan_of(project), UnitId("recaption", row, SHARD)
+    fingerprint = plan.fingerprints.of(unit_id)
     assert fingerprint is not None
     for folder in (plan.store.entry(fingerprint), plan.layout.shown("recaption", row)):
         if folder.exists():
             shutil.rmtree(folder)
     assert run_stage("recaption", row, part=SHARD) == 0
-    return Shard(plan.store.entry(fingerprint) / plan.part(place).files[0], CAPTIONS).rows(SAID)
+    return Shard(plan.store.entry(fingerprint) / plan.unit(unit_id).files[0], CAPTIONS).rows(SAID)
 
 
 def nothing_is_known_but_pixels(project: Path, shift: int = 0) -> None:
     """Rewrite the shard of pictures: keys are row numbers, labels and texts null, pixels from ``shift`` rows on."""
-    plan, place = plan_of(project), Place("download", "pictures", SHARD)
-    fingerprint = plan.fingerprints.of(place)
+    plan, unit_id = plan_of(project), UnitId("download", "pictures", SHARD)
+    fingerprint = plan.fingerprints.of(unit_id)
     assert fingerprint is not None
-    path = plan.store.entry(fingerprint) / plan.part(place).files[0]
+    path = plan.store.entry(fingerprint) / plan.unit(unit_id).files[0]
     rows = Shard(path, IMAGES).rows([Column.IMAGE, Column.WIDTH_PX, Column.HEIGHT_PX, Column.SHA256])
     builder = ShardBuilder(IMAGES)
     for number in range(len(rows)):

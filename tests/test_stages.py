@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.stages import partner_shard
+from pipeline.dag.stages import partner_shard
 
 
 @given(num_shards=st.integers(1, 200), seed=st.integers(0, 100))

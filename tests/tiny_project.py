@@ -84,8 +84,8 @@ def run_to_the_model() -> None:
 
 def drawn(project: Path, row: str) -> list[dict[str, Any]]:
     """The pictures of a row of generate."""
-    from pipeline.contract.schema import GENERATED
-    from pipeline.contract.shards import Shard
+    from pipeline.data.schema import GENERATED
+    from pipeline.data.shards import Shard
 
     path = project / f"data/small/generate/{row}/{BENCHMARK}/00000.parquet"
     return list(Shard(path, GENERATED).rows(GENERATED.schema.names))

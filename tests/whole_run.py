@@ -21,9 +21,9 @@ import yaml
 from filelock import FileLock
 from tiny_networks import TINY_DIT
 
+from pipeline.dag import units
+from pipeline.dag.plan import Plan
 from pipeline.params.load import load
-from pipeline.stages import at
-from pipeline.work.plan import Plan
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT / "tests" / "engines"))
@@ -164,12 +164,12 @@ def make_models(folder: Path) -> Path:
 def _make_model(folder: Path) -> None:
     import msgspec
 
-    from pipeline.contract.rng import torch_generator
+    from pipeline.dag.identities import Digests
+    from pipeline.data.randomness import torch_generator
     from pipeline.encoders.loading import read_config
-    from pipeline.models import references
+    from pipeline.interop import references
     from pipeline.models.dit import new_dit
     from pipeline.params import schema
-    from pipeline.work.digests import Digests
 
     params = whole_params()
     network = msgspec.convert(params["train"]["network"], schema.DiTI)
@@ -200,8 +200,8 @@ def _make_model(folder: Path) -> None:
 
 def _make_pictures(folder: Path) -> None:
     """Rendered scenes for every prompt of the benchmark: right ones, but for the prompts of one task."""
-    from pipeline.benchmarks.geneval_shapes import prompts
-    from pipeline.sources.shape_world.render import render
+    from pipeline.demo.benchmarks.geneval_shapes import prompts
+    from pipeline.demo.world.render import render
 
     params = whole_params()
     entry = params["generate"]["benchmarks"]["geneval_shapes"]
@@ -214,10 +214,10 @@ def _make_pictures(folder: Path) -> None:
 
 def _make_pictures_of_dense_prompts(folder: Path) -> None:
     """Rendered scenes for every dense prompt, each second one on another background than asked for."""
-    from pipeline.benchmarks.dpg_shapes import GROUNDS, prompts
-    from pipeline.benchmarks.shapes_words import PLACES
-    from pipeline.sources.shape_world.render import render
-    from pipeline.sources.shape_world.scene import Scene, SceneObject
+    from pipeline.demo.benchmarks.dpg_shapes import GROUNDS, prompts
+    from pipeline.demo.benchmarks.words import PLACES
+    from pipeline.demo.world.render import render
+    from pipeline.demo.world.scene import Scene, SceneObject
 
     params = whole_params()
     entry = params["generate"]["benchmarks"]["dpg_shapes"]
@@ -235,8 +235,8 @@ def _make_pictures_of_dense_prompts(folder: Path) -> None:
 
 def scene_for(prompt: dict[str, Any], *, wrong: bool = False) -> Any:
     """A scene that shows what a prompt asks for; a wrong one shows another colour."""
-    from pipeline.sources.shape_world.scene import Scene, SceneObject
-    from pipeline.sources.shape_world.world import BACKGROUNDS, COLORS
+    from pipeline.demo.world.scene import Scene, SceneObject
+    from pipeline.demo.world.world import BACKGROUNDS, COLORS
 
     places = {"left of": (16, 32), "right of": (48, 32), "above": (32, 16), "below": (32, 48)}
     opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
@@ -310,10 +310,10 @@ class WholeRuns:
 
     def result(self, reference: str, part: str, name: str | None = None) -> Path:
         """A file of a result in Snakemake's store."""
-        plan, place = self.plan(), at(reference, part)
-        fingerprint = plan.fingerprints.of(place)
+        plan, unit_id = self.plan(), units.unit_id(reference, part)
+        fingerprint = plan.fingerprints.of(unit_id)
         assert fingerprint is not None
-        return plan.store.entry(fingerprint) / (name or plan.part(place).files[0])
+        return plan.store.entry(fingerprint) / (name or plan.unit(unit_id).files[0])
 
     def end(self) -> None:
         """Leave no process behind."""

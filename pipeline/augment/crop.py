@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from pipeline.contract.images import RESAMPLING
+from pipeline.data.images import RESAMPLING
 from pipeline.errors import Refusal
 
 Box = tuple[int, int, int, int]

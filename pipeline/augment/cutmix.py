@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pipeline.contract.images import RESAMPLING
-from pipeline.contract.rng import weighted_choice
+from pipeline.data.images import RESAMPLING
+from pipeline.data.randomness import weighted_choice
 from pipeline.errors import Refusal
 
 PATTERNS = ("half", "quarter", "ninth", "sixteenth")

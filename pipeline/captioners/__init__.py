@@ -1,1 +1,1 @@
-"""captioners"""
+"""Captions of pictures: from a class name, by a vision-language model, and what makes one unusable."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.contract.schema import FinishReason
+from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal
 
 
@@ -37,7 +37,7 @@ def draw_instruction(weights: Mapping[str, float], seed: int, key: str) -> str:
     Raises:
         Refusal: no weight is positive.
     """
-    from pipeline.contract.rng import uniform, weighted_choice  # numpy, which template captions do without
+    from pipeline.data.randomness import uniform, weighted_choice
 
     if not any(weight > 0 for weight in weights.values()):
         raise Refusal(f"instructions {dict(weights)}: none has a positive weight; give one a share")

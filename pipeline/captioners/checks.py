@@ -6,7 +6,7 @@ import re
 
 from pipeline.captioners.base import Caption
 from pipeline.captioners.loops import find_loop
-from pipeline.contract.schema import FinishReason
+from pipeline.data.schema import FinishReason
 from pipeline.errors import Reject
 
 # A full stop ends a sentence where a blank or the end follows, perhaps after closing quotes; "3.5" holds none.

@@ -6,7 +6,7 @@ import string
 from collections.abc import Sequence
 
 from pipeline.captioners.base import Caption
-from pipeline.contract.schema import FinishReason
+from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
 from pipeline.params.schema import LabelCaptioner as LabelParams
 

@@ -13,16 +13,9 @@ from PIL import Image
 
 from pipeline.captioners.base import Caption
 from pipeline.captioners.checks import checked_caption
-from pipeline.contract.schema import FinishReason
+from pipeline.data.schema import FinishReason
 from pipeline.digest import digest_json
-from pipeline.encoders.loading import (
-    ATTENTION,
-    choose_device,
-    load_strictly,
-    loaded_or_refused,
-    quiet,
-    resolve_model,
-)
+from pipeline.encoders.loading import ATTENTION, choose_device, load_strictly, loaded_or_refused, quiet, resolve_model
 from pipeline.errors import Refusal, Reject
 from pipeline.params.schema import Execution, LocalCaptioner
 

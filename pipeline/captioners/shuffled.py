@@ -19,7 +19,7 @@ def partners(num_captions: int, seed: int, dataset: str, shard: int) -> list[int
     Raises:
         Refusal: there is only one caption, which has no other to change places with.
     """
-    from pipeline.contract.rng import permutation  # numpy, which template captions do without
+    from pipeline.data.randomness import permutation
 
     if num_captions == 1:
         raise Refusal(f"{dataset}, shard {shard}: one caption has no other to change places with; take fewer shards")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.contract.rng import generator
+from pipeline.data.randomness import generator
 
 
 class Path(Protocol):

@@ -13,14 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.encoders.loading import (
-    ATTENTION,
-    choose_device,
-    load_strictly,
-    loaded_or_refused,
-    quiet,
-    resolve_model,
-)
+from pipeline.encoders.loading import ATTENTION, choose_device, load_strictly, loaded_or_refused, quiet, resolve_model
 from pipeline.errors import Refusal, Reject
 from pipeline.params.schema import Execution
 from pipeline.params.schema import TextEncoder as TextEncoderParams

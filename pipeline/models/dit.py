@@ -37,16 +37,7 @@ from pipeline.models.dit_parts import (
     time_features,
 )
 from pipeline.models.inputs import check_shapes
-from pipeline.models.layers import (
-    NORM_EPS,
-    AttentionKind,
-    Linear,
-    MlpKind,
-    mask_bias,
-    patchify,
-    run_block,
-    unpatchify,
-)
+from pipeline.models.layers import NORM_EPS, AttentionKind, Linear, MlpKind, mask_bias, patchify, run_block, unpatchify
 from pipeline.models.sizes import dit_arguments
 from pipeline.params import schema
 from pipeline.params.network_sizes import dit_fault, refuse

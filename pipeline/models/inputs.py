@@ -1,8 +1,11 @@
-"""Inputs of a network, and counts that are asked of it: of the shape or kind that is stated, or refused by name."""
+"""Inputs of a network, and counts that are asked of it: of the shape or kind that is stated, or refused by name.
+
+Batches are of one fixed size: a picture then is the same to the bit whatever is drawn beside it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -32,3 +35,10 @@ def checked_count(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise Refusal(f"{name} = {value!r}: must be a whole number of 1 or more")
     return value
+
+
+def padded_batches(rows: list[int], size: int) -> Iterator[tuple[list[int], list[int]]]:
+    """(rows of a batch, the same padded to ``size`` with the last of them), in order."""
+    for start in range(0, len(rows), size):
+        batch = rows[start : start + size]
+        yield batch, batch + batch[-1:] * (size - len(batch))

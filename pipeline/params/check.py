@@ -12,12 +12,21 @@ from typing import Any
 
 import msgspec
 
-from pipeline import stages
 from pipeline.errors import Refusal
 from pipeline.params import schema, scoring
 from pipeline.params.fits import kind_of, misfit
 from pipeline.params.load import Params
 from pipeline.params.network_sizes import Fault, downsampling_factor, latents_fault, size_fault
+from pipeline.params.references import (
+    AUTOENCODERS,
+    STYLE,
+    TEXT_ENCODERS,
+    data_of_model,
+    origin,
+    side_table,
+    split_reference,
+)
+from pipeline.params.schema import STAGE_NAMES
 
 IMAGE_STAGES = ("download", "augment")
 MODEL_STAGES = ("train", "finetune")
@@ -34,7 +43,7 @@ class _Where:
 
     def reference(self, key: str, reference: str, allowed: Iterable[str]) -> Any:
         """The row that a reference leads to."""
-        stage, row = stages.split(reference)
+        stage, row = split_reference(reference)
         if stage not in allowed:
             raise self.refuse(key, reference, f"must refer to a row of {' or '.join(allowed)}")
         rows = self.params.sections[stage].rows
@@ -43,7 +52,7 @@ class _Where:
         return rows[row]
 
     def table(self, key: str, name: str, table: str) -> Any:
-        entries = stages.side_table(self.params, self.stage, table)
+        entries = side_table(self.params, self.stage, table)
         if name not in entries:
             full = table.replace("/", ".") if "/" in table else f"{self.stage}.{table}"
             raise self.refuse(key, name, f"no such entry; {full} has {', '.join(sorted(entries))}")
@@ -52,7 +61,7 @@ class _Where:
 
 def check(params: Params) -> None:
     """Check a whole set of parameters. Raises Refusal with the first fault found, in the order of the stages."""
-    for stage in stages.NAMES:
+    for stage in STAGE_NAMES:
         for row in params.rows(stage):
             _CHECKS[stage](_Where(params, stage, row), params.row(stage, row))
     _execution(params)
@@ -63,7 +72,7 @@ def _execution(params: Params) -> None:
         return Refusal(f"{params.source}: execution.num_processes.{reference}: {why}")
 
     for reference, number in params.execution.num_processes.items():
-        stage, row = stages.split(reference)
+        stage, row = split_reference(reference)
         if stage not in MODEL_STAGES or row not in params.sections[stage].rows:
             raise refuse(reference, "must name a row of train or finetune")
         values = params.row(stage, row)
@@ -165,10 +174,10 @@ def _encode_text(where: _Where, row: schema.EncodeTextRow) -> None:
 def _pairs(where: _Where, prefix: str, latents: str, texts: dict[str, float]) -> tuple[str, Any]:
     """Latents and texts of the same pictures. Returns where the pictures come from, and the latent set's row."""
     latent_row = where.reference(f"{prefix}latents", latents, ("encode_images",))
-    home = stages.origin(where.params, latents)
+    home = origin(where.params, latents)
     for text in texts:
         where.reference(f"{prefix}texts", text, ("encode_text",))
-        other = stages.origin(where.params, text)
+        other = origin(where.params, text)
         if other != home:
             raise where.refuse(f"{prefix}texts", text, f"captions of {other}, but the latents are of {home}")
     return home, latent_row
@@ -176,22 +185,22 @@ def _pairs(where: _Where, prefix: str, latents: str, texts: dict[str, float]) ->
 
 def _pictures(where: _Where, home: str) -> str:
     """The row of download that pictures were made from."""
-    return str(getattr(where.params.row(*stages.split(home)), "images", home))
+    return str(getattr(where.params.row(*split_reference(home)), "images", home))
 
 
 def _training(where: _Where, row: Any, latents: str, texts: dict[str, float], before: Iterable[str] = ()) -> None:
     """Data of a training; ``before``: rows of pictures that the model was trained on before."""
     home, latent_row = _pairs(where, "", latents, texts)
     trained_on = {_pictures(where, one) for one in (home, *before)}
-    encoders = {where.params.row(*stages.split(text)).encoder for text in texts}
+    encoders = {where.params.row(*split_reference(text)).encoder for text in texts}
     swaps = row.swap if isinstance(row.swap, list) else [row.swap] if row.swap else []
     for swap in swaps:
         other, other_row = _pairs(where, "swap.", swap.latents, swap.texts)
-        parent = getattr(where.params.row(*stages.split(other)), "images", None)
+        parent = getattr(where.params.row(*split_reference(other)), "images", None)
         if parent != home:
             raise where.refuse("swap.latents", swap.latents, f"must be made from {home}, row by row")
         _same_latents(where, "swap.latents", swap.latents, other_row, latent_row)
-        encoders |= {where.params.row(*stages.split(text)).encoder for text in swap.texts}
+        encoders |= {where.params.row(*split_reference(text)).encoder for text in swap.texts}
         if len(swaps) > 1 and swap.weight is None:
             raise where.refuse("swap.weight", None, "each of several swaps needs a weight")
         if len(swaps) == 1 and swap.weight is not None:
@@ -202,7 +211,7 @@ def _training(where: _Where, row: Any, latents: str, texts: dict[str, float], be
             why = f"are made of {_pictures(where, other)}, which the model is trained on"
             raise where.refuse("validation.latents", row.validation.latents, why)
         _same_latents(where, "validation.latents", row.validation.latents, other_row, latent_row)
-        encoders |= {where.params.row(*stages.split(text)).encoder for text in row.validation.texts}
+        encoders |= {where.params.row(*split_reference(text)).encoder for text in row.validation.texts}
     if len(encoders) > 1:
         raise where.refuse("texts", sorted(texts), f"text sets of several encoders ({', '.join(sorted(encoders))})")
     _schedule(where, row)
@@ -261,8 +270,8 @@ def _refuse_network(where: _Where, fault: Fault | None) -> None:
 
 def _latents_fault(where: _Where, network: Any, latents: str, side_px: int | None = None) -> Fault | None:
     """Why a network cannot take a latent set, or one like it of another side."""
-    row = where.params.row(*stages.split(latents))
-    entry = stages.side_table(where.params, "encode_images", "autoencoders").get(row.autoencoder)
+    row = where.params.row(*split_reference(latents))
+    entry = side_table(where.params, "encode_images", "autoencoders").get(row.autoencoder)
     factor = None if entry is None else downsampling_factor(Path(entry.model) / (entry.subfolder or ""))
     return latents_fault(network, row.side_px if side_px is None else side_px, factor)
 
@@ -271,8 +280,8 @@ def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
     """Both encoders are named or none; whether the folder's form asks for them is seen when it is read."""
     _known_import(where, row)
     encoders = {
-        "autoencoder": (row.autoencoder, stages.AUTOENCODERS),
-        "text_encoder": (row.text_encoder, stages.TEXT_ENCODERS),
+        "autoencoder": (row.autoencoder, AUTOENCODERS),
+        "text_encoder": (row.text_encoder, TEXT_ENCODERS),
     }
     for key, (name, table) in encoders.items():
         if name is not None:
@@ -294,7 +303,7 @@ def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
         if reference in chain:
             raise where.refuse("model", row.model, f"a circle: {' -> '.join([*chain, reference])}")
         chain.append(reference)
-        if stages.split(reference)[0] == "train":
+        if split_reference(reference)[0] == "train":
             break
         reference = other.model
     if isinstance(other, schema.ImportedPipelineRow):
@@ -302,9 +311,9 @@ def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
     imported = isinstance(other, schema.ImportedModelRow)
     if imported and (row.latents is None or row.texts is None):
         raise where.refuse("model", row.model, "was made elsewhere: name latents and texts to train it on")
-    latents, texts = stages.training_data(where.params, "finetune", where.row)
-    known = [stages.training_data(where.params, *stages.split(model))[0] for model in chain[1:] if not imported]
-    _training(where, row, latents, texts, before=[stages.origin(where.params, one) for one in known])
+    latents, texts = data_of_model(where.params, "finetune", where.row)
+    known = [data_of_model(where.params, *split_reference(model))[0] for model in chain[1:] if not imported]
+    _training(where, row, latents, texts, before=[origin(where.params, one) for one in known])
     if isinstance(other, schema.TrainRow):
         _same_spaces(where, row.model, latents, texts)
         fault = _latents_fault(where, other.network, latents)
@@ -325,9 +334,9 @@ def _same_spaces(where: _Where, model: str, latents: str, texts: dict[str, float
     """A model goes on in the latents and text embeddings that it knows; their resolution may be another."""
 
     def named(field: str, references: Iterable[str]) -> list[str]:
-        return sorted({getattr(where.params.row(*stages.split(reference)), field) for reference in references})
+        return sorted({getattr(where.params.row(*split_reference(reference)), field) for reference in references})
 
-    known_latents, known_texts = stages.training_data(where.params, *stages.split(model))
+    known_latents, known_texts = data_of_model(where.params, *split_reference(model))
     for key, field, own, known in (
         ("latents", "autoencoder", [latents], [known_latents]),
         ("texts", "encoder", list(texts), list(known_texts)),
@@ -360,11 +369,11 @@ def _generate(where: _Where, row: Any) -> None:
 def _drawn_side(where: _Where, row: schema.GenerateRow) -> None:
     """Patches must divide what is drawn; a network that learned its places draws pictures of one side alone."""
     reference = row.model
-    while (stage_and_row := stages.split(reference))[0] == "finetune":
+    while (stage_and_row := split_reference(reference))[0] == "finetune":
         reference = where.params.row(*stage_and_row).model
     model = where.params.row(*stage_and_row)
     if isinstance(getattr(model, "network", None), schema.RIN):
-        known = where.params.row(*stages.split(model.latents)).side_px
+        known = where.params.row(*split_reference(model.latents)).side_px
         if row.side_px != known:
             raise where.refuse("side_px", row.side_px, f"{reference} draws pictures of {known} px alone")
     elif isinstance(model, schema.TrainRow):
@@ -411,8 +420,8 @@ def _score(where: _Where, row: schema.ScoreRow) -> None:
 def _style(where: _Where, row: schema.ScoreRow, probe: scoring.StyleProbe) -> None:
     """The probe is asked about pictures that there are, and checked on pictures that it was not fitted on."""
     drawn = where.reference("images", row.images, ("generate",)).benchmarks
-    if stages.STYLE in drawn:
-        raise where.refuse("images", row.images, f"has a benchmark called {stages.STYLE}, as this score is")
+    if STYLE in drawn:
+        raise where.refuse("images", row.images, f"has a benchmark called {STYLE}, as this score is")
     if probe.benchmark not in drawn:
         why = f"{row.images} has no pictures of {probe.benchmark}; it has {', '.join(drawn)}"
         raise where.refuse("style", row.style, why)

@@ -17,13 +17,13 @@ from pipeline.digest import digest_json
 from pipeline.errors import Refusal
 from pipeline.params import schema, scoring
 from pipeline.params.explain import allowed_values, field_names, find_fault, unknown_key
+from pipeline.params.schema import STAGE_NAMES
 from pipeline.params.types import Name
-from pipeline.stages import NAMES
 
 BASE_PRESET = Path("params/demo.yaml")
 SCALAR_KEYS = ("run",)
 PLAIN_SECTIONS = {"seeds": schema.Seeds, "execution": schema.Execution}
-TOP_LEVEL_KEYS = (*SCALAR_KEYS, *PLAIN_SECTIONS, *NAMES)
+TOP_LEVEL_KEYS = (*SCALAR_KEYS, *PLAIN_SECTIONS, *STAGE_NAMES)
 ROWS = "rows"
 IMPORT = "import"
 KIND = "kind"
@@ -168,7 +168,7 @@ def convert(raw: dict[str, Any], source: str) -> Params:
         _known(key, TOP_LEVEL_KEYS, source, "")
     run = _convert(raw["run"], Name, source, "run")
     plain = {key: _convert(raw[key], kind, source, key) for key, kind in PLAIN_SECTIONS.items()}
-    sections = {stage: _section(raw[stage], stage, source) for stage in NAMES}
+    sections = {stage: _section(raw[stage], stage, source) for stage in STAGE_NAMES}
     return Params(run=run, sections=sections, resolved=raw, source=source, **plain)
 
 

@@ -31,6 +31,11 @@ from pipeline.params.types import (
     Weights,
 )
 
+STAGE_NAMES = (
+    *("download", "augment", "recaption", "encode_images", "encode_text"),
+    *("train", "finetune", "generate", "score", "report"),
+)
+
 
 class Seeds(Strict, frozen=True, kw_only=True):
     """The three seeds of a run; everything random is drawn from one of them and from coordinates."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from pipeline.contract.schema import Augmentation, Column
+from pipeline.dag.units import UnitId
+from pipeline.data.schema import Augmentation, Column
 from pipeline.reporting.captions import CaptionSet, CaptionShards, Said, caption_rows_of, count_captions
 from pipeline.reporting.real import RealPictures
 from pipeline.reporting.side_by_side import in_turn
-from pipeline.stages import Place
-from pipeline.work.job import Job
+from pipeline.runner.job import Job
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class _Derived:
         self.job = job
         self.real = real
         self.values = job.plan.params.row("augment", row)
-        self.place = Place("augment", row, "0")
-        self.shard = real.shard(self.place)
+        self.unit_id = UnitId("augment", row, "0")
+        self.shard = real.shard(self.unit_id)
         self.augmentations = [values[Column.AUGMENTATION] for values in self.shard.rows([Column.AUGMENTATION])]
-        self.parents = [need for need in job.plan.part(self.place).needs if need.reference == self.values.images]
-        self.caption_rows = caption_rows_of(job, self.place.reference)
+        self.parents = [need for need in job.plan.unit(self.unit_id).needs if need.reference == self.values.images]
+        self.caption_rows = caption_rows_of(job, self.unit_id.reference)
         self.captions = [CaptionShards(job, name) for name in self.caption_rows]
 
     def dataset(self) -> AugmentedDataset:
@@ -83,12 +83,12 @@ class _Derived:
             if augmentation is not None
         }
         by_kind = sorted(kinds, key=lambda number: (kinds[number], number))
-        chosen = in_turn(((str(number), kinds[number]) for number in by_kind), self.job.row.num_captions)
+        chosen = in_turn(((str(number), kinds[number]) for number in by_kind), self.job.row_params.num_captions)
         labels = [
             label for need in self.parents for label in self.real.shard(need).read([Column.LABEL]).column(0).to_pylist()
         ]
         return AugmentedDataset(
-            name=self.place.row,
+            name=self.unit_id.row,
             is_cutmix=hasattr(self.values, "weights"),
             without_labels=all(label is None for label in labels),
             sets=tuple(count_captions(self.job, name) for name in self.caption_rows),

@@ -7,12 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import stages
-from pipeline.contract.schema import CAPTIONS, Column, FinishReason
-from pipeline.contract.shards import Shard
+from pipeline.dag import units
+from pipeline.dag.units import MANIFEST
+from pipeline.data.schema import CAPTIONS, Column, FinishReason
+from pipeline.data.shards import Shard
+from pipeline.params.references import num_shards_of, split_reference
 from pipeline.reporting.real import RealPictures
-from pipeline.stages import MANIFEST
-from pipeline.work.job import Job
+from pipeline.runner.job import Job
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class CaptionShards:
         return self._shards[shard][number]
 
     def _read(self, number: int) -> list[Said]:
-        shard = Shard(self._job.input(stages.at(f"recaption/{self.name}", number)), CAPTIONS)
+        shard = Shard(self._job.input(units.unit_id(f"recaption/{self.name}", number)), CAPTIONS)
         reasons = {reject.key: f"{reject.reason}: {reject.detail}" for reject in shard.rejects}
         columns = [Column.KEY, Column.CAPTION, Column.INSTRUCTION, Column.FINISH_REASON]
         return [
@@ -109,8 +110,8 @@ def captioned_datasets(job: Job, real: RealPictures) -> list[CaptionedDataset]:
         by_images.setdefault(job.plan.params.row("recaption", row).images, []).append(row)
     # The set with held-out rows is the one that models are trained on: it comes first.
     order = sorted(
-        (images for images in by_images if stages.split(images)[0] == "download"),
-        key=lambda images: (job.plan.params.row(*stages.split(images)).heldout is None, images),
+        (images for images in by_images if split_reference(images)[0] == "download"),
+        key=lambda images: (job.plan.params.row(*split_reference(images)).heldout is None, images),
     )
     return [_dataset(job, images, by_images[images], real) for images in order]
 
@@ -124,15 +125,15 @@ def caption_rows_of(job: Job, images: str) -> list[str]:
 def _dataset(job: Job, images: str, rows: list[str], real: RealPictures) -> CaptionedDataset:
     captions = [CaptionShards(job, row) for row in rows]
     pictures: list[CaptionedPicture] = []
-    for number in range(stages.num_shards(job.plan.params, images)):
-        shard = real.shard(stages.at(images, number))
+    for number in range(num_shards_of(job.plan.params, images)):
+        shard = real.shard(units.unit_id(images, number))
         for row, values in enumerate(shard.rows([Column.KEY, Column.CLASS_NAME])):
-            if len(pictures) == job.row.num_captions:
+            if len(pictures) == job.row_params.num_captions:
                 break
             said = tuple(one.said(number, row) for one in captions)
             picture = real.in_row(shard, row, _view_px(job, rows))
             pictures.append(CaptionedPicture(values[Column.KEY], values[Column.CLASS_NAME], picture, said))
-        if len(pictures) == job.row.num_captions:
+        if len(pictures) == job.row_params.num_captions:
             break
     return CaptionedDataset(images, tuple(count_captions(job, row) for row in rows), tuple(pictures))
 
@@ -148,7 +149,7 @@ def _view_px(job: Job, rows: list[str]) -> int | None:
 
 def count_captions(job: Job, row: str) -> CaptionSet:
     """Count a whole caption set; of its shards only the short columns are read."""
-    job.input(stages.at(f"recaption/{row}", MANIFEST))
+    job.input(units.unit_id(f"recaption/{row}", MANIFEST))
     reasons: Counter[str] = Counter()
     instructions: Counter[str] = Counter()
     tokens: list[int] = []

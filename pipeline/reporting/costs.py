@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from pipeline import stages
-from pipeline.work.job import Job
-from pipeline.work.store import JOB_JSON
+from pipeline.params.schema import STAGE_NAMES
+from pipeline.runner.job import Job
+from pipeline.store.store import JOB_JSON
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def stage_costs(job: Job) -> list[StageCost]:
     """One entry per stage of which the store has results."""
     found: dict[str, list[tuple[float, str]]] = {}
     without: dict[str, int] = {}
-    for place in job.plan.places():
-        fingerprint = job.plan.fingerprints.of(place)
+    for unit_id in job.plan.unit_ids():
+        fingerprint = job.plan.fingerprints.of(unit_id)
         if fingerprint is None or not job.plan.store.has(fingerprint):
             continue
         try:
@@ -47,12 +47,12 @@ def stage_costs(job: Job) -> list[StageCost]:
         except FileNotFoundError:
             seconds = None
         if seconds is None:
-            without[place.stage] = without.get(place.stage, 0) + 1
+            without[unit_id.stage] = without.get(unit_id.stage, 0) + 1
         else:
-            found.setdefault(place.stage, []).append((float(seconds), str(place)))
+            found.setdefault(unit_id.stage, []).append((float(seconds), str(unit_id)))
     return [
         _cost(stage, found.get(stage, []), without.get(stage, 0))
-        for stage in stages.NAMES
+        for stage in STAGE_NAMES
         if stage in found or stage in without
     ]
 

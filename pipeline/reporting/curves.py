@@ -7,10 +7,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.dag.units import MODEL, UnitId
+from pipeline.data.files import FINGERPRINT_JSON
 from pipeline.errors import Refusal
 from pipeline.reporting.scores import csv_text
-from pipeline.stages import FINGERPRINT_JSON, MODEL, Place
-from pipeline.work.job import Job
+from pipeline.runner.job import Job
 
 FOLDER = "curves"
 STEP = "step"
@@ -38,10 +39,10 @@ def read_curves(job: Job) -> list[Curve]:
     found = []
     for stage in STAGES:
         for row in job.plan.params.rows(stage):
-            place = Place(stage, row, MODEL)
-            folder = job.input(place, FINGERPRINT_JSON).parent / FOLDER
+            unit_id = UnitId(stage, row, MODEL)
+            folder = job.input(unit_id, FINGERPRINT_JSON).parent / FOLDER
             for path in sorted(folder.glob("*.tsv")) if folder.is_dir() else []:
-                found.append(Curve(place.reference, path.stem, read_points(path)))
+                found.append(Curve(unit_id.reference, path.stem, read_points(path)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Pairs of models on the page: score minus score on the same prompts, with intervals (pipeline.benchmarks.paired)."""
+"""Pairs of models on the page: score minus score on the same prompts, with intervals (pipeline.evaluation.paired)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from pipeline.benchmarks.dpg import OVERALL, YES
-from pipeline.benchmarks.geneval_scores import Bootstrap
-from pipeline.benchmarks.paired import Differences, Shares, differences, mean_shares, weighted_differences
-from pipeline.benchmarks.task_means import means_of_prompts
-from pipeline.contract.schema import VERDICTS, Column
-from pipeline.contract.shards import Shard
+from pipeline.dag.units import UnitId
+from pipeline.data.files import VERDICTS_PARQUET
+from pipeline.data.schema import VERDICTS, Column
+from pipeline.data.shards import Shard
+from pipeline.evaluation.dpg import OVERALL, YES
+from pipeline.evaluation.intervals import Bootstrap
+from pipeline.evaluation.paired import Differences, Shares, differences, mean_shares, weighted_differences
+from pipeline.evaluation.task_means import means_of_prompts
 from pipeline.reporting.scores import QUESTIONS, SHAPES, Scored
-from pipeline.stages import VERDICTS_PARQUET, Place
-from pipeline.work.job import Job
+from pipeline.runner.job import Job
 
 INTERVAL_LEVEL = 0.95  # that of the single scores
 
@@ -132,5 +133,5 @@ def _details(job: Job, scored: Scored, benchmark: str) -> list[tuple[str, dict[s
 
 
 def _verdicts(job: Job, scored: Scored, benchmark: str) -> Shard:
-    place = Place("score", scored.score_rows[benchmark], benchmark)
-    return Shard(job.input(place, f"{benchmark}/{VERDICTS_PARQUET}"), VERDICTS)
+    unit_id = UnitId("score", scored.score_rows[benchmark], benchmark)
+    return Shard(job.input(unit_id, f"{benchmark}/{VERDICTS_PARQUET}"), VERDICTS)

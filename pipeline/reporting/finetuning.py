@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.benchmarks.geneval_scores import Bootstrap
-from pipeline.benchmarks.paired import Difference, Shares, differences
-from pipeline.benchmarks.task_means import means_of_prompts
-from pipeline.contract.schema import STYLES, Column
-from pipeline.contract.shards import Shard
+from pipeline.dag.units import UnitId
+from pipeline.data.files import STYLE_PARQUET
+from pipeline.data.schema import STYLES, Column
+from pipeline.data.shards import Shard
+from pipeline.evaluation.intervals import Bootstrap
+from pipeline.evaluation.paired import Difference, Shares, differences
+from pipeline.evaluation.task_means import means_of_prompts
+from pipeline.params.references import STYLE
 from pipeline.reporting.differences import bootstrap_of, shares_of
 from pipeline.reporting.scores import OVERALL, SHAPES, Scored
-from pipeline.stages import STYLE, STYLE_PARQUET, Place
-from pipeline.work.job import Job
+from pipeline.runner.job import Job
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,6 @@ def _change(
 
 def _style_of(job: Job, scored: Scored) -> Shares:
     """Task -> prompt id -> mean probability of its pictures."""
-    path = job.input(Place("score", next(iter(scored.styles)), STYLE), f"{STYLE}/{STYLE_PARQUET}")
+    path = job.input(UnitId("score", next(iter(scored.styles)), STYLE), f"{STYLE}/{STYLE_PARQUET}")
     rows = Shard(path, STYLES).rows([Column.PROMPT_ID, Column.TASK, Column.STYLE])
     return means_of_prompts((row[Column.TASK], row[Column.PROMPT_ID], row[Column.STYLE]) for row in rows)

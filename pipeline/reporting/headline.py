@@ -9,11 +9,12 @@ import json
 import sys
 from typing import Any
 
+from pipeline.dag.plan import Plan
+from pipeline.dag.units import REPORT, UnitId
+from pipeline.data.files import FINGERPRINT_JSON, METRICS_JSON, REPORT_FILES
 from pipeline.errors import Refusal
 from pipeline.reporting.scores import distance_text
-from pipeline.stages import FINGERPRINT_JSON, METRICS_JSON, REPORT, REPORT_FILES, Place
-from pipeline.work.command import tell_of_run
-from pipeline.work.plan import Plan
+from pipeline.runner.command import tell_of_run
 
 REPORT_ROW = "main"
 
@@ -34,7 +35,7 @@ def headline(plan: Plan) -> str:
         raise Refusal(f"{page}: there is no report of this run yet; {todo}") from None
     except (ValueError, KeyError) as error:
         raise Refusal(f"{folder}: not a report ({error}); {todo}") from error
-    if made != plan.fingerprints.of(Place(REPORT, REPORT_ROW, REPORT)):
+    if made != plan.fingerprints.of(UnitId(REPORT, REPORT_ROW, REPORT)):
         raise Refusal(f"{page}: made with other parameters than {plan.params.source} has now; {todo}")
     return "\n".join([*_score_lines(metrics["models"]), f"Report: {page}"])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import stages
 from pipeline.params.load import Params
+from pipeline.params.references import data_of_model, origin, split_reference
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def lineage_of(params: Params, generate_row: str) -> Lineage:
     if hasattr(values, "import_"):
         return Lineage(generate_row, values.arm, values.seed, (), (), values.import_)
     models = chain_of(params, values.model)
-    root = params.row(*stages.split(models[0]))
+    root = params.row(*split_reference(models[0]))
     return Lineage(
         generate_row,
         root.arm,
@@ -55,24 +55,24 @@ def lineage_of(params: Params, generate_row: str) -> Lineage:
 def chain_of(params: Params, model: str) -> tuple[str, ...]:
     """References of a model and of those that it starts from, the one that starts from none in front."""
     chain = [model]
-    while (row := params.row(*stages.split(chain[0]))) and hasattr(row, "model"):
+    while (row := params.row(*split_reference(chain[0]))) and hasattr(row, "model"):
         chain.insert(0, row.model)
     return tuple(chain)
 
 
 def dataset_of(params: Params, model: str) -> str:
     """The name of the dataset whose latents a model was trained on."""
-    latents, _ = stages.training_data(params, *stages.split(model))
-    return stages.split(stages.origin(params, latents))[1]
+    latents, _ = data_of_model(params, *split_reference(model))
+    return split_reference(origin(params, latents))[1]
 
 
 def recipe_in_words(params: Params, model: str) -> str:
     """One line on what a model was trained with."""
-    stage, row = stages.split(model)
+    stage, row = split_reference(model)
     values = params.row(stage, row)
     if hasattr(values, "import_"):
         return f"taken in from {values.import_}"
-    _, texts = stages.training_data(params, stage, row)
+    _, texts = data_of_model(params, stage, row)
     parts = [
         f"{values.num_steps:,} steps of {values.batch_size} pictures of {dataset_of(params, model)}",
         f"texts {_shares(texts)}",
@@ -91,13 +91,13 @@ def swaps_of(values: Any) -> list[Any]:
 
 
 def _swap_in_words(params: Params, swap: Any) -> str:
-    name = stages.split(stages.origin(params, swap.latents))[1]
+    name = split_reference(origin(params, swap.latents))[1]
     return f"{name} with probability {swap.probability:g} where t > {swap.above_t:g}"
 
 
 def _shares(texts: dict[str, float]) -> str:
     total = sum(texts.values())
     return ", ".join(
-        f"{stages.split(reference)[1]} {texts[reference] / total:.0%}"
+        f"{split_reference(reference)[1]} {texts[reference] / total:.0%}"
         for reference in sorted(texts, key=lambda reference: (-texts[reference], reference))
     )

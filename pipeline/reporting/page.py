@@ -16,8 +16,8 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from pipeline.benchmarks.dpg import CATEGORIES
-from pipeline.benchmarks.geneval import TASKS
+from pipeline.evaluation.dpg import CATEGORIES
+from pipeline.evaluation.geneval import TASKS
 from pipeline.reporting import published
 from pipeline.reporting.augmented import AugmentedDataset
 from pipeline.reporting.captions import CaptionedDataset

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from pipeline.contract.images import MAX_PIXELS_CEILING, decode, encode_png, square_view
+from pipeline.data.images import MAX_PIXELS_CEILING, decode, encode_png, square_view
 from pipeline.digest import sha256_of_bytes
 
 SIDES_PX = (128, 96, 64, 48, 32)  # longest sides tried; no picture is ever enlarged

@@ -10,22 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import stages
+from pipeline.dag.stages import BY_NAME
+from pipeline.dag.units import MODEL, UnitId
+from pipeline.data.files import FINGERPRINT_JSON, MODEL_FOLDER, PIPELINE_JSON, REFERENCES_JSON, WEIGHTS
 from pipeline.digest import sha256_of_file
-from pipeline.models import references
+from pipeline.interop import references
+from pipeline.params.references import is_diffusers_folder, side_table, split_reference
 from pipeline.reporting.lineage import chain_of, recipe_in_words
 from pipeline.reporting.rows import RowCount
-from pipeline.stages import (
-    FINGERPRINT_JSON,
-    MODEL,
-    MODEL_FOLDER,
-    PIPELINE_JSON,
-    REFERENCES_JSON,
-    WEIGHTS,
-    Place,
-    is_diffusers_folder,
-)
-from pipeline.work.job import Job
+from pipeline.runner.job import Job
 
 LOCK_FILE = "requirements.lock"
 PACKAGES = (
@@ -94,24 +87,24 @@ class Machine:
 def trained_models(job: Job) -> list[TrainedModel]:
     """All models of the run, train before finetune."""
     return [
-        _trained_model(job, Place(stage, row, MODEL))
+        _trained_model(job, UnitId(stage, row, MODEL))
         for stage in ("train", "finetune")
         for row in job.plan.params.rows(stage)
     ]
 
 
-def _trained_model(job: Job, place: Place) -> TrainedModel:
-    params, folder = job.plan.params, job.input(place, FINGERPRINT_JSON).parent
-    if is_diffusers_folder(params.row(place.stage, place.row)):
-        return _pipeline_taken_in(job, place)
-    refers = references.read(job.input(place, f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent)
-    fingerprint = job.plan.fingerprints.of(place)
+def _trained_model(job: Job, unit_id: UnitId) -> TrainedModel:
+    params, folder = job.plan.params, job.input(unit_id, FINGERPRINT_JSON).parent
+    if is_diffusers_folder(params.row(unit_id.stage, unit_id.row)):
+        return _pipeline_taken_in(job, unit_id)
+    refers = references.read(job.input(unit_id, f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent)
+    fingerprint = job.plan.fingerprints.of(unit_id)
     assert fingerprint is not None
     return TrainedModel(
-        reference=place.reference,
-        arm=params.row(*stages.split(chain_of(params, place.reference)[0])).arm,
-        seed=params.row(place.stage, place.row).seed,
-        recipe=recipe_in_words(params, place.reference),
+        reference=unit_id.reference,
+        arm=params.row(*split_reference(chain_of(params, unit_id.reference)[0])).arm,
+        seed=params.row(unit_id.stage, unit_id.row).seed,
+        recipe=recipe_in_words(params, unit_id.reference),
         num_parameters=count_parameters(folder / WEIGHTS),
         sha256=job.plan.store.job_record(fingerprint)["files"][WEIGHTS]["sha256"],
         fingerprint=fingerprint,
@@ -122,17 +115,17 @@ def _trained_model(job: Job, place: Place) -> TrainedModel:
     )
 
 
-def _pipeline_taken_in(job: Job, place: Place) -> TrainedModel:
-    from pipeline.models import diffusers_folder
+def _pipeline_taken_in(job: Job, unit_id: UnitId) -> TrainedModel:
+    from pipeline.interop import diffusers_folder
 
-    record = diffusers_folder.read(job.input(place, f"{MODEL_FOLDER}/{PIPELINE_JSON}").parent)
-    fingerprint = job.plan.fingerprints.of(place)
+    record = diffusers_folder.read(job.input(unit_id, f"{MODEL_FOLDER}/{PIPELINE_JSON}").parent)
+    fingerprint = job.plan.fingerprints.of(unit_id)
     assert fingerprint is not None
     return TrainedModel(
-        reference=place.reference,
+        reference=unit_id.reference,
         arm=record.arm,
         seed=record.seed,
-        recipe=recipe_in_words(job.plan.params, place.reference),
+        recipe=recipe_in_words(job.plan.params, unit_id.reference),
         num_parameters=record.num_parameters,
         sha256=None,
         fingerprint=fingerprint,
@@ -159,11 +152,11 @@ def models_used(job: Job, rows: list[RowCount]) -> list[tuple[str, str, str]]:
     params = job.plan.params
     found: dict[tuple[str, str], tuple[str, str, str]] = {}
     for row in rows:
-        stage = stages.BY_NAME[row.stage]
+        stage = BY_NAME[row.stage]
         for field, table in stage.tables:
             entry = row.parameters.get(field)
             if isinstance(entry, dict) and "model" in entry:
-                entries = stages.side_table(params, row.stage, table)
+                entries = side_table(params, row.stage, table)
                 name = entries[getattr(params.row(row.stage, row.row), field)].model
                 what = field.replace("encoder", "text encoder") if field == "encoder" else field
                 found[(what, name)] = (what, name, str(entry["model"]))

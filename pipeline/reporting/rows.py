@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.contract.schema import REJECTS, Column
-from pipeline.contract.shards import Shard
-from pipeline.making.manifest import read_manifest
-from pipeline.stages import MANIFEST, MANIFEST_JSON, REJECTS_PARQUET, Place, split_benchmark
-from pipeline.work.job import Job
+from pipeline.dag.units import MANIFEST, UnitId, split_benchmark
+from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET
+from pipeline.data.manifest import read_manifest
+from pipeline.data.schema import REJECTS, Column
+from pipeline.data.shards import Shard
+from pipeline.runner.job import Job
 
 DATA_STAGES = ("download", "augment", "recaption", "encode_images", "encode_text")
 NUM_EXAMPLES = 3
-# What the words mean that are not said with the pictures' own reasons (pipeline.contract.images).
+# What the words mean that are not said with the pictures' own reasons (pipeline.data.images).
 REASONS = {
     "held_out": "the same bytes as a picture of the held-out set",
     "missing": "the source has no such picture",
@@ -66,34 +67,34 @@ class RowCount:
 def count_rows(job: Job) -> list[RowCount]:
     """All data rows of the run, and the pictures of the benchmarks that the page shows, in the stages' order."""
     params = job.plan.params
-    places = [Place(stage, row, MANIFEST) for stage in DATA_STAGES for row in params.rows(stage)]
-    needs = job.plan.part(job.place).needs
-    places += [need for need in needs if need.stage == "generate"]
-    return [_count(job, place) for place in places]
+    unit_ids = [UnitId(stage, row, MANIFEST) for stage in DATA_STAGES for row in params.rows(stage)]
+    needs = job.plan.unit(job.unit_id).needs
+    unit_ids += [need for need in needs if need.stage == "generate"]
+    return [_count(job, unit_id) for unit_id in unit_ids]
 
 
-def _count(job: Job, place: Place) -> RowCount:
-    benchmark = split_benchmark(place.part)[0]
+def _count(job: Job, unit_id: UnitId) -> RowCount:
+    benchmark = split_benchmark(unit_id.part)[0]
     folder = f"{benchmark}/" if benchmark else ""
-    manifest = read_manifest(job.input(place, f"{folder}{MANIFEST_JSON}"))
+    manifest = read_manifest(job.input(unit_id, f"{folder}{MANIFEST_JSON}"))
     shards = manifest["shards"]
     return RowCount(
-        stage=place.stage,
-        row=f"{place.row}, {benchmark}" if benchmark else place.row,
+        stage=unit_id.stage,
+        row=f"{unit_id.row}, {benchmark}" if benchmark else unit_id.row,
         num_shards=len(shards),
         num_bytes=sum(shard["bytes"] for shard in shards),
         num_rows=manifest["num_rows"],
         num_null_upstream=manifest["num_null_upstream"],
         rejected=manifest["rejected"],
-        examples=_examples(job, place, f"{folder}{REJECTS_PARQUET}") if manifest["rejected"] else {},
+        examples=_examples(job, unit_id, f"{folder}{REJECTS_PARQUET}") if manifest["rejected"] else {},
         fingerprint=manifest["fingerprint"],
         parameters=manifest["parameters"],
     )
 
 
-def _examples(job: Job, place: Place, name: str) -> dict[str, list[tuple[str, str]]]:
+def _examples(job: Job, unit_id: UnitId, name: str) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
-    for row in Shard(job.input(place, name), REJECTS).rows([Column.KEY, Column.REASON, Column.DETAIL]):
+    for row in Shard(job.input(unit_id, name), REJECTS).rows([Column.KEY, Column.REASON, Column.DETAIL]):
         examples = found.setdefault(row[Column.REASON], [])
         if len(examples) < NUM_EXAMPLES:
             examples.append((row[Column.KEY], row[Column.DETAIL]))
@@ -102,6 +103,6 @@ def _examples(job: Job, place: Place, name: str) -> dict[str, list[tuple[str, st
 
 def meaning(reason: str) -> str:
     """What a reason means; empty for a word that this page does not know."""
-    from pipeline.contract.images import REJECT_REASONS
+    from pipeline.data.images import REJECT_REASONS
 
     return REJECT_REASONS.get(reason) or REASONS.get(reason, "")

@@ -12,11 +12,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline import stages
+from pipeline.dag.units import UnitId
+from pipeline.data.files import METRICS_JSON
 from pipeline.errors import Refusal
+from pipeline.params.references import STYLE, split_reference
 from pipeline.reporting.lineage import Lineage, lineage_of
-from pipeline.stages import METRICS_JSON, STYLE, Place
-from pipeline.work.job import Job
+from pipeline.runner.job import Job
 
 SCHEMA = 1
 SIGNIFICANT_DIGITS = 4
@@ -64,18 +65,18 @@ def read_scores(job: Job) -> list[Scored]:
     """
     params = job.plan.params
     found: dict[str, Scored] = {}
-    for reference in job.row.scores:
-        row = stages.split(reference)[1]
-        name = stages.split(params.row("score", row).images)[1]
+    for reference in job.row_params.scores:
+        row = split_reference(reference)[1]
+        name = split_reference(params.row("score", row).images)[1]
         scored = found.setdefault(name, Scored(lineage_of(params, name), {}, {}))
         for benchmark in params.row("generate", name).benchmarks:
-            path = job.input(Place("score", row, benchmark), f"{benchmark}/{METRICS_JSON}")
+            path = job.input(UnitId("score", row, benchmark), f"{benchmark}/{METRICS_JSON}")
             metrics = json.loads(path.read_text())
             if metrics.get("kind") not in (SHAPES, QUESTIONS, CAPTIONS):
                 raise Refusal(f"{path}: of kind {metrics.get('kind')!r}, which this page does not know")
             _merge(scored, benchmark, row, metrics)
         if params.row("score", row).style is not None:
-            path = job.input(Place("score", row, STYLE), f"{STYLE}/{METRICS_JSON}")
+            path = job.input(UnitId("score", row, STYLE), f"{STYLE}/{METRICS_JSON}")
             _merge_style(scored, row, json.loads(path.read_text()))
     return list(found.values())
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline import stages
-from pipeline.contract.schema import GENERATED, VERDICTS, Column
-from pipeline.contract.shards import Shard
+from pipeline.dag.units import UnitId, benchmark_part
+from pipeline.data.files import VERDICTS_PARQUET
+from pipeline.data.schema import GENERATED, VERDICTS, Column
+from pipeline.data.shards import Shard
 from pipeline.reporting.pictures import PictureBook
 from pipeline.reporting.real import RealPictures
 from pipeline.reporting.scores import Scored
-from pipeline.stages import VERDICTS_PARQUET, Place
-from pipeline.work.job import Job
+from pipeline.runner.job import Job
 
 SHOWN_IMAGE = 0  # of each prompt, the picture with this number
 
@@ -80,7 +80,7 @@ class _Side:
         self._where: dict[tuple[str, int], tuple[Shard, int]] = {}
         entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
         for number in range(entry.num_shards):
-            shard = Shard(job.input(Place("generate", self.name, stages.benchmark_part(benchmark, number))), GENERATED)
+            shard = Shard(job.input(UnitId("generate", self.name, benchmark_part(benchmark, number))), GENERATED)
             for row, values in enumerate(
                 shard.rows([Column.PROMPT_ID, Column.IMAGE_INDEX, Column.SEED, Column.PROMPT])
             ):
@@ -120,7 +120,7 @@ def _compare(job: Job, scores: list[Scored], benchmark: str, real: RealPictures,
     }
     entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
     captions = getattr(entry, "captions", None)
-    shown = in_turn(((prompt_id, tasks.get(prompt_id, "")) for prompt_id in prompts), job.row.num_pictures)
+    shown = in_turn(((prompt_id, tasks.get(prompt_id, "")) for prompt_id in prompts), job.row_params.num_pictures)
     return Comparison(
         benchmark=benchmark,
         kind=scores[0].benchmarks[benchmark]["kind"],
@@ -163,7 +163,7 @@ def in_turn(items: Iterable[tuple[str, str]], number: int) -> list[str]:
 
 def _verdicts(job: Job, scored: Scored, benchmark: str) -> dict[str, dict[int, _Verdict]]:
     """Prompt id -> image index -> verdict."""
-    place = Place("score", scored.score_rows[benchmark], benchmark)
+    place = UnitId("score", scored.score_rows[benchmark], benchmark)
     path = job.input(place, f"{benchmark}/{VERDICTS_PARQUET}")
     found: dict[str, dict[int, _Verdict]] = {}
     for row in Shard(path, VERDICTS).rows(

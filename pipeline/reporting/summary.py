@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.benchmarks.dpg import CATEGORIES
-from pipeline.benchmarks.geneval import TASKS
+from pipeline.evaluation.dpg import CATEGORIES
+from pipeline.evaluation.geneval import TASKS
 from pipeline.reporting.rows import RowCount
 from pipeline.reporting.scores import CAPTIONS, QUESTIONS, SHAPES, Scored, distance_text
 

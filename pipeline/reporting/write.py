@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.data.files import METRICS_JSON, REPORT_FILES
 from pipeline.reporting.augmented import augmented_datasets
 from pipeline.reporting.captions import captioned_datasets
 from pipeline.reporting.charts import charts
@@ -17,9 +18,8 @@ from pipeline.reporting.rows import count_rows
 from pipeline.reporting.scores import metrics_text, read_scores, tasks_csv
 from pipeline.reporting.side_by_side import compare
 from pipeline.reporting.summary import report_md
-from pipeline.stages import METRICS_JSON, REPORT_FILES
-from pipeline.work.carried import write_fingerprint_json
-from pipeline.work.job import Job
+from pipeline.runner.job import Job
+from pipeline.store.embedded import write_fingerprint_json
 
 HTML, MARKDOWN, _, TASKS_CSV, CURVES_CSV = REPORT_FILES
 
@@ -32,7 +32,7 @@ def write_report(job: Job) -> None:
     """
     params = job.plan.params
     scores, curves, rows = read_scores(job), read_curves(job), count_rows(job)
-    page = job.plan.layout.shown(job.place.stage, job.place.row) / HTML
+    page = job.plan.shown_folder(job.unit_id) / HTML
     texts = {
         METRICS_JSON: metrics_text(params.run, scores),
         TASKS_CSV: tasks_csv(scores),
@@ -70,4 +70,4 @@ def write_report(job: Job) -> None:
         (job.out / name).parent.mkdir(parents=True, exist_ok=True)
         (job.out / name).write_text(texts[name], encoding="utf-8")
     write_fingerprint_json(job.out, job.fingerprint, list(REPORT_FILES))
-    job.say(f"{len(scores)} models, {len(pictures)} pictures, {len(texts[HTML]) / 1e6:.1f} MB: {page}")
+    job.log.info(f"{len(scores)} models, {len(pictures)} pictures, {len(texts[HTML]) / 1e6:.1f} MB: {page}")

@@ -4,8 +4,8 @@ from snakemake.logging import logger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 sys.path.insert(0, workflow.basedir)
-from pipeline.rules.console import speak_briefly
-from pipeline.rules.run import SnakemakeRun, refused_in_one_line
+from pipeline.runner.snakemake.console import speak_briefly
+from pipeline.runner.snakemake.run import SnakemakeRun, refused_in_one_line
 
 RUN = refused_in_one_line(
     lambda: SnakemakeRun(

@@ -15,7 +15,7 @@ def open_source(row: Any, seed: int) -> Source:
         from pipeline.sources.folder import FolderSource
 
         return FolderSource(Path(row.path))
-    from pipeline.sources.shape_world.source import ShapeWorldSource
+    from pipeline.demo.world.source import ShapeWorldSource
 
     return ShapeWorldSource(
         num_scenes=row.num_scenes,

@@ -20,7 +20,7 @@ class Entry:
     """
 
     source_id: str
-    place: str
+    location: str
     label: int | None
     class_name: str | None
     text: tuple[str, ...]
@@ -34,5 +34,5 @@ class Source(Protocol):
     def entries(self) -> Iterator[Entry]:
         """All pictures, in source order. Raises Refusal when the source cannot be listed."""
 
-    def read(self, place: str) -> bytes:
+    def read(self, location: str) -> bytes:
         """The bytes of one picture as found. Raises Reject when this one cannot be read."""

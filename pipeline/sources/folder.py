@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.data.keys import fault_of_id
 from pipeline.errors import Refusal, Reject
 from pipeline.sources.base import Entry
 
@@ -33,7 +34,6 @@ REJECT_REASONS = {
 }
 
 _WORDNET_PREFIX = re.compile(r"^n\d{8}_")
-_FORBIDDEN_IN_IDS = {"#": "'#'", "\n": "a line break", "\r": "a line break", "\0": "a NUL"}
 
 
 class FolderSource:
@@ -74,7 +74,7 @@ class FolderSource:
             extensions = " ".join(sorted(IMAGE_EXTENSIONS))
             raise Refusal(f"image folder {self.path}: no picture in it ({extensions}); correct the path of the source")
 
-    def read(self, place: str) -> bytes:
+    def read(self, location: str) -> bytes:
         """The bytes of one picture as found.
 
         Raises:
@@ -82,20 +82,20 @@ class FolderSource:
         """
         try:
             root = self.path.resolve()
-            target = (root / place).resolve()
+            target = (root / location).resolve()
             if not target.is_relative_to(root):
-                raise Reject("outside_source", f"{place} leads out of the folder")
+                raise Reject("outside_source", f"{location} leads out of the folder")
             status = target.stat()
             if not stat.S_ISREG(status.st_mode):
-                raise Reject("not_readable", f"{place} is not a regular file")  # a pipe would block for ever
+                raise Reject("not_readable", f"{location} is not a regular file")  # a pipe would block for ever
             if status.st_size > MAX_PICTURE_BYTES:
-                raise Reject("too_many_bytes", f"{place} has {status.st_size} bytes")
+                raise Reject("too_many_bytes", f"{location} has {status.st_size} bytes")
             return target.read_bytes()
         except OSError as error:  # its text without the absolute path, which differs by machine
-            raise Reject("not_readable", f"{place}: {error.strerror or type(error).__name__}") from None
+            raise Reject("not_readable", f"{location}: {error.strerror or type(error).__name__}") from None
         except (RuntimeError, ValueError) as error:  # how pathlib reports links in a circle, and a NUL in a name
             what = "links in a circle" if isinstance(error, RuntimeError) else "not a file name"
-            raise Reject("not_readable", f"{place!r}: {what}") from None
+            raise Reject("not_readable", f"{location!r}: {what}") from None
 
     def _entry(self, folder: str, name: str, texts: list[str], label: int | None, class_name: str | None) -> Entry:
         source_id = _join(folder, name)
@@ -188,13 +188,8 @@ def _walk(root: Path, folder: str) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _check_id(root: Path, source_id: str) -> None:
-    for character, what in _FORBIDDEN_IN_IDS.items():
-        if character in source_id:
-            raise Refusal(f"image folder {root}: {source_id!r} holds {what}, which keys cannot; rename it")
-    try:
-        source_id.encode()
-    except UnicodeEncodeError:
-        raise Refusal(f"image folder {root}: {source_id!r} is not named in UTF-8; rename it") from None
+    if fault := fault_of_id(source_id):
+        raise Refusal(f"image folder {root}: {source_id!r} {fault}; rename it")
 
 
 def _parse_class_names(text: str, path: Path) -> dict[str, str]:

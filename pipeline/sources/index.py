@@ -25,21 +25,21 @@ def order_entries(entries: Iterable[Entry], random_access: bool) -> list[Entry]:
         Refusal: two pictures share a ``source_id``; both places are named.
     """
     listed = list(entries)
-    places: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for entry in listed:
-        if entry.source_id in places:
+        if entry.source_id in locations:
             raise Refusal(
-                f"two pictures are called {entry.source_id!r} in their source: at {places[entry.source_id]!r} and "
-                f"{entry.place!r}; rename or remove one"
+                f"two pictures are called {entry.source_id!r} in their source: at {locations[entry.source_id]!r} and "
+                f"{entry.location!r}; rename or remove one"
             )
-        places[entry.source_id] = entry.place
+        locations[entry.source_id] = entry.location
     if random_access:
         # the id breaks ties of the 64-bit digest, so the order never depends on the listing
         listed.sort(key=lambda entry: (digest_coordinates(entry.source_id), entry.source_id))
     return listed
 
 
-def select(entries: Iterable[Entry], num_rows: int | None, left_out_places: Set[str]) -> list[Entry]:
+def select(entries: Iterable[Entry], num_rows: int | None, left_out_locations: Set[str]) -> list[Entry]:
     """The first ``num_rows`` of the ordered pictures, or all (None), after leaving out the places of another set.
 
     Places that the listing does not have are no fault: a held-out set may come from elsewhere.
@@ -50,7 +50,7 @@ def select(entries: Iterable[Entry], num_rows: int | None, left_out_places: Set[
     if num_rows is not None and num_rows < 1:
         raise Refusal(f"num_rows is {num_rows}; give 1 or more, or null for all pictures of the source")
     listed = list(entries)
-    kept = [entry for entry in listed if entry.place not in left_out_places]
+    kept = [entry for entry in listed if entry.location not in left_out_locations]
     num_left_out = len(listed) - len(kept)
     if not kept or (num_rows is not None and len(kept) < num_rows):
         wanted = "at least 1" if num_rows is None else str(num_rows)

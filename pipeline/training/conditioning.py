@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pipeline.models import references
-from pipeline.models.references import References
+from pipeline.interop import references
+from pipeline.interop.references import References
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipeline.contract.rng import permutation, uniform, weighted_choice
+from pipeline.data.keys import is_derived_from
+from pipeline.data.randomness import permutation, uniform, weighted_choice
 from pipeline.diffusion.timesteps import timestep
 from pipeline.errors import Refusal
 from pipeline.params.schema import Objective
@@ -237,5 +238,5 @@ def _check_swap(main: PairedRows, swap: PairedRows) -> None:
     if not np.array_equal(main.latents.ends, swap.latents.ends):
         raise Refusal("swap: its shards have other numbers of rows than the plain ones; make it from the plain set")
     for plain, made in zip(main.latents.keys.to_pylist(), swap.latents.keys.to_pylist(), strict=True):
-        if not made.startswith(f"{plain}#"):
+        if not is_derived_from(made, plain):
             raise Refusal(f"swap: {made} stands in the place of {plain}; make it from the plain set")

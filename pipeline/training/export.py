@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pipeline.models import references
-from pipeline.stages import MODEL_FOLDER
+from pipeline.dag.fingerprints import OPEN_ENDED_SCHEDULES
+from pipeline.data.files import MODEL_FOLDER
+from pipeline.interop import references
+from pipeline.runner.job import Job
+from pipeline.store.embedded import write_fingerprint_json
+from pipeline.store.store import relative_files
 from pipeline.training.job import first_weights
 from pipeline.training.launch import num_processes_of, train_here, train_in_processes
-from pipeline.work.carried import write_fingerprint_json
-from pipeline.work.fingerprints import OPEN_ENDED_SCHEDULES
-from pipeline.work.job import Job
-from pipeline.work.store import relative_files
 
 
 def train_and_export(job: Job) -> None:
@@ -21,7 +21,7 @@ def train_and_export(job: Job) -> None:
         train_here(job)
     references.write(job.out / MODEL_FOLDER, refers)
     write_carrier(job)
-    if job.row.schedule.__struct_config__.tag in OPEN_ENDED_SCHEDULES:
+    if job.row_params.schedule.__struct_config__.tag in OPEN_ENDED_SCHEDULES:
         job.keep_work()  # more steps may be asked for later
 
 

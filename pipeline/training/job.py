@@ -8,25 +8,27 @@ from typing import Any
 
 import msgspec
 
-from pipeline import stages
-from pipeline.contract.rng import torch_generator
+from pipeline.dag import units
+from pipeline.dag.units import MANIFEST, MODEL, UNCONDITIONAL
+from pipeline.data.files import MODEL_FOLDER, REFERENCES_JSON
+from pipeline.data.randomness import torch_generator
 from pipeline.errors import Refusal
-from pipeline.models import references
-from pipeline.models.references import VERSION, References
-from pipeline.stages import MODEL, MODEL_FOLDER, REFERENCES_JSON, UNCONDITIONAL
+from pipeline.interop import references
+from pipeline.interop.references import VERSION, References
+from pipeline.params.references import data_of_model, split_reference
+from pipeline.runner.job import Job
 from pipeline.training.sets import LatentSet, SwapSet, TextSet, TrainingData, ValidationData
-from pipeline.work.job import Job
 
 
 def first_weights(job: Job) -> tuple[Callable[[], Any], References]:
     """How the network begins (fresh, or as the model that a finetuning starts from), and the references it exports."""
     from pipeline.models.networks import check_trainable, load_network, new_network
 
-    if job.place.stage == "finetune":
-        folder = job.input(stages.at(job.row.model, MODEL), f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent
+    if job.unit_id.stage == "finetune":
+        folder = job.input(units.unit_id(job.row_params.model, MODEL), f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent
         start = references.read(folder)
         own = references_of(job, start.arm)
-        where = f"finetune.rows.{job.place.row}.model = {job.row.model!r}"
+        where = f"finetune.rows.{job.unit_id.row}.model = {job.row_params.model!r}"
         check_same_encoders(own, start, where)
         check_same_prediction(own, start, where)
         check_trainable(folder, references.chosen_scores(start, {}), where)
@@ -37,19 +39,25 @@ def first_weights(job: Job) -> tuple[Callable[[], Any], References]:
     channels, dim = latent_channels(job), text_dim(job)
 
     def fresh() -> Any:
-        generator = torch_generator(seed, "train", "weights", job.row.seed)
-        return new_network(job.row.network, in_channels=channels, text_dim=dim, generator=generator)
+        generator = torch_generator(seed, "train", "weights", job.row_params.seed)
+        return new_network(job.row_params.network, in_channels=channels, text_dim=dim, generator=generator)
 
-    own = references_of(job, job.row.arm)
-    share = getattr(job.row.network, "self_conditioning", None)
+    own = references_of(job, job.row_params.arm)
+    share = getattr(job.row_params.network, "self_conditioning", None)
     return fresh, own if share is None else msgspec.structs.replace(own, self_conditioning=share)
 
 
 def training_data(job: Job) -> TrainingData:
     """All sets that a row is trained on, as paths in the store."""
-    latents, texts = stages.training_data(job.plan.params, job.place.stage, job.place.row)
-    swaps = job.row.swap if isinstance(job.row.swap, list) else [job.row.swap] if job.row.swap else []
-    validation = job.row.validation
+    latents, texts = data_of_model(job.plan.params, job.unit_id.stage, job.unit_id.row)
+    swaps = (
+        job.row_params.swap
+        if isinstance(job.row_params.swap, list)
+        else [job.row_params.swap]
+        if job.row_params.swap
+        else []
+    )
+    validation = job.row_params.validation
     return TrainingData(
         latents=_latents(job, latents),
         texts=_texts(job, texts),
@@ -71,20 +79,20 @@ def training_data(job: Job) -> TrainingData:
 
 def references_of(job: Job, arm: str) -> References:
     """Which autoencoder and text encoder the row's sets were made with."""
-    latents, texts = stages.training_data(job.plan.params, job.place.stage, job.place.row)
+    latents, texts = data_of_model(job.plan.params, job.unit_id.stage, job.unit_id.row)
     autoencoder = _autoencoder(job, latents)
     encoder = _encoder(job, next(iter(sorted(texts))))
     identify = job.plan.digests.model
     return References(
         schema=VERSION,
         arm=arm,
-        seed=job.row.seed,
+        seed=job.row_params.seed,
         autoencoder=autoencoder,
         autoencoder_identity=identify(autoencoder.model, autoencoder.revision, "autoencoder"),
         text_encoder=encoder,
         text_encoder_identity=identify(encoder.model, encoder.revision, "text_encoder"),
-        shift=job.row.objective.shift,
-        objective=references.recorded(job.row.objective),
+        shift=job.row_params.objective.shift,
+        objective=references.recorded(job.row_params.objective),
     )
 
 
@@ -109,20 +117,20 @@ def check_same_prediction(own: References, other: References, where: str) -> Non
 
 def latent_channels(job: Job) -> int:
     """Channels of the row's latents, from their first shard."""
-    from pipeline.contract.schema import LATENTS, Meta
-    from pipeline.contract.shards import Shard
+    from pipeline.data.schema import LATENTS, Meta
+    from pipeline.data.shards import Shard
 
-    latents, _ = stages.training_data(job.plan.params, job.place.stage, job.place.row)
-    return int(Shard(job.input(stages.at(latents, 0)), LATENTS).metadata[Meta.CHANNELS])
+    latents, _ = data_of_model(job.plan.params, job.unit_id.stage, job.unit_id.row)
+    return int(Shard(job.input(units.unit_id(latents, 0)), LATENTS).metadata[Meta.CHANNELS])
 
 
 def text_dim(job: Job) -> int:
     """Width of the row's text embeddings, from the unconditional one."""
-    from pipeline.contract.schema import TEXT, Meta
-    from pipeline.contract.shards import Shard
+    from pipeline.data.schema import TEXT, Meta
+    from pipeline.data.shards import Shard
 
-    _, texts = stages.training_data(job.plan.params, job.place.stage, job.place.row)
-    return int(Shard(job.input(stages.at(sorted(texts)[0], UNCONDITIONAL)), TEXT).metadata[Meta.DIM])
+    _, texts = data_of_model(job.plan.params, job.unit_id.stage, job.unit_id.row)
+    return int(Shard(job.input(units.unit_id(sorted(texts)[0], UNCONDITIONAL)), TEXT).metadata[Meta.DIM])
 
 
 def _latents(job: Job, reference: str) -> LatentSet:
@@ -132,24 +140,27 @@ def _latents(job: Job, reference: str) -> LatentSet:
 
 def _texts(job: Job, weights: dict[str, float]) -> tuple[tuple[TextSet, float], ...]:
     return tuple(
-        (TextSet(tuple(_shards(job, reference)), job.input(stages.at(reference, UNCONDITIONAL))), weights[reference])
+        (
+            TextSet(tuple(_shards(job, reference)), job.input(units.unit_id(reference, UNCONDITIONAL))),
+            weights[reference],
+        )
         for reference in sorted(weights)
     )
 
 
 def _shards(job: Job, reference: str) -> list[Path]:
     """Paths of a set's shards, after its manifest: a chain with a missing link is refused here."""
-    job.input(stages.at(reference, stages.MANIFEST))
+    job.input(units.unit_id(reference, MANIFEST))
     return job.shard_paths(reference)
 
 
 def _autoencoder(job: Job, latents: str) -> Any:
     params = job.plan.params
-    row = params.row(*stages.split(latents))
+    row = params.row(*split_reference(latents))
     return params.sections["encode_images"].tables["autoencoders"][row.autoencoder]
 
 
 def _encoder(job: Job, texts: str) -> Any:
     params = job.plan.params
-    row = params.row(*stages.split(texts))
+    row = params.row(*split_reference(texts))
     return params.sections["encode_text"].tables["encoders"][row.encoder]

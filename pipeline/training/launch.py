@@ -15,12 +15,13 @@ import sys
 from pathlib import Path
 
 import pipeline
+from pipeline.dag.plan import Plan
+from pipeline.dag.units import UnitId
 from pipeline.errors import Refusal
-from pipeline.stages import Place
-from pipeline.work.command import project_params
-from pipeline.work.job import Job, Voice
-from pipeline.work.plan import Plan
-from pipeline.work.store import Partial
+from pipeline.runner.command import project_params
+from pipeline.runner.job import Job
+from pipeline.runner.log import JobLog
+from pipeline.store.store import Partial
 
 REFUSAL_TXT = "refusal.txt"
 # Before each line that a process says through its job, unlike those of the launcher and of libraries.
@@ -31,7 +32,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def num_processes_of(job: Job) -> int:
     """Processes asked for this model; one where the parameters name none."""
-    return job.plan.params.execution.num_processes.get(job.place.reference, 1)
+    return job.plan.params.execution.num_processes.get(job.unit_id.reference, 1)
 
 
 def train_here(job: Job) -> None:
@@ -42,7 +43,7 @@ def train_here(job: Job) -> None:
 
     make_model, refers = first_weights(job)
     train(
-        job.row,
+        job.row_params,
         training_data(job),
         make_model=make_model,
         conditioning=conditioning_of(refers),
@@ -50,7 +51,7 @@ def train_here(job: Job) -> None:
         execution=job.plan.params.execution,
         work=job.work,
         out=job.out,
-        say=job.say,
+        say=job.log.info,
     )
 
 
@@ -59,7 +60,7 @@ def train_in_processes(job: Job) -> None:
     refusal = job.work / REFUSAL_TXT
     refusal.unlink(missing_ok=True)
     number = num_processes_of(job)
-    job.say(f"starts {number} processes")
+    job.log.info(f"starts {number} processes")
     # The launcher inherits the lock on this work: if this process is killed, nobody else takes it up meanwhile.
     held = () if job.partial.lock is None else (job.partial.lock,)
     with subprocess.Popen(
@@ -74,9 +75,9 @@ def train_in_processes(job: Job) -> None:
         assert launcher.stdout is not None
         for line in launcher.stdout:
             if line.startswith(SAID):
-                job.say(line.removeprefix(SAID).rstrip())
+                job.log.info(line.removeprefix(SAID).rstrip())
             else:  # the launcher's own lines and tracebacks are for the log alone
-                job.voice.note(line.rstrip())
+                job.log.debug(line.rstrip())
     if launcher.returncode != 0:
         said = refusal.read_text() if refusal.exists() else f"the processes ended with status {launcher.returncode}"
         raise Refusal(said)
@@ -88,9 +89,9 @@ def _launcher(job: Job, number: int) -> list[str]:
     options = ["--standalone", "--local-addr", "localhost", "--nnodes", "1", "--nproc-per-node", str(number)]
     coordinates = {
         "params": job.plan.params.source,
-        "stage": job.place.stage,
-        "row": job.place.row,
-        "part": job.place.part,
+        "stage": job.unit_id.stage,
+        "row": job.unit_id.row,
+        "part": job.unit_id.part,
         "fingerprint": job.fingerprint,
         "work": job.work,
         "out": job.out,
@@ -105,10 +106,10 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-class _Plain(Voice):
+class _Plain(JobLog):
     """What a process says goes to the one that started it, which puts the time before it."""
 
-    def say(self, line: str) -> None:
+    def info(self, line: str) -> None:
         print(SAID + line, flush=True)
 
 
@@ -141,15 +142,15 @@ def main() -> int:
     _end_with_the_launcher()
     _spare_what_some_gpus_cannot()
     project = Path.cwd()
-    place = Place(asked.stage, asked.row, asked.part)
+    unit_id = UnitId(asked.stage, asked.row, asked.part)
     partial = Partial(work=Path(asked.work), out=Path(asked.out))
     try:
         plan = Plan(project_params(Path(asked.params), project), project)
-        fingerprint = plan.fingerprints.of(place)
+        fingerprint = plan.fingerprints.of(unit_id)
         if fingerprint is None or fingerprint != asked.fingerprint:
-            raise Refusal(f"{asked.params} was changed while {place} began to train; run again")
-        voice = _Plain(sys.stdout, sys.stdout)
-        train_here(Job(plan, place, plan.params.row(place.stage, place.row), fingerprint, partial, voice))
+            raise Refusal(f"{asked.params} was changed while {unit_id} began to train; run again")
+        log = _Plain(sys.stdout, sys.stdout)
+        train_here(Job(plan, unit_id, plan.params.row(unit_id.stage, unit_id.row), fingerprint, partial, log))
     except Refusal as refusal:
         (partial.work / REFUSAL_TXT).write_text(str(refusal))
         return 1

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.contract.rng import generator
+from pipeline.data.randomness import generator
 from pipeline.diffusion.path import draw_noise
 from pipeline.errors import Refusal
 from pipeline.training.draws import Draw, TrainingDraws, TrainingRows

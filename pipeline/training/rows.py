@@ -13,8 +13,8 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from pipeline.contract.schema import LATENTS, TEXT, Column, Meta, Table
-from pipeline.contract.shards import Shard
+from pipeline.data.schema import LATENTS, TEXT, Column, Meta, Table
+from pipeline.data.shards import Shard
 from pipeline.encoders.precision import from_storage
 from pipeline.encoders.scaling import apply, check_channels
 from pipeline.errors import Refusal

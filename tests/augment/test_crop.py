@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.augment.crop import crop, draw_window
-from pipeline.contract.rng import generator
+from pipeline.data.randomness import generator
 from pipeline.errors import Refusal
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.augment.cutmix import MIN_SIDE_PX, PATTERNS, Placement, draw_placement, paste
-from pipeline.contract.rng import generator
+from pipeline.data.randomness import generator
 from pipeline.errors import Refusal
 
 SIDES = st.integers(MIN_SIDE_PX, 1024)

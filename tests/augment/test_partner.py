@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.augment.partner import REJECT_REASONS, candidates, draw_partner, other_class_rows
-from pipeline.contract.rng import generator
+from pipeline.data.randomness import generator
 from pipeline.errors import Reject
 
 ROWS = st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 3)), st.booleans()), min_size=1, max_size=30)

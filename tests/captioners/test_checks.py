@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.captioners.base import Caption
 from pipeline.captioners.checks import checked_caption, cut_at_full_stop
-from pipeline.contract.schema import FinishReason
+from pipeline.data.schema import FinishReason
 from pipeline.errors import Reject
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.captioners.base import Caption, draw_instruction
 from pipeline.captioners.label import LabelCaptioner
-from pipeline.contract.schema import FinishReason
+from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
 from pipeline.params.schema import LabelCaptioner as LabelParams
 
@@ -47,7 +47,7 @@ def test_other_templates_are_refused(template: str) -> None:
 def test_labels_need_no_deep_learning_library() -> None:
     code = (
         "import sys, pipeline.captioners.label as _;"
-        "print(sorted({'torch', 'transformers', 'diffusers', 'PIL', 'pipeline.contract.rng'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'diffusers', 'PIL', 'pipeline.data.randomness'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

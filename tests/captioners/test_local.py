@@ -14,8 +14,8 @@ from tiny_models import SIDE_PX, make_tiny_vlm
 
 from pipeline.captioners.base import Caption
 from pipeline.captioners.local import LocalVlm, check_left_padding
-from pipeline.contract.rng import generator
-from pipeline.contract.schema import FinishReason
+from pipeline.data.randomness import generator
+from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
 from pipeline.params.schema import Execution, LocalCaptioner
 

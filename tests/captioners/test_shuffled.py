@@ -9,12 +9,12 @@ import pytest
 from small_project import plan_of, run_small, run_stage, small_parameters, write_parameters
 
 from pipeline.captioners.shuffled import partners
-from pipeline.contract.schema import CAPTIONS, Column
-from pipeline.contract.shards import Shard
+from pipeline.dag.units import MANIFEST, UnitId
+from pipeline.data.schema import CAPTIONS, Column
+from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
 from pipeline.params.check import check
 from pipeline.params.load import convert
-from pipeline.stages import MANIFEST, Place
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -63,10 +63,10 @@ def test_the_stage_moves_captions_between_pictures(tmp_path: Path, monkeypatch: 
     sets = {}
     for row in ("by-others", "pictures-label"):
         for shard in ("0", "1"):
-            place = Place("recaption", row, shard)
-            fingerprint = plan.fingerprints.of(place)
+            unit_id = UnitId("recaption", row, shard)
+            fingerprint = plan.fingerprints.of(unit_id)
             assert fingerprint is not None
-            path = plan.store.entry(fingerprint) / plan.part(place).files[0]
+            path = plan.store.entry(fingerprint) / plan.unit(unit_id).files[0]
             sets[row, shard] = Shard(path, CAPTIONS).rows([Column.KEY, Column.CAPTION, Column.INSTRUCTION])
     for shard in ("0", "1"):
         ours, theirs = sets["by-others", shard], sets["pictures-label", shard]
@@ -76,8 +76,8 @@ def test_the_stage_moves_captions_between_pictures(tmp_path: Path, monkeypatch: 
         assert sorted(row["caption"] for row in ours) == sorted(row["caption"] for row in theirs)
     order_of_rows = plan.rows_in_order("recaption")
     assert order_of_rows.index("pictures-label") < order_of_rows.index("by-others")
-    needs = plan.part(Place("recaption", "by-others", MANIFEST)).needs
-    assert Place("recaption", "pictures-label", MANIFEST) in needs
+    needs = plan.unit(UnitId("recaption", "by-others", MANIFEST)).needs
+    assert UnitId("recaption", "pictures-label", MANIFEST) in needs
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_models import SCALING_FACTOR, SIDE_PX, make_tiny_autoencoder
 
-from pipeline.contract.rng import generator
+from pipeline.data.randomness import generator
 from pipeline.encoders.autoencoder import ImageAutoencoder, Latent
 from pipeline.errors import Refusal, Reject
 from pipeline.params.schema import Autoencoder, Execution

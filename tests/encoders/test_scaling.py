@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.contract.rng import generator
+from pipeline.data.randomness import generator
 from pipeline.encoders import scaling
 from pipeline.errors import Refusal
 from pipeline.params.schema import Autoencoder, PerChannel

@@ -9,7 +9,7 @@ import pytest
 from checkout import Checkout
 from expect import NUM_UNITS, NUM_UNITS_OF_CAPTIONS, TEMPLATE, assert_all_there, assert_refused, until
 
-from pipeline.work.runlock import RunLock
+from pipeline.runner.runlock import RunLock
 
 pytestmark = pytest.mark.slow
 

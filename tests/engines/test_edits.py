@@ -18,7 +18,7 @@ from expect import (
     until,
 )
 
-from pipeline.stages import NAMES
+from pipeline.params.schema import STAGE_NAMES
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def test_edited_while_snakemake_runs(done: Checkout, right_bytes: dict[str, str]
 def test_edited_while_dvc_runs(fresh: Checkout, right_bytes: dict[str, str]) -> None:
     old = fresh.set(TEMPLATE, OTHER_TEMPLATE)
     running = fresh.start_dvc()
-    until(running, "download/heldout 0: made")
+    until(running, "download/heldout 00000: made")
     fresh.set(TEMPLATE, old)
     ended = running.ended()
     if ended.status == 0:  # the edit fell between two steps, and no step read the old value
@@ -147,7 +147,7 @@ def test_views_of_dvc(done: Checkout) -> None:
 def test_both_engines_have_the_stages_of_the_parameters() -> None:
     project = Path(__file__).resolve().parents[2]
     steps = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
-    assert list(steps) == list(NAMES)
+    assert list(steps) == list(STAGE_NAMES)
     for stage, step in steps.items():
         assert step["foreach"] == f"${{{stage}.rows}}"
         assert step["do"]["cmd"] == f"python -m stages.{stage} --params params.yaml --row ${{key}}"
@@ -156,4 +156,4 @@ def test_both_engines_have_the_stages_of_the_parameters() -> None:
         for line in (project / "Snakefile").read_text().splitlines()
         if "include:" in line
     ]
-    assert rules == ["start", *NAMES]
+    assert rules == ["start", *STAGE_NAMES]

@@ -14,7 +14,7 @@ from checkout import MADE, Checkout, Ended, Running
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA as DVC_SCHEMA
 from expect import NUM_UNITS, POLL_SECONDS, WAIT_SECONDS, assert_all_there, assert_refused, until
 
-from pipeline.work.dvc_files import is_cut_short
+from pipeline.runner.dvc import is_cut_short
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from expect import (
     assert_nothing_to_do,
 )
 
-from pipeline.stages import NAMES
+from pipeline.params.schema import STAGE_NAMES
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ def test_the_first_dvc_status_after_snakemake_lists_all_and_the_first_repro_make
     done: Checkout, right_bytes: dict[str, str]
 ) -> None:
     assert not (done.folder / "dvc.lock").exists()
-    stages = {f"{stage}@{row}" for stage in NAMES for row in done.params[stage]["rows"]}
+    stages = {f"{stage}@{row}" for stage in STAGE_NAMES for row in done.params[stage]["rows"]}
     assert set(re.findall(r"^(\S+@\S+):$", done.dvc("status").text, re.MULTILINE)) == stages
     assert done.dvc("repro").status == 0
     assert (done.num_made, done.results()) == (NUM_UNITS, right_bytes)

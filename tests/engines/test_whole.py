@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from pipeline.dag.plan import Plan
+from pipeline.dag.units import UnitId
 from pipeline.params.check import check
 from pipeline.params.load import load
-from pipeline.stages import NAMES, Place
-from pipeline.work.plan import Plan
+from pipeline.params.schema import STAGE_NAMES
 
 if TYPE_CHECKING:
     from checkout import Checkout, Ended
@@ -27,7 +28,7 @@ def test_both_engines_end_in_the_same_bytes_though_one_was_killed(whole: WholeRu
     first, second = whole.shown["snakemake"], whole.shown["dvc"]
     assert first == second
     stages_seen = {name.split("/")[2] for name in first if name.startswith("data/")}
-    assert stages_seen == set(NAMES) - {"report"}
+    assert stages_seen == set(STAGE_NAMES) - {"report"}
     assert "reports/whole/metrics.json" in first
 
 
@@ -73,7 +74,7 @@ LEAVES: dict[str, tuple[str, Any]] = {
 }
 
 
-def readers_of_leaf(stage: str) -> Callable[[Place], bool]:
+def readers_of_leaf(stage: str) -> Callable[[UnitId], bool]:
     """The places whose own row holds the changed leaf."""
     row = {
         "download": {"aesthetic"},
@@ -85,15 +86,15 @@ def readers_of_leaf(stage: str) -> Callable[[Place], bool]:
         "finetune": {"ta_ia+aesthetic+more"},
         "generate": {"elsewhere"},
     }.get(stage)
-    return lambda place: place.stage == stage and (row is None or place.row in row)
+    return lambda unit_id: unit_id.stage == stage and (row is None or unit_id.row in row)
 
 
-def everything_after(plan: Plan, first: Callable[[Place], bool]) -> set[Place]:
+def everything_after(plan: Plan, first: Callable[[UnitId], bool]) -> set[UnitId]:
     """The places that read a leaf, and all that are made from them."""
-    changed: set[Place] = set()
-    for place in plan.places():
-        if first(place) or any(need in changed for need in plan.part(place).needs):
-            changed.add(place)
+    changed: set[UnitId] = set()
+    for unit_id in plan.unit_ids():
+        if first(unit_id) or any(need in changed for need in plan.unit(unit_id).needs):
+            changed.add(unit_id)
     return changed
 
 
@@ -102,9 +103,9 @@ def plan_of(checkout: Checkout) -> Plan:
     return Plan(params, checkout.folder)
 
 
-def fingerprints_of(checkout: Checkout, places: set[Place]) -> set[str]:
+def fingerprints_of(checkout: Checkout, unit_ids: set[UnitId]) -> set[str]:
     plan = plan_of(checkout)
-    return {str(plan.fingerprints.of(place)) for place in places}
+    return {str(plan.fingerprints.of(unit_id)) for unit_id in unit_ids}
 
 
 # Half of the leaves in each checkout, which the engine that did not run there goes on with.
@@ -130,7 +131,7 @@ def test_one_leaf_makes_exactly_the_right_results_anew_in_the_checkout_of_dvc(
 
 def change_one_leaf_and_back(checkout: Checkout, run: Callable[[], Ended], stage: str) -> None:
     """Really made, by the other engine than the one whose results lie there."""
-    assert set(LEAVES) == set(NAMES)
+    assert set(LEAVES) == set(STAGE_NAMES)
     key, value = LEAVES[stage]
     kept = (checkout.folder / "params.yaml").read_text()
     old = set(checkout.store_entries())

@@ -20,12 +20,12 @@ from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder
 from tiny_networks import TINY_DIT
 from tiny_project import run_to_the_data
 
-from pipeline.contract.schema import GENERATED
-from pipeline.contract.shards import Shard
+from pipeline.dag.units import UnitId
+from pipeline.data.schema import GENERATED
+from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
 from pipeline.params import schema
 from pipeline.params.fits import OBJECTIVES as FITTING
-from pipeline.stages import Place
 
 pytestmark = pytest.mark.models
 
@@ -152,7 +152,7 @@ def losses(project: Path, row: str) -> list[float]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_training_and_finetuning_record_what_the_model_predicts(project: Path, model: str) -> None:
-    from pipeline.models import references
+    from pipeline.interop import references
 
     row = row_name(model)
     assert [small_project.run_stage(stage, row) for stage in ("train", "finetune")] == [0, 0]
@@ -188,7 +188,7 @@ def drawn(project: Path, row: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("model", "sampler"), DRAWN)
 def test_pictures_are_drawn_and_the_same_beside_others(project: Path, model: str, sampler: str) -> None:
     from pipeline.diffusion.path import draw_noise
-    from pipeline.models.text_to_image import TextToImage
+    from pipeline.inference.text_to_image import TextToImage
 
     row = row_name(model, sampler)
     stages = [("train", row_name(model)), ("finetune", row_name(model)), ("generate", row)]
@@ -222,8 +222,8 @@ def test_a_model_is_drawn_with_by_its_own_shift(project: Path, tmp_path: Path) -
     import shutil
 
     from pipeline.diffusion.path import draw_noise
-    from pipeline.models import references
-    from pipeline.models.text_to_image import TextToImage
+    from pipeline.inference.text_to_image import TextToImage
+    from pipeline.interop import references
 
     name = row_name("dit_i.rectified_flow")
     for stage in ("train", "finetune"):
@@ -264,8 +264,8 @@ def test_a_model_made_elsewhere_is_not_drawn_with_a_sampler_that_does_not_fit(
 
 
 def test_a_finetuning_of_a_model_made_elsewhere_must_ask_what_it_knows(project: Path) -> None:
+    from pipeline.runner.job import Job
     from pipeline.training.job import first_weights
-    from pipeline.work.job import Job
 
     row = row_name("dit_i.v-linear")
     assert small_project.run_stage("train", row) == 0
@@ -281,7 +281,7 @@ def test_a_finetuning_of_a_model_made_elsewhere_must_ask_what_it_knows(project: 
     small_project.write_parameters(project / "other.yaml", raw)
     assert small_project.run_stage("train", "taken_in", "other.yaml") == 0
     plan = small_project.plan_of(project, "other.yaml")
-    place = Place("finetune", "other", "model")
+    place = UnitId("finetune", "other", "model")
     job: Any = Job(plan, place, plan.params.row("finetune", "other"), "", None, None)  # type: ignore[arg-type]
     with pytest.raises(Refusal, match=r"other\.model = 'train/taken_in': is asked to predict v with gamma"):
         first_weights(job)
@@ -289,7 +289,7 @@ def test_a_finetuning_of_a_model_made_elsewhere_must_ask_what_it_knows(project: 
 
 @pytest.mark.parametrize("objective", ["rectified_flow", "v-linear"])
 def test_one_picture_is_drawn_with_a_sampler_that_fits(project: Path, objective: str) -> None:
-    from pipeline.sample import main
+    from pipeline.inference.sample import main
 
     row = row_name(f"dit_i.{objective}")
     assert small_project.run_stage("train", row) == 0
@@ -300,7 +300,7 @@ def test_one_picture_is_drawn_with_a_sampler_that_fits(project: Path, objective:
 def test_a_picture_that_nobody_named_a_file_for_lies_where_git_ignores_it(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipeline.sample import default_out, main
+    from pipeline.inference.sample import default_out, main
 
     row = row_name("dit_i.rectified_flow")
     assert small_project.run_stage("train", row) == 0
@@ -315,7 +315,7 @@ def test_a_picture_that_nobody_named_a_file_for_lies_where_git_ignores_it(
 
 
 def test_without_a_row_that_fits_no_picture_is_drawn(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from pipeline.sample import main
+    from pipeline.inference.sample import main
 
     row = row_name("dit_i.v-linear")
     assert small_project.run_stage("train", row) == 0

@@ -168,7 +168,7 @@ def test_models_that_learn_by_heart_see_their_pictures_alone_and_never_without_c
 
 
 def test_the_world_of_the_pictures_to_learn_has_no_two_alike() -> None:
-    from pipeline.sources.shape_world.source import ShapeWorldSource, scene_id_of
+    from pipeline.demo.world.source import ShapeWorldSource, scene_id_of
 
     ours = preset("overfit")
     row = ours.row("download", "pictures")

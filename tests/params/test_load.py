@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import stages
+from pipeline.dag.stages import STAGES
 from pipeline.errors import Refusal
 from pipeline.params.check import check
 from pipeline.params.explain import find_fault
@@ -304,7 +304,7 @@ def test_every_preset_loads_and_checks(name: str, tmp_path: Path, monkeypatch: p
     _stand_in_for_imports(params, tmp_path)
     check(params)
     assert params.run == name.removesuffix(".yaml")
-    for stage in stages.STAGES:
+    for stage in STAGES:
         for row in params.rows(stage.name):
             assert stage.part_names(params, row)
 

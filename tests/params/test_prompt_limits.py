@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.benchmarks import dpg_shapes, geneval_shapes, geneval_shapes_long
+from pipeline.demo.benchmarks import dpg_shapes, geneval_shapes, geneval_shapes_long
 from pipeline.errors import Refusal
 from pipeline.params.schema import MAX_DENSE_PROMPTS, MAX_PROMPTS_PER_TASK
 

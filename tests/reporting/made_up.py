@@ -15,25 +15,28 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw
 
-from pipeline import stages
-from pipeline.benchmarks.dpg import AnsweredImage, Question, aggregate, answers_detail, failures, score_image
-from pipeline.benchmarks.geneval import TASKS
-from pipeline.benchmarks.geneval_scores import Bootstrap
-from pipeline.contract.images import encode_png
-from pipeline.contract.schema import CAPTIONS, GENERATED, IMAGES, LATENTS, STYLES, TEXT, VERDICTS, Meta, Table
-from pipeline.contract.schema import INDEX as INDEX_TABLE
-from pipeline.contract.shards import ShardBuilder
+from pipeline.dag.plan import Plan
+from pipeline.dag.stages import partner_shard
+from pipeline.dag.units import INDEX, MANIFEST, MODEL, UNCONDITIONAL, UnitId, split_benchmark
+from pipeline.data.files import FINGERPRINT_JSON, METRICS_JSON
+from pipeline.data.images import encode_png
+from pipeline.data.schema import CAPTIONS, GENERATED, IMAGES, LATENTS, STYLES, TEXT, VERDICTS, Meta, Table
+from pipeline.data.schema import INDEX as INDEX_TABLE
+from pipeline.data.shards import ShardBuilder
 from pipeline.digest import digest_json, sha256_of_bytes, sha256_of_file
 from pipeline.errors import Reject
-from pipeline.making.manifest import make_manifest
-from pipeline.models import references
+from pipeline.evaluation.dpg import AnsweredImage, Question, aggregate, answers_detail, failures, score_image
+from pipeline.evaluation.geneval import TASKS
+from pipeline.evaluation.intervals import Bootstrap
+from pipeline.interop import references
 from pipeline.params.check import check
 from pipeline.params.load import convert
-from pipeline.stages import FINGERPRINT_JSON, INDEX, MANIFEST, METRICS_JSON, MODEL, STYLE, UNCONDITIONAL, Place
-from pipeline.work.carried import write_fingerprint_json
-from pipeline.work.job import Job, Voice
-from pipeline.work.plan import Plan
-from pipeline.work.store import Partial, relative_files
+from pipeline.params.references import STYLE, num_shards_of, origin, split_reference
+from pipeline.runner.job import Job
+from pipeline.runner.log import JobLog
+from pipeline.runner.shards import make_manifest
+from pipeline.store.embedded import write_fingerprint_json
+from pipeline.store.store import Partial, relative_files
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOSTILE = '<script>alert("x")</script>'
@@ -86,7 +89,9 @@ class MadeUpRun:
         raw: parameters.
     """
 
-    def __init__(self, project: Path, raw: dict[str, Any], skip: Callable[[Place], bool] = lambda place: False) -> None:
+    def __init__(
+        self, project: Path, raw: dict[str, Any], skip: Callable[[UnitId], bool] = lambda unit_id: False
+    ) -> None:
         for name in ("vlm", "autoencoder", "text_encoder"):
             folder = project / "data/demo_models" / name
             folder.mkdir(parents=True, exist_ok=True)
@@ -96,31 +101,31 @@ class MadeUpRun:
         check(params)
         self.plan = Plan(params, project)
         self.lines = io.StringIO()
-        for place in self.plan.places():
-            if place.stage != "report" and not skip(place):
-                self.make(place, _MAKERS[place.stage])
+        for unit_id in self.plan.unit_ids():
+            if unit_id.stage != "report" and not skip(unit_id):
+                self.make(unit_id, _MAKERS[unit_id.stage])
 
-    def make(self, place: Place, maker: Callable[[Job], None]) -> Path:
+    def make(self, unit_id: UnitId, maker: Callable[[Job], None]) -> Path:
         """Make one result by ``maker``; returns its folder in the store."""
         plan = self.plan
-        fingerprint, work_name = plan.fingerprints.of(place), plan.fingerprints.work_name(place)
+        fingerprint, work_name = plan.fingerprints.of(unit_id), plan.fingerprints.work_name(unit_id)
         assert fingerprint is not None
         assert work_name is not None
         if not plan.store.has(fingerprint):
             with plan.store.locked(work_name, print) as partial:
-                row = plan.params.row(place.stage, place.row)
-                maker(Job(plan, place, row, fingerprint, partial, Voice(self.lines, io.StringIO())))
+                row = plan.params.row(unit_id.stage, unit_id.row)
+                maker(Job(plan, unit_id, row, fingerprint, partial, JobLog(self.lines, io.StringIO())))
                 plan.store.commit(fingerprint, partial, SECONDS)
             plan.fingerprints.index_made_anywhere()
         return plan.store.entry(fingerprint)
 
 
-def job_of(plan: Plan, place: Place) -> Job:
+def job_of(plan: Plan, unit_id: UnitId) -> Job:
     """A job that reads the store and writes nothing."""
-    fingerprint = plan.fingerprints.of(place)
+    fingerprint = plan.fingerprints.of(unit_id)
     assert fingerprint is not None
     nowhere = Partial(work=plan.store.root / "nowhere", out=plan.store.root / "nowhere/out")
-    return Job(plan, place, plan.params.row(*place[:2]), fingerprint, nowhere, Voice(io.StringIO(), io.StringIO()))
+    return Job(plan, unit_id, plan.params.row(*unit_id[:2]), fingerprint, nowhere, JobLog(io.StringIO(), io.StringIO()))
 
 
 def picture(*coordinates: object, side_px: int = SIDE_PX) -> bytes:
@@ -135,29 +140,29 @@ def picture(*coordinates: object, side_px: int = SIDE_PX) -> bytes:
 
 
 def _write(job: Job, builder: ShardBuilder) -> None:
-    path = job.out / job.plan.part(job.place).files[0]
+    path = job.out / job.plan.unit(job.unit_id).files[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     builder.write(path, fingerprint=job.fingerprint, row_group_rows=4)
 
 
 def _manifest(job: Job, table: Table, folder: str = "") -> None:
-    shards = [need for need in job.plan.part(job.place).needs if need.part not in (INDEX, MANIFEST, UNCONDITIONAL)]
+    shards = [need for need in job.plan.unit(job.unit_id).needs if need.part not in (INDEX, MANIFEST, UNCONDITIONAL)]
     make_manifest(job, table, shards, folder)
 
 
 def _keys(job: Job, reference: str, part: str) -> list[str]:
     """Keys of one shard of a data set; each shard has an equal run of rows."""
-    origin = stages.origin(job.plan.params, reference)
-    stage, row = stages.split(origin)
-    base = job.plan.params.row(stage, row).images if stage == "augment" else origin
-    number = NUM_ROWS // stages.num_shards(job.plan.params, origin)
-    keys = [f"{stages.split(base)[1]}/{int(part) * number + i}" for i in range(number)]
+    home = origin(job.plan.params, reference)
+    stage, row = split_reference(home)
+    base = job.plan.params.row(stage, row).images if stage == "augment" else home
+    number = NUM_ROWS // num_shards_of(job.plan.params, home)
+    keys = [f"{split_reference(base)[1]}/{int(part) * number + i}" for i in range(number)]
     return [f"{key}#{row}" for key in keys] if stage == "augment" else keys
 
 
 def _download(job: Job) -> None:
-    if job.place.part == INDEX:
-        keys = [f"{job.place.row}/{i}" for i in range(NUM_ROWS)]
+    if job.unit_id.part == INDEX:
+        keys = [f"{job.unit_id.row}/{i}" for i in range(NUM_ROWS)]
         builder = ShardBuilder(INDEX_TABLE)
         for key in keys:
             builder.add(key=key, place=key, text=[])
@@ -168,14 +173,14 @@ def _download(job: Job) -> None:
             "files": {"index.parquet": sha256_of_file(job.out / "index.parquet")},
         }
         (job.out / "index.json").write_text(json.dumps(content))
-    elif job.place.part == MANIFEST:
+    elif job.unit_id.part == MANIFEST:
         _manifest(job, IMAGES)
     else:
         builder = ShardBuilder(IMAGES)
-        for number, key in enumerate(_keys(job, job.place.reference, job.place.part)):
+        for number, key in enumerate(_keys(job, job.unit_id.reference, job.unit_id.part)):
             name = HOSTILE if number == 0 else "circle"
             common = {"key": key, "label": number % 2, "class_name": name, "text": []}
-            if job.place.row == "imagenet" and job.place.part == "0" and number == 2:
+            if job.unit_id.row == "imagenet" and job.unit_id.part == "0" and number == 2:
                 builder.add_rejected(Reject("truncated", f"cut off, {HOSTILE}"), **common)
             else:
                 data = picture(key)
@@ -184,16 +189,16 @@ def _download(job: Job) -> None:
 
 
 def _augment(job: Job) -> None:
-    if job.place.part == MANIFEST:
+    if job.unit_id.part == MANIFEST:
         _manifest(job, IMAGES)
         return
     params = job.plan.params
-    number = stages.num_shards(params, job.row.images)
-    other = stages.partner_shard(params.seeds.data, job.place.row, int(job.place.part), number)
-    partners = _keys(job, job.row.images, str(other))
+    number = num_shards_of(params, job.row_params.images)
+    other = partner_shard(params.seeds.data, job.unit_id.row, int(job.unit_id.part), number)
+    partners = _keys(job, job.row_params.images, str(other))
     builder = ShardBuilder(IMAGES)
-    for row, key in enumerate(_keys(job, job.place.reference, job.place.part)):
-        if job.place.part == "0" and row == 2:
+    for row, key in enumerate(_keys(job, job.unit_id.reference, job.unit_id.part)):
+        if job.unit_id.part == "0" and row == 2:
             builder.add_null_upstream(key=key)
             continue
         kind, box = [("half", [32, 0, 64, 64]), ("quarter", [0, 32, 32, 64])][row % 2]
@@ -215,14 +220,14 @@ def _augment(job: Job) -> None:
 
 
 def _recaption(job: Job) -> None:
-    if job.place.part == MANIFEST:
+    if job.unit_id.part == MANIFEST:
         _manifest(job, CAPTIONS)
         return
-    by_model = job.row.captioner == "vlm"
+    by_model = job.row_params.captioner == "vlm"
     builder = ShardBuilder(CAPTIONS)
-    for row, key in enumerate(_keys(job, job.row.images, job.place.part)):
+    for row, key in enumerate(_keys(job, job.row_params.images, job.unit_id.part)):
         if key.startswith("imagenet/2") and len(key.split("#")[0]) == len("imagenet/2"):
-            builder.add_null_upstream(key=key, captioner=job.row.captioner)
+            builder.add_null_upstream(key=key, captioner=job.row_params.captioner)
         elif by_model and row == 1:
             builder.add_rejected(Reject("loop", f"'{HOSTILE}' stands 9 times in it"), key=key, captioner="vlm")
         else:
@@ -231,7 +236,7 @@ def _recaption(job: Job) -> None:
                 caption=f"a large circle {HOSTILE} on a pale ground, number {row}"
                 if by_model
                 else f"an image of {HOSTILE}",
-                captioner=job.row.captioner,
+                captioner=job.row_params.captioner,
                 instruction="full" if by_model else "an image of a {class_name}",
                 finish_reason=("length" if row == 0 else "stop") if by_model else "template",
                 num_generated_tokens=10 + row if by_model else 0,
@@ -242,10 +247,12 @@ def _recaption(job: Job) -> None:
 
 def _encode(table: Table, field: str) -> Callable[[Job], None]:
     def make(job: Job) -> None:
-        if job.place.part == MANIFEST:
+        if job.unit_id.part == MANIFEST:
             _manifest(job, table)
             return
-        keys = [""] if job.place.part == UNCONDITIONAL else _keys(job, getattr(job.row, field), job.place.part)
+        keys = (
+            [""] if job.unit_id.part == UNCONDITIONAL else _keys(job, getattr(job.row_params, field), job.unit_id.part)
+        )
         builder = ShardBuilder(table, extra={Meta.DTYPE: "float16"})
         for key in keys:
             builder.add(key=key, **dict.fromkeys(table.payload[:1], b"\x00"))
@@ -265,9 +272,9 @@ def _model(job: Job) -> None:
         folder / "diffusion_pytorch_model.safetensors",
     )
     tables = job.plan.params.sections
-    values = job.row
+    values = job.row_params
     while hasattr(values, "model"):
-        values = job.plan.params.row(*stages.split(values.model))
+        values = job.plan.params.row(*split_reference(values.model))
     references.write(
         folder,
         references.References(
@@ -283,7 +290,7 @@ def _model(job: Job) -> None:
     )
     if not hasattr(values, "import_"):
         (job.out / "curves").mkdir()
-        steps = range(25, job.row.num_steps + 1, 25)
+        steps = range(25, job.row_params.num_steps + 1, 25)
         for name, height in (("loss", 1.0), ("validation_loss", 1.1)):
             lines = [f"{step}\t{height * (0.2 + 2 * (step / 25) ** -0.7)}" for step in steps]
             (job.out / f"curves/{name}.tsv").write_text("\n".join([f"step\t{name}", *lines]) + "\n")
@@ -305,9 +312,9 @@ def _num_images(job: Job, benchmark: str) -> int:
 
 
 def _generate(job: Job) -> None:
-    benchmark, part = stages.split_benchmark(job.place.part)
+    benchmark, part = split_benchmark(job.unit_id.part)
     if part == MANIFEST:
-        shards = [need for need in job.plan.part(job.place).needs if need.stage == "generate"]
+        shards = [need for need in job.plan.unit(job.unit_id).needs if need.stage == "generate"]
         make_manifest(job, GENERATED, shards, benchmark)
         return
     number = job.plan.params.sections["generate"].tables["benchmarks"][benchmark].num_shards
@@ -316,14 +323,14 @@ def _generate(job: Job) -> None:
     builder = ShardBuilder(GENERATED)
     for prompt_id, _, prompt in prompts[int(part) * length : (int(part) + 1) * length]:
         for index in range(_num_images(job, benchmark)):
-            data = picture(job.place.row, prompt_id, index)
+            data = picture(job.unit_id.row, prompt_id, index)
             builder.add(prompt_id=prompt_id, image_index=index, seed=7, prompt=prompt, image=data)
     _write(job, builder)
 
 
 def _style(job: Job, folder: Path) -> None:
     """A prompt's pictures have the model's mean, a little more or less by the prompt's number."""
-    score = STYLE_SCORE[stages.split(job.row.images)[1]]
+    score = STYLE_SCORE[split_reference(job.row_params.images)[1]]
     builder = ShardBuilder(STYLES)
     for prompt_id, task, _ in _prompts(job, "geneval_shapes"):
         for index in range(_num_images(job, "geneval_shapes")):
@@ -343,7 +350,7 @@ def style_metrics(score: float) -> dict[str, Any]:
 
 
 def _score(job: Job) -> None:
-    benchmark = job.place.part
+    benchmark = job.unit_id.part
     folder = job.out / benchmark
     folder.mkdir()
     if benchmark == "dpg_shapes":
@@ -353,7 +360,7 @@ def _score(job: Job) -> None:
         _style(job, folder)
         return
     shapes = benchmark == "geneval_shapes"
-    share = SHARE_CORRECT[stages.split(job.row.images)[1]]
+    share = SHARE_CORRECT[split_reference(job.row_params.images)[1]]
     builder = ShardBuilder(VERDICTS)
     for prompt_id, task, _ in _prompts(job, benchmark):
         for index in range(_num_images(job, benchmark)):
@@ -380,7 +387,7 @@ def dpg_answers(share: float, prompt_id: str) -> tuple[str, ...]:
 def _score_questions(job: Job) -> None:
     from stages.score import questions_metrics
 
-    benchmark, share = job.place.part, SHARE_CORRECT[stages.split(job.row.images)[1]]
+    benchmark, share = job.unit_id.part, SHARE_CORRECT[split_reference(job.row_params.images)[1]]
     prompts, number = _prompts(job, benchmark), _num_images(job, benchmark)
     builder, answered = ShardBuilder(VERDICTS), []
     for prompt_id, task, _ in prompts:
@@ -424,10 +431,10 @@ def shapes_metrics(share: float) -> dict[str, Any]:
 
 def captions_metrics(job: Job, share: float) -> dict[str, Any]:
     """Metrics of a benchmark of captions."""
-    features = {"name": job.row.features, "demo": True, "dim": 128}
+    features = {"name": job.row_params.features, "demo": True, "dim": 128}
     distances = {
-        f"kid_{job.row.features}": {"value": 0.1 * share, "std": 0.01},
-        f"fid_{job.row.features}": {"refused": f"12 images for 128 dimensions {HOSTILE}"},
+        f"kid_{job.row_params.features}": {"value": 0.1 * share, "std": 0.01},
+        f"fid_{job.row_params.features}": {"refused": f"12 images for 128 dimensions {HOSTILE}"},
     }
     return {"kind": "captions", "num_generated": 12, "num_real": 12, "features": features, "distances": distances}
 

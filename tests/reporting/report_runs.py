@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from made_up import MadeUpRun, parameters
 
+from pipeline.dag.units import REPORT, UnitId
 from pipeline.reporting.write import write_report
-from pipeline.stages import REPORT, Place
 
-REPORT_PLACE = Place(REPORT, "main", REPORT)
+REPORT_PLACE = UnitId(REPORT, "main", REPORT)
 
 
 @dataclass(frozen=True)

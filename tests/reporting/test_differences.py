@@ -11,7 +11,7 @@ import pytest
 from made_up import job_of, parameters, shapes_metrics
 from report_runs import REPORT_PLACE, Reported, reported
 
-from pipeline.benchmarks.geneval import TASKS
+from pipeline.evaluation.geneval import TASKS
 from pipeline.reporting.differences import arms_with_seeds, pairs_by_benchmark
 from pipeline.reporting.lineage import Lineage
 from pipeline.reporting.scores import Scored, read_scores

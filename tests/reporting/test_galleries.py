@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from made_up import HOSTILE, NUM_ROWS, job_of, picture
 from report_runs import REPORT_PLACE, Reported
 
-from pipeline.benchmarks.geneval import TASKS
 from pipeline.digest import sha256_of_bytes
+from pipeline.evaluation.geneval import TASKS
 from pipeline.reporting.augmented import AugmentedDataset, augmented_datasets
 from pipeline.reporting.captions import CaptionedDataset, captioned_datasets
 from pipeline.reporting.pictures import PictureBook
@@ -48,7 +48,7 @@ def test_each_task_has_its_turn() -> None:
 
 @given(groups=st.lists(st.integers(0, 4), max_size=40), number=st.integers(0, 50))
 def test_turns_give_as_many_as_there_are_and_none_twice(groups: list[int], number: int) -> None:
-    items = [(str(place), str(group)) for place, group in enumerate(groups)]
+    items = [(str(number), str(group)) for number, group in enumerate(groups)]
     chosen = in_turn(items, number)
     assert len(chosen) == len(set(chosen)) == min(number, len(items))
     taken = [sum(dict(items)[name] == group for name in chosen) for group in {g for _, g in items}]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.contract.images import encode_png
+from pipeline.data.images import encode_png
 from pipeline.errors import Reject
 from pipeline.reporting.pictures import DATA_URL, SIDES_PX, PictureBook
 

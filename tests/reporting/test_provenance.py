@@ -8,16 +8,10 @@ from pathlib import Path
 from made_up import job_of
 from report_runs import REPORT_PLACE, Reported
 
+from pipeline.dag.units import MODEL, UnitId
 from pipeline.digest import sha256_of_file
-from pipeline.reporting.provenance import (
-    WEIGHTS,
-    execution_values,
-    machine,
-    models_used,
-    trained_models,
-)
+from pipeline.reporting.provenance import WEIGHTS, execution_values, machine, models_used, trained_models
 from pipeline.reporting.rows import count_rows
-from pipeline.stages import MODEL, Place
 
 
 def test_models_carry_their_weights_digest_and_encoders(report: Reported) -> None:
@@ -27,7 +21,7 @@ def test_models_carry_their_weights_digest_and_encoders(report: Reported) -> Non
     finetuned = models["finetune/ta_ia+aesthetic"]
     assert finetuned.arm == "ta_ia"
     assert finetuned.num_parameters == 3 * 4 + 5
-    assert finetuned.sha256 == sha256_of_file(job.input(Place("finetune", "ta_ia+aesthetic", MODEL), WEIGHTS))
+    assert finetuned.sha256 == sha256_of_file(job.input(UnitId("finetune", "ta_ia+aesthetic", MODEL), WEIGHTS))
     assert ("autoencoder", "data/demo_models/autoencoder", "digest-of-the-autoencoder") in finetuned.made_with
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from made_up import HOSTILE, NUM_ROWS, SECONDS, job_of
 from report_runs import REPORT_PLACE, Reported
 
+from pipeline.dag.units import MANIFEST, UnitId
 from pipeline.reporting.costs import stage_costs
 from pipeline.reporting.rows import RowCount, count_rows, meaning
-from pipeline.stages import MANIFEST, Place
-from pipeline.work.store import JOB_JSON
+from pipeline.store.store import JOB_JSON
 
 
 def _rows(report: Reported) -> dict[str, RowCount]:
@@ -51,7 +51,7 @@ def test_seconds_of_the_jobs_are_added_per_stage(report: Reported) -> None:
 
 def test_a_result_that_came_another_way_has_no_time(report: Reported) -> None:
     plan = report.run.plan
-    fingerprint = plan.fingerprints.of(Place("augment", "cutmix", MANIFEST))
+    fingerprint = plan.fingerprints.of(UnitId("augment", "cutmix", MANIFEST))
     assert fingerprint is not None
     record = plan.store.entry(fingerprint) / JOB_JSON
     kept = record.read_bytes()

@@ -12,8 +12,8 @@ import pytest
 from made_up import HOSTILE, NOTHING_TRAINED, shapes_metrics
 from report_runs import Reported, reported
 
-from pipeline.benchmarks.geneval import TASKS
 from pipeline.errors import Refusal
+from pipeline.evaluation.geneval import TASKS
 from pipeline.reporting.lineage import Lineage
 from pipeline.reporting.scores import Scored, _merge, distance_text, metrics_content, metrics_text, tasks_csv
 

@@ -9,13 +9,13 @@ import pytest
 from made_up import MadeUpRun, parameters
 from report_runs import REPORT_PLACE, Reported
 
+from pipeline.dag.units import UnitId
+from pipeline.data.files import FINGERPRINT_JSON, REPORT_FILES
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal
 from pipeline.reporting.headline import headline, main
 from pipeline.reporting.write import write_report
-from pipeline.stages import FINGERPRINT_JSON, REPORT_FILES, Place
-from pipeline.work.carried import results_in
-from pipeline.work.show import show
+from pipeline.store.embedded import results_in
 
 
 def test_all_files_are_written_and_carry_the_fingerprint(report: Reported) -> None:
@@ -32,8 +32,8 @@ def test_all_files_are_written_and_carry_the_fingerprint(report: Reported) -> No
 
 def test_a_missing_input_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    lost = Place("score", "ta_ia", "geneval_shapes")
-    run = MadeUpRun(tmp_path, parameters(), skip=lambda place: place == lost)
+    lost = UnitId("score", "ta_ia", "geneval_shapes")
+    run = MadeUpRun(tmp_path, parameters(), skip=lambda unit_id: unit_id == lost)
     with pytest.raises(Refusal, match="needs score/ta_ia geneval_shapes, which is not made"):
         run.make(REPORT_PLACE, write_report)
 
@@ -43,7 +43,7 @@ def test_the_headline_tells_scores_and_place(report: Reported, monkeypatch: pyte
     monkeypatch.chdir(plan.layout.project)
     fingerprint = plan.fingerprints.of(REPORT_PLACE)
     assert fingerprint is not None
-    show(plan.part(REPORT_PLACE), fingerprint, plan.layout, plan.store)
+    plan.show(REPORT_PLACE)
     lines = headline(plan).splitlines()
     assert lines[0] == "aio              geneval_shapes  0.300  (95 % interval 0.260 to 0.340)"
     assert lines[1].startswith("aio              dpg_shapes  0.438  (95 % interval ")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.contract.images import decode, square_view
+from pipeline.data.images import decode, square_view
 from pipeline.errors import Refusal, Reject
 from pipeline.sources.base import Entry, Source
 from pipeline.sources.folder import CLASS_NAMES_FILE, MAX_PICTURE_BYTES, FolderSource, class_name_of
@@ -28,9 +28,9 @@ def refused(source: FolderSource) -> str:
     return message
 
 
-def rejected(source: FolderSource, place: str) -> str:
+def rejected(source: FolderSource, location: str) -> str:
     with pytest.raises(Reject) as caught:
-        source.read(place)
+        source.read(location)
     assert str(source.path) not in caught.value.detail  # details are stored, and stored results name no machine
     return caught.value.reason
 
@@ -58,7 +58,7 @@ def test_listing(tmp_path: Path) -> None:
         Entry("n02123045_tabby_cat/more/c.PnG", "n02123045_tabby_cat/more/c.PnG", 2, "tabby cat", ()),
     ]
     for entry in source.entries():
-        assert source.read(entry.place) == entry.source_id.encode()
+        assert source.read(entry.location) == entry.source_id.encode()
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,10 @@ def test_hostile_files_stay_and_are_rejected_when_read(tmp_path: Path) -> None:
         ("cat/" + "x" * 300 + ".jpg", "not_readable"),
     ],
 )
-def test_places_that_lead_nowhere(tmp_path: Path, place: str, reason: str) -> None:
+def test_places_that_lead_nowhere(tmp_path: Path, location: str, reason: str) -> None:
     source = fill(tmp_path / "root", "cat/a.jpg")
     (tmp_path / "outside.jpg").write_bytes(b"secret")
-    assert rejected(source, place) == reason
+    assert rejected(source, location) == reason
 
 
 def test_linked_folders_are_refused(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     fill(tmp_path / "real", "cat/a.jpg")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     source = FolderSource(tmp_path / "link")
-    assert [source.read(entry.place) for entry in source.entries()] == [b"cat/a.jpg"]
+    assert [source.read(entry.location) for entry in source.entries()] == [b"cat/a.jpg"]
 
 
 def test_real_pictures(shared: Path) -> None:
@@ -208,4 +208,4 @@ def test_real_pictures(shared: Path) -> None:
     assert len(entries) == 100
     assert {entry.label for entry in entries} == {None}
     for entry in entries[:5]:
-        assert square_view(decode(source.read(entry.place), max_pixels=50_000_000), 64).size == (64, 64)
+        assert square_view(decode(source.read(entry.location), max_pixels=50_000_000), 64).size == (64, 64)

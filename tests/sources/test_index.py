@@ -13,8 +13,8 @@ from pipeline.sources.index import order_entries, select, shard_bounds
 IDS = st.lists(st.text(min_size=1, max_size=8).filter(lambda text: text.isprintable()), unique=True, max_size=40)
 
 
-def entry(source_id: str, place: str | None = None) -> Entry:
-    return Entry(source_id, source_id if place is None else place, label=None, class_name=None, text=())
+def entry(source_id: str, location: str | None = None) -> Entry:
+    return Entry(source_id, source_id if location is None else location, label=None, class_name=None, text=())
 
 
 def listing(ids: list[str]) -> list[Entry]:
@@ -70,7 +70,7 @@ def test_main_set_and_held_out_set_share_nothing_and_cover_all(ids: list[str], d
     ordered = order_entries(listing(ids), random_access=True)
     num_held_out = data.draw(st.integers(1, len(ids) - 1))
     held_out = select(ordered, num_held_out, frozenset())
-    main = select(ordered, None, {item.place for item in held_out})
+    main = select(ordered, None, {item.location for item in held_out})
     assert held_out + main == ordered
 
 

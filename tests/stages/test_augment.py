@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.contract.schema import IMAGES, Column
-from pipeline.contract.shards import Shard
+from pipeline.data.schema import IMAGES, Column
+from pipeline.data.shards import Shard
 from pipeline.errors import Reject
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def test_crop_is_the_recorded_window(whole: WholeRuns) -> None:
 
 def test_a_picture_without_a_partner_is_rejected() -> None:
     from pipeline.augment.partner import candidates, draw_partner
-    from pipeline.contract.rng import generator
+    from pipeline.data.randomness import generator
 
     with pytest.raises(Reject, match="no_other_class"):
         draw_partner(generator(0), candidates(["a", "b"], [3, 3], [True, True]), "c", 3)

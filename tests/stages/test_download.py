@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.contract.schema import IMAGES, INDEX, Column
-from pipeline.contract.shards import Shard
-from pipeline.sources.shape_world.source import ShapeWorldSource
+from pipeline.data.schema import IMAGES, INDEX, Column
+from pipeline.data.shards import Shard
+from pipeline.demo.world.source import ShapeWorldSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 
 def test_rows_are_the_index_rows_and_bytes_are_the_sources(whole: WholeRuns) -> None:
-    index = Shard(whole.result("download/imagenet", "index", "index.parquet"), INDEX).rows([Column.KEY, Column.PLACE])
+    index = Shard(whole.result("download/imagenet", "index", "index.parquet"), INDEX).rows(
+        [Column.KEY, Column.LOCATION]
+    )
     shards = [Shard(whole.result("download/imagenet", str(i)), IMAGES) for i in range(2)]
     rows = [row for shard in shards for row in shard.rows([Column.KEY, Column.IMAGE, Column.LABEL])]
     assert [row["key"] for row in rows] == [row["key"] for row in index]
     source = ShapeWorldSource(num_scenes=40, style="plain", layout="grid", side_px=32, seed=0, several=0.25)
-    assert all(row["image"] == source.read(place["place"]) for row, place in zip(rows, index, strict=True))
+    assert all(row["image"] == source.read(entry["place"]) for row, entry in zip(rows, index, strict=True))
 
 
 def test_held_out_pictures_are_in_no_training_row(whole: WholeRuns) -> None:
@@ -77,7 +79,7 @@ def folder_of_pictures(checkout: Checkout, number: int) -> Path:
     for entry in source.entries():
         target = folder / str(entry.class_name) / f"{entry.source_id}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read(entry.place))
+        target.write_bytes(source.read(entry.unit_id))
     return folder
 
 

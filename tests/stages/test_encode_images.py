@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from pipeline.contract.schema import IMAGES, LATENTS, Column, Meta
-from pipeline.contract.shards import Shard
+from pipeline.data.schema import IMAGES, LATENTS, Column, Meta
+from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
 from pipeline.params import schema
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def test_latents_are_the_autoencoders_own_unscaled(whole: WholeRuns, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.data.image_rows import image_rows
     from pipeline.encoders.autoencoder import ImageAutoencoder
-    from pipeline.making.rows import image_rows
 
     monkeypatch.chdir(whole.snakemake.folder)
     params = whole.plan().params

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pipeline.contract.schema import CAPTIONS, TEXT, Column, Meta
-from pipeline.contract.shards import Shard
+from pipeline.data.schema import CAPTIONS, TEXT, Column, Meta
+from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
 
 if TYPE_CHECKING:

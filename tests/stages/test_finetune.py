@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.errors import Refusal
-from pipeline.models import references
+from pipeline.interop import references
 from pipeline.params import schema
 from pipeline.training.job import check_same_encoders, check_same_prediction
 

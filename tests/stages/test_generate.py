@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pipeline.contract.schema import GENERATED
-from pipeline.contract.shards import Shard
+from pipeline.data.schema import GENERATED
+from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def rows_of(whole: WholeRuns, row: str) -> list[dict[str, Any]]:
 
 
 def test_the_grid_is_complete_and_seeds_are_the_same_for_all_models(whole: WholeRuns) -> None:
-    from pipeline.benchmarks.geneval_shapes import prompts
+    from pipeline.demo.benchmarks.geneval_shapes import prompts
 
     wanted = [(p["prompt_id"], i, p["prompt"]) for p in prompts(2, 0) for i in range(2)]
     seeds = set()
@@ -50,7 +50,7 @@ def test_a_picture_can_be_drawn_again_from_its_row(whole: WholeRuns, monkeypatch
     from PIL import Image
 
     from pipeline.diffusion.path import draw_noise
-    from pipeline.models.text_to_image import TextToImage
+    from pipeline.inference.text_to_image import TextToImage
 
     monkeypatch.chdir(whole.snakemake.folder)
     plan = whole.plan()
@@ -64,7 +64,7 @@ def test_a_picture_can_be_drawn_again_from_its_row(whole: WholeRuns, monkeypatch
 
 
 def test_another_autoencoder_than_the_models_own_is_refused(whole: WholeRuns, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.models.text_to_image import TextToImage
+    from pipeline.inference.text_to_image import TextToImage
 
     monkeypatch.chdir(whole.snakemake.folder)
     folder = whole.result("train/ta_ia", "model", "model/config.json").parent

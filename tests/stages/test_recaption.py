@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.contract.schema import CAPTIONS, IMAGES, Column
-from pipeline.contract.shards import Shard
-from pipeline.making.batches import resumable_batches
+from pipeline.data.batches import resumable_batches
+from pipeline.data.schema import CAPTIONS, IMAGES, Column
+from pipeline.data.shards import Shard
 
 if TYPE_CHECKING:
     from whole_run import WholeRuns
@@ -37,9 +37,9 @@ def test_generated_captions_count_their_tokens_and_differ_between_pictures(whole
 
 
 def test_rows_without_a_picture_have_no_caption(whole: WholeRuns) -> None:
-    images = Shard(whole.result("augment/cutmix", "0"), IMAGES).whole_rows()
+    images = Shard(whole.result("augment/cutmix", "0"), IMAGES).valid_rows()
     captions = Shard(whole.result("recaption/cutmix-vlm", "0"), CAPTIONS)
-    pairs = zip(images, captions.whole_rows(), strict=True)
+    pairs = zip(images, captions.valid_rows(), strict=True)
     assert all(has_picture or not has_caption for has_picture, has_caption in pairs)
     assert captions.num_null_upstream == images.count(False)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.contract.schema import STYLES, VERDICTS
-from pipeline.contract.shards import Shard
+from pipeline.data.schema import STYLES, VERDICTS
+from pipeline.data.shards import Shard
 
 if TYPE_CHECKING:
     from whole_run import WholeRuns

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.data.files import MODEL_FILES
 from pipeline.errors import Refusal
-from pipeline.stages import MODEL_FILES
 
 if TYPE_CHECKING:
     from whole_run import WholeRuns
 
 
 def test_the_model_loads_and_names_its_encoders(whole: WholeRuns) -> None:
-    from pipeline.models import references
+    from pipeline.interop import references
     from pipeline.models.dit import DiTI
 
     folder = whole.result("train/ta_ia", "model", "model/config.json").parent
@@ -52,7 +52,7 @@ def test_a_model_taken_in_is_a_copy(whole: WholeRuns) -> None:
 
 
 def test_a_folder_without_references_is_refused(whole: WholeRuns) -> None:
-    from pipeline.models import references
+    from pipeline.interop import references
 
     with pytest.raises(Refusal, match=r"references\.json"):
         references.read(whole.snakemake.folder / "data/tiny/vlm")

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import tiny_training as tiny
 
-from pipeline.contract.schema import LATENTS, Column, Meta
-from pipeline.contract.shards import ShardBuilder
+from pipeline.data.schema import LATENTS, Column, Meta
+from pipeline.data.shards import ShardBuilder
 from pipeline.diffusion.path import draw_noise
 from pipeline.errors import Refusal
 from pipeline.params.schema import RectifiedFlow, UniformTimesteps

@@ -10,7 +10,7 @@ import pytest
 import tiny_training as tiny
 import torch
 
-from pipeline.contract.rng import torch_generator
+from pipeline.data.randomness import torch_generator
 from pipeline.diffusion.process import RECTIFIED_FLOW
 from pipeline.errors import Refusal
 from pipeline.models.networks import check_trainable, new_network, rebuilt, training_output

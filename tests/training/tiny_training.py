@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.contract.rng import generator, torch_generator
-from pipeline.contract.schema import LATENTS, TEXT, Meta
-from pipeline.contract.shards import ShardBuilder
+from pipeline.data.randomness import generator, torch_generator
+from pipeline.data.schema import LATENTS, TEXT, Meta
+from pipeline.data.shards import ShardBuilder
 from pipeline.models.dit import DiTI, new_dit
 from pipeline.params import schema
 from pipeline.training.conditioning import Conditioning

@@ -1,1 +1,0 @@
-"""The data contract: tables and columns, shards, manifests, pictures, randomness."""

@@ -1,0 +1,327 @@
+"""The ten stages in order, each with its declaration: parts, files, and which other units they are made from.
+
+One place says what exists; planning, fingerprints, both engines, status and clean-up walk these declarations with one
+generic loop. Nothing here reads a file or knows an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.dag import units
+from pipeline.dag.units import (
+    INDEX,
+    MANIFEST,
+    MODEL,
+    REPORT,
+    UNCONDITIONAL,
+    Unit,
+    UnitId,
+    benchmark_part,
+    shard_file,
+    split_benchmark,
+)
+from pipeline.data.files import (
+    FINGERPRINT_JSON,
+    INDEX_JSON,
+    INDEX_PARQUET,
+    LOSS_TSV,
+    MANIFEST_JSON,
+    METRICS_JSON,
+    MODEL_FILES,
+    MODEL_FOLDER,
+    PIPELINE_JSON,
+    REJECTS_PARQUET,
+    REPORT_FILES,
+    STYLE_PARQUET,
+    VERDICTS_PARQUET,
+)
+from pipeline.digest import digest_coordinates
+from pipeline.params.load import Params
+from pipeline.params.references import (
+    AUTOENCODERS,
+    STYLE,
+    TEXT_ENCODERS,
+    is_diffusers_folder,
+    num_shards_of,
+    side_table,
+    split_reference,
+    training_references,
+)
+
+SeedKind = Literal["data", "train", "generate"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the whole project knows of a stage.
+
+    Attributes:
+        name: folder, rule, section, command.
+        part_names: the parts of a row, in the order in which they are made.
+        unit: the declaration of one unit.
+        seed: which of the three seeds its results are drawn from; None: nothing random.
+        tables: row field -> side table whose entry it names (see ``side_table``).
+        models: fields (of rows and table entries) that name a model folder or Hub id.
+        paths: fields that name a place in the file system which a stamp or digest stands for.
+        key_carries_name: keys of the result hold the row's name, so that it is part of the fingerprint.
+        does: one line for people.
+    """
+
+    name: str
+    part_names: Callable[[Params, str], list[str]]
+    unit: Callable[[Params, str, str], Unit]
+    seed: SeedKind | None
+    does: str
+    tables: tuple[tuple[str, str], ...] = ()
+    models: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    key_carries_name: bool = False
+
+
+def _shard_names(num_shards: int) -> list[str]:
+    return [str(i) for i in range(num_shards)]
+
+
+def shard_units(params: Params, reference: str) -> list[UnitId]:
+    """The shards of a referenced row, in order."""
+    return [units.unit_id(reference, number) for number in range(num_shards_of(params, reference))]
+
+
+def partner_shard(seed: int, row_name: str, shard: int, number_of_shards: int) -> int:
+    """The shard that CutMix partners of ``shard`` come from: a permutation without fixed points (a drawn rotation)."""
+    if number_of_shards == 1:
+        return shard
+    rotation = 1 + digest_coordinates(seed, "augment", "partner_shard", row_name) % (number_of_shards - 1)
+    return (shard + rotation) % number_of_shards
+
+
+# --- declarations
+
+
+def _shard(unit_id: UnitId, needs: tuple[UnitId, ...]) -> Unit:
+    return Unit(unit_id, (shard_file(unit_id.part),), needs)
+
+
+def _manifest(params: Params, unit_id: UnitId, extra: tuple[UnitId, ...] = ()) -> Unit:
+    return Unit(unit_id, (MANIFEST_JSON, REJECTS_PARQUET), (*shard_units(params, unit_id.reference), *extra))
+
+
+def _sharded_names(stage: str, first: tuple[str, ...] = ()) -> Callable[[Params, str], list[str]]:
+    def names(params: Params, row: str) -> list[str]:
+        return [*first, *_shard_names(num_shards_of(params, f"{stage}/{row}")), MANIFEST]
+
+    return names
+
+
+def _download(params: Params, row: str, part: str) -> Unit:
+    unit_id, heldout = UnitId("download", row, part), params.row("download", row).heldout
+    if part == INDEX:
+        return Unit(unit_id, (INDEX_JSON, INDEX_PARQUET), (units.unit_id(heldout, INDEX),) if heldout else ())
+    index = units.unit_id(unit_id.reference, INDEX)
+    if part == MANIFEST:
+        return _manifest(params, unit_id, (index,))
+    return _shard(unit_id, (index, units.unit_id(heldout, MANIFEST)) if heldout else (index,))
+
+
+def _augment(params: Params, row: str, part: str) -> Unit:
+    unit_id, values = UnitId("augment", row, part), params.row("augment", row)
+    if part == MANIFEST:
+        return _manifest(params, unit_id, (units.unit_id(values.images, MANIFEST),))
+    needs = [units.unit_id(values.images, part)]
+    if hasattr(values, "weights"):
+        partner = partner_shard(params.seeds.data, row, int(part), num_shards_of(params, values.images))
+        needs += [units.unit_id(values.images, partner)] if str(partner) != part else []
+    return _shard(unit_id, tuple(needs))
+
+
+def _row_by_row(stage: str, field: str) -> Callable[[Params, str, str], Unit]:
+    """Stages whose shard i is made from shard i of one other row."""
+
+    def declare(params: Params, row: str, part: str) -> Unit:
+        unit_id, source = UnitId(stage, row, part), getattr(params.row(stage, row), field)
+        # Captions that are shuffled belong to the same pictures, shard by shard.
+        others = [params.row(stage, row).captions] if stage == "recaption" and params.row(stage, row).captions else []
+        if part == UNCONDITIONAL:
+            return Unit(unit_id, (f"{UNCONDITIONAL}.parquet",), ())
+        if part == MANIFEST:
+            extra = (units.unit_id(unit_id.reference, UNCONDITIONAL),) if stage == "encode_text" else ()
+            return _manifest(params, unit_id, (*(units.unit_id(one, MANIFEST) for one in (source, *others)), *extra))
+        return _shard(unit_id, tuple(units.unit_id(one, part) for one in (source, *others)))
+
+    return declare
+
+
+def _model(stage: str) -> Callable[[Params, str, str], Unit]:
+    def declare(params: Params, row: str, part: str) -> Unit:
+        unit_id, values = UnitId(stage, row, part), params.row(stage, row)
+        if is_diffusers_folder(values):
+            return Unit(unit_id, (FINGERPRINT_JSON, f"{MODEL_FOLDER}/{PIPELINE_JSON}"), ())
+        if hasattr(values, "import_"):
+            return Unit(unit_id, (FINGERPRINT_JSON, *MODEL_FILES), ())
+        needs = [units.unit_id(reference, MANIFEST) for reference in training_references(params, stage, row)]
+        needs += [units.unit_id(values.model, MODEL)] if stage == "finetune" else []
+        return Unit(unit_id, (FINGERPRINT_JSON, *MODEL_FILES, LOSS_TSV), tuple(needs))
+
+    return declare
+
+
+def _generate_names(params: Params, row: str) -> list[str]:
+    table = params.sections["generate"].tables["benchmarks"]
+    return [
+        benchmark_part(benchmark, inner)
+        for benchmark in params.row("generate", row).benchmarks
+        for inner in [*_shard_names(table[benchmark].num_shards), MANIFEST]
+    ]
+
+
+def _generate(params: Params, row: str, part: str) -> Unit:
+    unit_id, values = UnitId("generate", row, part), params.row("generate", row)
+    benchmark, inner = split_benchmark(part)
+    entry = params.sections["generate"].tables["benchmarks"][benchmark]
+    if inner == MANIFEST:
+        shards = [units.unit_id(unit_id.reference, benchmark_part(benchmark, i)) for i in range(entry.num_shards)]
+        files = (f"{benchmark}/{MANIFEST_JSON}", f"{benchmark}/{REJECTS_PARQUET}")
+        return Unit(unit_id, files, tuple(shards))
+    needs = [] if hasattr(values, "import_") else [units.unit_id(values.model, MODEL)]
+    needs += [units.unit_id(entry.captions, MANIFEST)] if hasattr(entry, "captions") else []
+    return Unit(unit_id, (f"{benchmark}/{shard_file(inner)}",), tuple(needs))
+
+
+def judged_benchmarks(params: Params, row: str) -> list[str]:
+    """The benchmarks that a row of score judges: those that its pictures were drawn for."""
+    names: list[str] = list(params.row("generate", split_reference(params.row("score", row).images)[1]).benchmarks)
+    return names
+
+
+def _score_names(params: Params, row: str) -> list[str]:
+    return [*judged_benchmarks(params, row), *([STYLE] if params.row("score", row).style else [])]
+
+
+def _score(params: Params, row: str, part: str) -> Unit:
+    values = params.row("score", row)
+    if part == STYLE:
+        probe = side_table(params, "score", "style_probes")[values.style]
+        sets = (probe.plain, probe.aesthetic, probe.heldout_plain, probe.heldout_aesthetic)
+        pictures = units.unit_id(values.images, benchmark_part(probe.benchmark, MANIFEST))
+        names = tuple(f"{STYLE}/{name}" for name in (FINGERPRINT_JSON, METRICS_JSON, STYLE_PARQUET))
+        return Unit(UnitId("score", row, part), names, (pictures, *(units.unit_id(one, MANIFEST) for one in sets)))
+    entry = params.sections["generate"].tables["benchmarks"][part]
+    needs = [units.unit_id(values.images, benchmark_part(part, MANIFEST))]
+    compares = hasattr(entry, "captions") and values.real is not None
+    needs += [units.unit_id(values.real, MANIFEST)] if compares else []
+    files = tuple(f"{part}/{name}" for name in (FINGERPRINT_JSON, METRICS_JSON, VERDICTS_PARQUET))
+    return Unit(UnitId("score", row, part), files, tuple(needs))
+
+
+def _report(params: Params, row: str, part: str) -> Unit:
+    """The page shows all data and models of the run, and the scores that its row lists."""
+    needs = [UnitId(stage, name, last) for stage, last in _LAST_PARTS.items() for name in params.rows(stage)]
+    for reference in params.row("report", row).scores:
+        score = split_reference(reference)[1]
+        images = split_reference(params.row("score", score).images)[1]
+        needs += [units.unit_id(reference, name) for name in _score_names(params, score)]
+        needs += [
+            units.unit_id(f"generate/{images}", benchmark_part(b, MANIFEST)) for b in judged_benchmarks(params, score)
+        ]
+    return Unit(UnitId("report", row, part), (FINGERPRINT_JSON, *REPORT_FILES), tuple(dict.fromkeys(needs)))
+
+
+_LAST_PARTS = {
+    "download": MANIFEST,
+    "augment": MANIFEST,
+    "recaption": MANIFEST,
+    "encode_images": MANIFEST,
+    "encode_text": MANIFEST,
+    "train": MODEL,
+    "finetune": MODEL,
+}
+
+
+def _one(part: str) -> Callable[[Params, str], list[str]]:
+    return lambda params, row: [part]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "download",
+        _sharded_names("download", (INDEX,)),
+        _download,
+        "data",
+        "index a source of pictures and cut it into shards",
+        paths=("path",),
+        key_carries_name=True,
+    ),
+    Stage(
+        "augment",
+        _sharded_names("augment"),
+        _augment,
+        "data",
+        "make CutMix and crop pictures of the main set",
+        key_carries_name=True,
+    ),
+    Stage(
+        "recaption",
+        _sharded_names("recaption"),
+        _row_by_row("recaption", "images"),
+        "data",
+        "write a caption for each picture",
+        tables=(("captioner", "captioners"),),
+        models=("model",),
+    ),
+    Stage(
+        "encode_images",
+        _sharded_names("encode_images"),
+        _row_by_row("encode_images", "images"),
+        None,
+        "encode pictures to raw latents",
+        tables=(("autoencoder", "autoencoders"),),
+        models=("model",),
+    ),
+    Stage(
+        "encode_text",
+        _sharded_names("encode_text", (UNCONDITIONAL,)),
+        _row_by_row("encode_text", "captions"),
+        None,
+        "encode captions to text embeddings",
+        tables=(("encoder", "encoders"),),
+        models=("model",),
+    ),
+    Stage(
+        "train",
+        _one(MODEL),
+        _model("train"),
+        "train",
+        "train a model, or take one in",
+        tables=(("autoencoder", AUTOENCODERS), ("text_encoder", TEXT_ENCODERS)),
+        models=("import", "model"),
+    ),
+    Stage("finetune", _one(MODEL), _model("finetune"), "train", "train on from another model"),
+    Stage(
+        "generate",
+        _generate_names,
+        _generate,
+        "generate",
+        "draw the pictures of the benchmarks",
+        tables=(("benchmarks", "benchmarks"),),
+        models=("import",),
+    ),
+    Stage(
+        "score",
+        _score_names,
+        _score,
+        "generate",
+        "judge generated pictures",
+        tables=(("features", "feature_extractors"), ("style", "style_probes")),
+        models=("model",),
+    ),
+    Stage("report", _one(REPORT), _report, None, "write the page of the run"),
+)
+BY_NAME: dict[str, Stage] = {stage.name: stage for stage in STAGES}
+
+
+def unit_of(params: Params, unit_id: UnitId) -> Unit:
+    """The declaration of one place."""
+    return BY_NAME[unit_id.stage].unit(params, unit_id.row, unit_id.part)

@@ -1,0 +1,1 @@
+"""The data contract: tables and columns, keys, shards, manifests, pictures, file names, and randomness."""

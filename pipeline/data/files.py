@@ -1,0 +1,16 @@
+"""File names of results: one home for planning, store, stages and readers. Imports nothing."""
+
+from __future__ import annotations
+
+MANIFEST_JSON, REJECTS_PARQUET = "manifest.json", "rejects.parquet"
+INDEX_JSON, INDEX_PARQUET = "index.json", "index.parquet"
+FINGERPRINT_JSON = "fingerprint.json"
+METRICS_JSON, VERDICTS_PARQUET = "metrics.json", "verdicts.parquet"
+STYLE_PARQUET = "style.parquet"
+MODEL_FOLDER, REFERENCES_JSON = "model", "references.json"
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+WEIGHTS = f"{MODEL_FOLDER}/{WEIGHTS_FILE}"
+MODEL_FILES = tuple(f"{MODEL_FOLDER}/{name}" for name in ("config.json", WEIGHTS_FILE, REFERENCES_JSON))
+PIPELINE_JSON = "pipeline.json"  # of a diffusers folder, instead of those
+LOSS_TSV = "curves/loss.tsv"
+REPORT_FILES = ("report.html", "report.md", METRICS_JSON, "plots/tasks.csv", "plots/curves.csv")

@@ -1,0 +1,46 @@
+"""The grammar of keys: ``<dataset>/<id in the source>``, and ``<key>#<dataset>`` of a picture made from another one.
+
+A dataset is a row of download or augment. Its name holds neither mark, an id may hold slashes.
+"""
+
+from __future__ import annotations
+
+_DATASET_END, _DERIVED_MARK = "/", "#"
+_FORBIDDEN_IN_IDS = {_DERIVED_MARK: "'#'", "\n": "a line break", "\r": "a line break", "\0": "a NUL"}
+
+
+def picture_key(dataset: str, source_id: str) -> str:
+    """The key of a picture as its source has it."""
+    return f"{dataset}{_DATASET_END}{source_id}"
+
+
+def derived_key(key: str, dataset: str) -> str:
+    """The key of the picture that ``dataset`` made from the one behind ``key``."""
+    return f"{key}{_DERIVED_MARK}{dataset}"
+
+
+def is_derived(key: str) -> bool:
+    """Was this picture made from another one?"""
+    return _DERIVED_MARK in key
+
+
+def is_derived_from(key: str, parent: str) -> bool:
+    """Was the picture behind ``key`` made from the one behind ``parent``?"""
+    return key.startswith(f"{parent}{_DERIVED_MARK}")
+
+
+def dataset_of(key: str) -> str:
+    """The dataset that a key belongs to."""
+    return key.rsplit(_DERIVED_MARK, 1)[1] if is_derived(key) else key.partition(_DATASET_END)[0]
+
+
+def fault_of_id(source_id: str) -> str | None:
+    """What an id holds that no key can, in words; None where it can be part of a key."""
+    for mark, words in _FORBIDDEN_IN_IDS.items():
+        if mark in source_id:
+            return f"holds {words}, which keys cannot"
+    try:
+        source_id.encode()
+    except UnicodeEncodeError:
+        return "is not named in UTF-8"
+    return None

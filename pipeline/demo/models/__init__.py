@@ -1,0 +1,1 @@
+"""Training of the demo's small models, with the recipes that made those in the repository."""

@@ -1,0 +1,1 @@
+"""Prompts of benchmarks, judges' verdicts and their scores, features and distances, and how sure one may be."""

@@ -1,0 +1,219 @@
+"""A trained model with its text encoder and autoencoder: from prompts and noise to pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from msgspec import UNSET
+from PIL import Image
+
+from pipeline.diffusion.guidance import Condition
+from pipeline.diffusion.process import RECTIFIED_FLOW, process_of
+from pipeline.diffusion.sampler import sample
+from pipeline.encoders import scaling
+from pipeline.encoders.autoencoder import ImageAutoencoder, LoadedAutoencoder
+from pipeline.encoders.loading import choose_device
+from pipeline.encoders.text import LoadedTextEncoder, TextEncoder
+from pipeline.errors import Refusal, Reject
+from pipeline.interop import references
+from pipeline.interop.records import Identify
+from pipeline.interop.references import References
+from pipeline.interop.released import read_unconditional
+from pipeline.models.inputs import checked_count, padded_batches
+from pipeline.models.networks import Network, check_latent_side, denoiser_of, load_network
+from pipeline.params.fits import misfit
+from pipeline.params.schema import Execution, Sampler
+
+
+class LoadedTextToImage:
+    """A model in memory, and what it refers to.
+
+    Args:
+        network: on the device that it shall compute on; its attention is chosen.
+        autoencoder: decodes its latents.
+        text_encoder: reads the prompts.
+        refers: what the model says of itself.
+        unconditional: float32 [T, dim], its own embedding of the empty caption; None: the text encoder's.
+        batch_size: pictures that are drawn together; smaller batches are filled up.
+        where: what it was loaded from, for messages.
+
+    Raises:
+        Refusal: the parts do not fit each other.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        autoencoder: LoadedAutoencoder,
+        text_encoder: LoadedTextEncoder,
+        refers: References,
+        unconditional: np.ndarray | None,
+        *,
+        batch_size: int,
+        where: str,
+    ) -> None:
+        self._where = where
+        self.references = refers
+        self._process = RECTIFIED_FLOW if refers.objective is UNSET else process_of(refers.objective)
+        self._batch_size = batch_size
+        self._model = network
+        self._device = network.device
+        self._autoencoder = autoencoder
+        self._text_encoder = text_encoder
+        self._check_sizes()
+        self._scores = references.chosen_scores(refers, {})
+        self.cut_prompts: set[str] = set()  # drawn so far from their beginning alone: longer than the encoder reads
+        self._unconditional = self._negative(unconditional)
+
+    def latent_shape(self, side_px: int) -> tuple[int, int, int]:
+        """(channels, height, width) of the latents of square pictures of this side."""
+        factor = self._autoencoder.downsampling_factor
+        patch = self._model.config["patch_size"]
+        if checked_count("side_px", side_px) % (factor * patch):
+            raise Refusal(f"side_px = {side_px}: must be a multiple of {factor * patch} for this model")
+        check_latent_side(self._model, side_px // factor, side_px)
+        return self._autoencoder.num_channels, side_px // factor, side_px // factor
+
+    def choose_scores(self, wanted: Mapping[str, float]) -> None:
+        """Condition the pictures to come on these scores, on the model's usual ones where none is named.
+
+        Raises:
+            Refusal: a score that the model does not know, or that is not within [0, 1].
+        """
+        self._scores = references.chosen_scores(self.references, wanted)
+
+    def __call__(self, prompts: Sequence[str], noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
+        """One picture per prompt, or a reject where it could not be drawn.
+
+        Every batch has the size that was stated and every text the length that the text encoder allows, and
+        a prompt is encoded alone: so a picture is the same to the bit whatever is drawn beside it. A prompt that is
+        longer than that is cut, and named in ``cut_prompts``.
+
+        Args:
+            prompts: texts.
+            noise: float32 [B, C, H, W], standard normal.
+            sampler: solver, steps and guidance.
+
+        Raises:
+            Refusal: the sampler does not fit the model's objective.
+        """
+        why = misfit(sampler, references.objective_kind(self.references))
+        if why is not None:
+            raise Refusal(f"{self._where}: {why}")
+        encoded = {prompt: self._text_encoder.encode([prompt])[0] for prompt in dict.fromkeys(prompts)}
+        pictures: list[Image.Image | Reject] = [_NOT_DRAWN] * len(prompts)
+        texts: dict[int, np.ndarray] = {}
+        for i, prompt in enumerate(prompts):
+            text = encoded[prompt]
+            if isinstance(text, Reject):
+                pictures[i] = text
+            else:
+                texts[i] = text.embedding
+                if text.truncated:
+                    self.cut_prompts.add(prompt)
+        for rows, filled in padded_batches(list(texts), self._batch_size):
+            drawn = self._draw([texts[i] for i in filled], noise[filled], sampler)
+            for i, picture in zip(rows, drawn[: len(rows)], strict=True):
+                pictures[i] = picture
+        return pictures
+
+    def cut_notes(self) -> list[str]:
+        """A line for each prompt that was drawn from its beginning alone, in the order of the alphabet."""
+        limit = self.references.text_encoder.max_text_tokens
+        why = f"only its first {limit} tokens were read, as many as the model takes"
+        return [f"{prompt!r}: {why}" for prompt in sorted(self.cut_prompts)]
+
+    def _draw(self, texts: list[np.ndarray], noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
+        latents = sample(
+            denoiser_of(self._model, self._process),
+            self._process,
+            torch.from_numpy(noise).to(self._device),
+            self._condition(texts),
+            self._unconditional,
+            sampler=sampler,
+            shift=self.references.shift,
+        )
+        entry = self.references.autoencoder
+        return self._autoencoder.decode(scaling.invert(latents, entry.scale, entry.shift))
+
+    def _condition(self, texts: list[np.ndarray]) -> Condition:
+        shape = (len(texts), self.references.text_encoder.max_text_tokens)
+        padded = np.zeros((*shape, texts[0].shape[1]), dtype=np.float32)
+        mask = np.zeros(shape, dtype=bool)
+        for i, text in enumerate(texts):
+            padded[i, : len(text)], mask[i, : len(text)] = text, True
+        return self._conditions(padded, mask, self._scores)
+
+    def _negative(self, unconditional: np.ndarray | None) -> Condition:
+        """What guidance leads away from, one row."""
+        refers = self.references
+        text = self._text_encoder.unconditional() if unconditional is None else unconditional
+        scores = references.negative_scores_of(refers)
+        return self._conditions(text[None], np.ones((1, len(text)), dtype=bool), scores)
+
+    def _conditions(self, text: np.ndarray, mask: np.ndarray, scores: Mapping[str, float]) -> Condition:
+        values = {name: torch.full((len(text),), value, device=self._device) for name, value in scores.items()}
+        return Condition(torch.from_numpy(text).to(self._device), torch.from_numpy(mask).to(self._device), values)
+
+    def _check_sizes(self) -> None:
+        have = (self._autoencoder.num_channels, self._text_encoder.dim)
+        wants = (self._model.config["in_channels"], self._model.config["text_dim"])
+        for what, found, wanted in zip(("latent channels", "dimensions of text"), have, wants, strict=True):
+            if found != wanted:
+                raise Refusal(
+                    f"{self._where}: takes {wanted} {what}, its encoders have {found}; name those it was made for"
+                )
+
+
+class TextToImage(LoadedTextToImage):
+    """Loads an exported model and what it refers to.
+
+    Args:
+        folder: the model's folder: configuration, weights, ``references.json``.
+        execution: device, threads, batch size, attention.
+        identify: (model, revision, where) -> the identity of the weights there; what it gives must be what the model
+            was trained with.
+
+    Raises:
+        Refusal: a part is missing, or is another one than the model was trained with.
+    """
+
+    def __init__(self, folder: Path, execution: Execution, identify: Identify) -> None:
+        torch.set_num_threads(execution.num_threads)
+        refers = references.read(folder)
+        check_encoders(refers, identify, str(folder))
+        network = load_network(folder).to(choose_device(execution)).eval()
+        network.set_attention(execution.attention)
+        super().__init__(
+            network,
+            ImageAutoencoder(refers.autoencoder, execution, is_scale_known=refers.released is not UNSET),
+            TextEncoder(refers.text_encoder, execution),
+            refers,
+            own_unconditional(folder, refers, network),
+            batch_size=execution.inference_batch_size,
+            where=str(folder),
+        )
+
+
+def check_encoders(refers: References, identify: Identify, where: str) -> None:
+    """Refuse another autoencoder or text encoder than a model was trained with."""
+    for what, entry, identity in (
+        ("autoencoder", refers.autoencoder, refers.autoencoder_identity),
+        ("text_encoder", refers.text_encoder, refers.text_encoder_identity),
+    ):
+        found = identify(entry.model, entry.revision, f"{where}: {what}")
+        if found != identity:
+            raise Refusal(f"{where}: was trained with the {what} {identity}, but {entry.model} is now {found}")
+
+
+def own_unconditional(folder: Path, refers: References, network: Network) -> np.ndarray | None:
+    """The embedding of the empty caption that lies beside a model's weights; None where there is none."""
+    if refers.unconditional is UNSET:
+        return None
+    return read_unconditional(folder / refers.unconditional, network.config["text_dim"])
+
+
+_NOT_DRAWN = Reject("not_drawn", "the sampler gave nothing for this prompt")

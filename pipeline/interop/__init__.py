@@ -1,0 +1,1 @@
+"""Models beyond our own training: released weights, folders of diffusers, and the records beside weights."""

@@ -1,1 +1,0 @@
-"""Snakemake rules, one file per stage, and what they ask of the library."""

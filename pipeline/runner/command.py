@@ -1,0 +1,290 @@
+"""The one entry of every stage command.
+
+``python -m stages.<stage> --params params.yaml --row <row> [--part index|manifest|<shard>] [--dry-run]``
+
+Looks each wanted unit up in the store before anything heavy is imported; makes what is not there under a lock; shows
+the result. Without ``--part`` it does all that is missing of the row and removes surplus files. One error is one line
+on the terminal (what, where, what to do); the log has the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.dag.missing_sources import absent_line, refuse_absent
+from pipeline.dag.plan import Plan
+from pipeline.dag.stages import BY_NAME
+from pipeline.dag.units import UnitId, part_name
+from pipeline.errors import Refusal, exit_status
+from pipeline.layout import PARAMS_YAML
+from pipeline.params.check import check
+from pipeline.params.load import Params, load
+from pipeline.runner.job import Job
+from pipeline.runner.log import JobLog
+from pipeline.runner.reconcile import make_stage_folders
+from pipeline.runner.runlock import TOKEN_VARIABLE, RunLock
+from pipeline.store.links import remove_empty_folders
+from pipeline.store.store import relative_files, timed
+
+Make = Callable[[Job], None]
+EXIT_REFUSED = 1
+EXIT_ORPHAN = 3
+INTERRUPTED = 130
+
+
+class Command:
+    """One call of a stage command."""
+
+    def __init__(self, stage: str, make: Make, arguments: argparse.Namespace) -> None:
+        self.stage = stage
+        self.make = make
+        self.project = Path.cwd()
+        self.params_path = Path(arguments.params)
+        self.row: str = arguments.row
+        self.part: str | None = arguments.part
+        params = load(self.params_path, self.project)
+        check(params)
+        params.row(stage, self.row)
+        self.plan = Plan(params, self.project)
+        _set_threads(params.execution.num_threads)
+        self.lock = RunLock(self.plan.layout.run_lock, self.plan.layout.dvc)
+
+    def unit_ids(self) -> list[UnitId]:
+        """The units asked for."""
+        names = BY_NAME[self.stage].part_names(self.plan.params, self.row)
+        if self.part is not None:
+            part = part_name(self.part)
+            if part not in names:
+                raise Refusal(f"--part {self.part}: {self.stage}/{self.row} has no such part; it has {_some(names)}")
+            names = [part]
+        return [UnitId(self.stage, self.row, name) for name in names]
+
+    def dry_run(self) -> None:
+        """Print the resolved parameters and the work to do; touch nothing."""
+        import msgspec
+
+        self.plan.digests.remember = False
+        unit_ids = self.unit_ids()
+        refuse_absent(self.plan, unit_ids)
+        row = msgspec.to_builtins(self.plan.params.row(self.stage, self.row))
+        print(json.dumps({f"{self.stage}/{self.row}": row}, indent=2))
+        for unit_id in unit_ids:
+            fingerprint = self.plan.fingerprints.of(unit_id)
+            state = "in the store" if self.plan.is_made(unit_id) else "to make"
+            print(f"{unit_id}: {state}, fingerprint {fingerprint or 'not known before its index is made'}")
+
+    def run(self) -> int:
+        """Provide and show the units asked for; returns the exit status."""
+        refuse_absent(self.plan, self.unit_ids())
+        token = os.environ.get(TOKEN_VARIABLE)
+        if token:
+            return self._provide_all(lambda: self.lock.engine_lives(token))
+        with self.lock.taken_for_command(_tell):
+            self._take_in()
+            status = self._provide_all(lambda: True)
+            if self.part is None and status == 0:
+                self._remove_surplus()
+            make_stage_folders(self.plan.layout)
+            return status
+
+    def _take_in(self) -> None:
+        if not all(self.plan.is_made(unit_id) for unit_id in self.unit_ids()):
+            from pipeline.runner.reconcile import take_in_for
+
+            take_in_for(self.plan, self.unit_ids())
+
+    def _provide_all(self, may_show: Callable[[], bool]) -> int:
+        for unit_id in self.unit_ids():
+            self.provide(unit_id)
+        self._check_unchanged()
+        for unit_id in self.unit_ids():
+            if not may_show():
+                print(f"{unit_id}: made and kept, but its run has ended; type the command again", file=sys.stderr)
+                return EXIT_ORPHAN
+            self.plan.show(unit_id)
+        return 0
+
+    def provide(self, unit_id: UnitId) -> None:
+        """Make one unit unless the store has it, after the units of its own stage that it is made from."""
+        if self.plan.is_made(unit_id):
+            with contextlib.suppress(FileNotFoundError):
+                self.plan.failure(unit_id).unlink()
+            return
+        for need in self.plan.unit(unit_id).needs:
+            if not self.plan.is_made(need):
+                if need.stage != self.stage:
+                    raise Refusal(
+                        f"{unit_id} needs {need}, which is not made: run snakemake, or the stage {need.stage}"
+                    )
+                self.provide(need)
+        self.plan.fingerprints.index_made_anywhere()
+        with _logged(self.plan, unit_id) as log:
+            _make_locked(self.plan, unit_id, self.make, log)
+
+    def _check_unchanged(self) -> None:
+        """Work done for parameters that were edited meanwhile is kept, and does not count as done."""
+        now = load(self.params_path, self.project)
+        if now.result_digest() != self.plan.params.result_digest():
+            raise Refusal(f"{self.params_path} was changed while this ran: the result is kept; type the command again")
+
+    def _remove_surplus(self) -> None:
+        """Unlink what the row's folder shows beyond its parts, such as shards of a larger number."""
+        folder = self.plan.layout.shown(self.stage, self.row)
+        wanted: set[str] = set()
+        for unit_id in self.unit_ids():
+            fingerprint = self.plan.fingerprints.of(unit_id)
+            assert fingerprint is not None
+            wanted |= set(self.plan.store.files(fingerprint))
+        surplus = sorted(set(relative_files(folder)) - wanted)
+        if surplus:
+            from pipeline.runner.reconcile import remove_from_view
+
+            remove_from_view(self.plan, folder, set(surplus))
+            remove_empty_folders(folder, self.plan.layout.project)
+
+
+def _set_threads(number: int) -> None:
+    """Before anything heavy is imported: waiting threads must not burn the cores that other jobs compute on."""
+    os.environ["OMP_NUM_THREADS"] = str(number)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _make_locked(plan: Plan, unit_id: UnitId, make: Make, log: JobLog) -> None:
+    """Make a unit while nobody else does."""
+    fingerprint, work_name = plan.fingerprints.of(unit_id), plan.fingerprints.work_name(unit_id)
+    if fingerprint is None or work_name is None:
+        gone = absent_line(plan, [unit_id])  # with a part of its index still in view
+        raise Refusal(gone or f"{unit_id}: its index is not made; run the stage download first")
+    with plan.store.locked(work_name, lambda line: log.notice(f"{unit_id}: {line}")) as partial:
+        if plan.store.has(fingerprint):
+            log.notice(f"{unit_id}: found in the store, made by another process meanwhile")
+        else:
+            seconds = timed()
+            row = plan.params.row(unit_id.stage, unit_id.row)
+            from pipeline.runner.resources import keep_freed_memory
+
+            keep_freed_memory()
+            make(Job(plan, unit_id, row, fingerprint, partial, log))
+            absent = [name for name in plan.unit(unit_id).files if not (partial.out / name).is_file()]
+            if absent:
+                raise AssertionError(f"{unit_id}: the stage did not write {', '.join(absent)}")
+            plan.store.commit(fingerprint, partial, seconds())
+            log.notice(f"{unit_id}: made in {seconds():.1f} s")
+    plan.fingerprints.index_made_anywhere()
+
+
+@contextlib.contextmanager
+def _logged(plan: Plan, unit_id: UnitId) -> Iterator[JobLog]:
+    """Everything that is printed goes to the part's log; an error leaves its traceback there and a mark beside it."""
+    log_path, failure = plan.log(unit_id), plan.failure(unit_id)
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("a") as file, _outputs_to(file) as terminal:
+        log = JobLog(file, terminal)
+        log.interactive &= TOKEN_VARIABLE not in os.environ  # jobs of an engine share a terminal: a line for each
+        log.info(f"{unit_id}, {plan.params.source}")
+        try:
+            yield log
+        except BaseException as error:
+            message = _one_line(error)
+            traceback.print_exc(file=file)
+            failure.write_text(json.dumps({"message": message, "fingerprint": plan.fingerprints.of(unit_id)}))
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            shown = os.path.relpath(log_path, plan.layout.project)
+            raise Refusal(f"{unit_id}: {message} (log: {shown})") from error
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                failure.unlink()
+
+
+@contextlib.contextmanager
+def _outputs_to(log: TextIO) -> Iterator[TextIO]:
+    """Send what libraries print, from Python or below it, to the log; yields the real terminal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept_out, kept_err = os.dup(1), os.dup(2)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    terminal = os.fdopen(os.dup(kept_err), "w", buffering=1)
+    try:
+        yield terminal
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        terminal.flush()
+        os.dup2(kept_out, 1)
+        os.dup2(kept_err, 2)
+        os.close(kept_out)
+        os.close(kept_err)
+        terminal.close()
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, Refusal) else f"{type(error).__name__}: {text}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:3])}, ... {', '.join(names[-2:])}"
+
+
+def parser(stage: str) -> argparse.ArgumentParser:
+    """The arguments of a stage command; the same for all stages."""
+    known = BY_NAME[stage]
+    result = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=f"{stage}: {known.does}.")
+    result.add_argument("--params", default="params.yaml", help="parameter file (params.yaml)")
+    result.add_argument("--row", required=True, help=f"a row of the table {stage}.rows")
+    result.add_argument("--part", help="one part of the row, such as a shard's number; without it, all of the row")
+    result.add_argument("--dry-run", action="store_true", help="print resolved parameters and work to do, do nothing")
+    return result
+
+
+def main(stage: str, make: Make, arguments: list[str] | None = None) -> int:
+    """Run a stage command; returns the exit status."""
+    parsed = parser(stage).parse_args(arguments)
+    try:
+        command = Command(stage, make, parsed)
+        return exit_status(command.dry_run) if parsed.dry_run else command.run()
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print(f"{stage}: stopped; the same command goes on where it was", file=sys.stderr)
+        return INTERRUPTED
+
+
+def project_params(path: Path, project: Path) -> Params:
+    """Parameters read and checked."""
+    params = load(path, project)
+    check(params)
+    return params
+
+
+def tell_of_run(module: str, description: str, text_of: Callable[[Plan], str], arguments: list[str] | None) -> int:
+    """The whole of a small command line that prints one text about a run and changes nothing.
+
+    Args:
+        module: what follows ``python -m``.
+        description: for ``--help``.
+        text_of: the text, of the plan of ``--params``.
+        arguments: as typed; None: those of the process.
+
+    Returns:
+        The exit status: 1 after a Refusal, else 0.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--params", type=Path, default=Path(PARAMS_YAML), help=f"parameter file ({PARAMS_YAML})")
+    path, project = parser.parse_args(arguments).params, Path.cwd()
+    return exit_status(lambda: print(text_of(Plan(project_params(path, project), project))))

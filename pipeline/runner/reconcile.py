@@ -1,0 +1,195 @@
+"""Make the shown folders of a run say what its parameters want, and find out what is missing.
+
+Takes in right files that came another way (``dvc pull``), removes what the parameters do not want once the store has
+it, shows what the store has, and returns the units that must be made. Nothing is computed and nothing is lost: a
+file that is no result of ours is moved aside, never deleted. With ``act=False`` it only looks.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.dag.plan import Plan
+from pipeline.dag.stages import BY_NAME
+from pipeline.dag.units import INDEX, Unit, UnitId
+from pipeline.layout import Layout
+from pipeline.params.schema import STAGE_NAMES
+from pipeline.store.embedded import Found, results_in
+from pipeline.store.links import are_shown, is_shown, remove_empty_folders
+from pipeline.store.store import relative_files
+
+
+@dataclass
+class Reconciled:
+    """What was found and done."""
+
+    missing: set[UnitId] = field(default_factory=set)
+    num_shown: int = 0
+    num_taken_in: int = 0
+    num_removed: int = 0
+    set_aside: list[Path] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line for people."""
+        text = f"{len(self.missing)} to make, {self.num_shown} shown, {self.num_taken_in} taken in, "
+        return text + f"{self.num_removed} removed from view"
+
+
+class _Present:
+    """What lies in the shown folders now, by row folder."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.folders: dict[Path, set[str]] = {}
+        for stage_folder in _folders(layout.data):
+            for row_folder in _folders(stage_folder):
+                self.folders[row_folder] = set(relative_files(row_folder))
+        if layout.reports.is_dir():
+            self.folders[layout.reports] = set(relative_files(layout.reports))
+
+
+def reconcile(plan: Plan, *, act: bool) -> Reconciled:
+    """Compare, and with ``act`` mend, what is shown. The run lock must be held when ``act`` is True."""
+    done = Reconciled()
+    plan.digests.remember = act
+    present = _Present(plan.layout)
+    for folder in _row_folders_in_order(plan, present):
+        _settle_folder(plan, folder, present.folders.get(folder, set()), done, act)
+    for unit_id in plan.unit_ids():
+        if unit_id not in done.missing and not plan.is_made(unit_id):
+            done.missing.add(unit_id)
+    if act:
+        make_stage_folders(plan.layout)
+    return done
+
+
+def make_stage_folders(layout: Layout) -> None:
+    """The folders of all stages: DVC wants one named as a dependency to exist, even where no row fills it."""
+    for stage in STAGE_NAMES[:-1]:
+        (layout.data / stage).mkdir(parents=True, exist_ok=True)
+
+
+def take_in_for(plan: Plan, unit_ids: list[UnitId]) -> None:
+    """Give the store what the rows of these units, and those that they are made from, show and it lacks.
+
+    For a stage command that was started on results which came another way (``dvc pull``): it must find them, not make
+    them again. The run lock must be held.
+    """
+    needed = [need for unit_id in unit_ids for need in plan.unit(unit_id).needs]
+    for stage, row in dict.fromkeys((unit_id.stage, unit_id.row) for unit_id in [*needed, *unit_ids]):
+        names = BY_NAME[stage].part_names(plan.params, row)
+        if not all(plan.is_made(UnitId(stage, row, name)) for name in names):
+            folder = plan.layout.shown(stage, row)
+            _take_in(plan, folder, set(relative_files(folder)), Reconciled(), act=True)
+
+
+def _row_folders_in_order(plan: Plan, present: _Present) -> list[Path]:
+    """Folders of the run's rows in DAG order, so that indexes are known first; then those that no row has."""
+    wanted = plan.unit_ids_by_folder()
+    return [*wanted, *sorted(set(present.folders) - set(wanted))]
+
+
+def _settle_folder(plan: Plan, folder: Path, names: set[str], done: Reconciled, act: bool) -> None:
+    units = _units_of_folder(plan, folder)
+    first = [unit for unit in units if unit.unit_id.part == INDEX]
+    if any(not _is_right(plan, unit) for unit in first) and names:
+        _take_in(plan, folder, names, done, act)  # an index that came with dvc pull must be known before its shards
+    wrong = set(names)
+    to_show = []
+    for unit in units:
+        fingerprint = plan.fingerprints.of(unit.unit_id)
+        if fingerprint is None or not plan.store.has(fingerprint):
+            to_show.append(unit)
+        elif are_shown(unit.files, plan.store.entry(fingerprint), folder):
+            wrong -= set(_extra_files(plan, unit, fingerprint, names))
+        else:
+            entry = plan.store.entry(fingerprint)
+            wrong -= {name for name in unit.files if is_shown(folder / name, entry / name)}
+            to_show.append(unit)
+    if wrong:
+        _take_in(plan, folder, wrong, done, act)
+        if act:
+            removed, moved = remove_from_view(plan, folder, wrong)
+            done.num_removed += len(
+                removed - {name for unit in to_show if _is_right(plan, unit) for name in unit.files}
+            )
+            done.set_aside += moved
+    for unit in to_show:
+        fingerprint = plan.fingerprints.of(unit.unit_id)
+        if fingerprint is None or not plan.store.has(fingerprint):
+            done.missing.add(unit.unit_id)
+        elif act:
+            done.num_shown += bool(plan.show(unit.unit_id))
+
+
+def _units_of_folder(plan: Plan, folder: Path) -> list[Unit]:
+    return [plan.unit(unit_id) for unit_id in plan.unit_ids_by_folder().get(folder, [])]
+
+
+def _is_right(plan: Plan, unit: Unit) -> bool:
+    fingerprint = plan.fingerprints.of(unit.unit_id)
+    return fingerprint is not None and plan.store.has(fingerprint)
+
+
+def _extra_files(plan: Plan, unit: Unit, fingerprint: str, names: set[str]) -> list[str]:
+    """The files of a shown unit, with those that its entry has beyond the declared ones."""
+    return [*unit.files, *(plan.store.files(fingerprint) if len(unit.files) > 1 else [])]
+
+
+def _take_in(plan: Plan, folder: Path, names: set[str], done: Reconciled, act: bool) -> None:
+    """Give the store whatever of these files is a whole result that it lacks."""
+    results, _ = results_in(folder, sorted(names))
+    for found in _whole_and_new(plan, folder, results):
+        if act:
+            plan.store.take_in(found.fingerprint, folder, list(found.names))
+            plan.fingerprints.index_made_anywhere()
+        done.num_taken_in += 1
+
+
+def _whole_and_new(plan: Plan, folder: Path, results: list[Found]) -> list[Found]:
+    """The whole results that the store lacks; those that belong here under the very names that are declared here."""
+    declared = {plan.fingerprints.of(unit.unit_id): set(unit.files) for unit in _units_of_folder(plan, folder)}
+    return [
+        found
+        for found in results
+        if found.complete
+        and not plan.store.has(found.fingerprint)
+        and declared.get(found.fingerprint, set()) <= set(found.names)
+    ]
+
+
+def remove_from_view(plan: Plan, folder: Path, names: set[str]) -> tuple[set[str], list[Path]]:
+    """Take files out of a shown folder: what the store has, or is given, goes; everything else is moved aside.
+
+    Returns:
+        the files removed, and where the others were moved.
+    """
+    results, _ = results_in(folder, sorted(names))
+    for found in _whole_and_new(plan, folder, results):
+        plan.store.take_in(found.fingerprint, folder, list(found.names))
+    kept = {name for found in results if plan.store.has(found.fingerprint) for name in found.names}
+    moved = []
+    for name in sorted(names):
+        path = folder / name
+        if name in kept:
+            path.unlink()
+        else:
+            moved.append(_set_aside(plan.layout, path))
+        remove_empty_folders(path.parent, plan.layout.project)
+    return kept, moved
+
+
+def _set_aside(layout: Layout, path: Path) -> Path:
+    target = layout.set_aside / path.relative_to(layout.project)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while target.exists():
+        number += 1
+        target = target.with_name(f"{path.name}.{number}")
+    os.replace(path, target)
+    return target
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(Path(entry.path) for entry in os.scandir(path) if entry.is_dir()) if path.is_dir() else []

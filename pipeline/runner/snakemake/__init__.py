@@ -1,0 +1,1 @@
+"""Snakemake beside us: what its rules ask of a run, and what a person sees of it."""

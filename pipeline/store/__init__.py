@@ -1,0 +1,1 @@
+"""Finished results on disk: entries, the fingerprints embedded in them, locks, the links that show them, surplus."""

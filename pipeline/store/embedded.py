@@ -1,0 +1,95 @@
+"""Fingerprints that results carry themselves, so that a file that came another way can be recognised.
+
+A shard carries its own in its Parquet metadata. Results of several files have one JSON file that carries it, with the
+sha256 of the others: ``index.json``, ``manifest.json``, ``fingerprint.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.files import (
+    FINGERPRINT_JSON,
+    INDEX_JSON,
+    INDEX_PARQUET,
+    MANIFEST_JSON,
+    REJECTS_PARQUET,
+    STYLE_PARQUET,
+    VERDICTS_PARQUET,
+)
+from pipeline.digest import sha256_of_file
+
+CARRIERS = (INDEX_JSON, MANIFEST_JSON, FINGERPRINT_JSON)
+# nothing whole without the carrier beside it
+CARRIED = (INDEX_PARQUET, REJECTS_PARQUET, VERDICTS_PARQUET, STYLE_PARQUET)
+FILES, FINGERPRINT = "files", "fingerprint"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A result found in a shown folder: its fingerprint and its files, relative to the row's folder."""
+
+    fingerprint: str
+    names: tuple[str, ...]
+    complete: bool
+
+
+def results_in(folder: Path, names: list[str]) -> tuple[list[Found], list[str]]:
+    """Sort the files of a row's folder into results and strangers, by the fingerprints that they carry."""
+    results, taken = [], set()
+    for name in names:
+        if name.rsplit("/", 1)[-1] in CARRIERS and (found := _carried_by_json(folder, name)):
+            results.append(found)
+            taken |= set(found.names)
+    strangers = []
+    for name in names:
+        if name in taken:
+            continue
+        fingerprint = _carried_by_parquet(folder / name) if name.endswith(".parquet") else None
+        if fingerprint:
+            results.append(Found(fingerprint, (name,), complete=name.rsplit("/", 1)[-1] not in CARRIED))
+        else:
+            strangers.append(name)
+    return results, strangers
+
+
+def _carried_by_json(folder: Path, name: str) -> Found | None:
+    try:
+        content = json.loads((folder / name).read_text())
+        fingerprint, files = str(content[FINGERPRINT]), dict(content[FILES])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    prefix = f"{name.rsplit('/', 1)[0]}/" if "/" in name else ""
+    complete = True
+    members = [name]
+    for member, sha256 in files.items():
+        path = folder / f"{prefix}{member}"
+        if path.is_file():
+            members.append(f"{prefix}{member}")
+            complete = complete and sha256_of_file(path) == sha256
+        else:
+            complete = False
+    return Found(fingerprint, tuple(members), complete)
+
+
+def _carried_by_parquet(path: Path) -> str | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipeline.data.schema import Meta
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return None
+    fingerprint = metadata.get(str(Meta.FINGERPRINT).encode())
+    return fingerprint.decode() if fingerprint else None
+
+
+def write_fingerprint_json(folder: Path, fingerprint: str, names: list[str]) -> None:
+    """Write the file that carries a fingerprint for results that cannot carry it themselves."""
+    files = {name: sha256_of_file(folder / name) for name in sorted(names)}
+    text = json.dumps({FINGERPRINT: fingerprint, FILES: files}, indent=1, sort_keys=True)
+    (folder / FINGERPRINT_JSON).write_text(text + "\n")

@@ -1,0 +1,200 @@
+"""The store: every finished result once, in a folder named by its fingerprint.
+
+``<two digits>/<fingerprint>/`` holds the files of a result and ``job.json`` (seconds, when, sha256 per file). Work
+happens in ``<work>.partial/out`` under a lock that a dead process cannot keep, is flushed and then renamed as a
+whole: an entry is complete or absent, and never changed. Like the action cache of Bazel or the store of Nix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.digest import sha256_of_file
+from pipeline.store.locks import lock_folder, remove_locked_folder
+
+JOB_JSON = "job.json"
+PARTIAL_SUFFIX = ".partial"
+
+
+@dataclass
+class Partial:
+    """Unfinished work: ``out`` becomes the entry, ``work`` keeps checkpoints and finished batches across kills."""
+
+    work: Path
+    out: Path
+    keep: bool = False
+    lock: int | None = None  # the handle that holds the work's lock
+
+
+class Store:
+    """A folder of finished results.
+
+    Args:
+        root: the folder; made when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def entry(self, fingerprint: str) -> Path:
+        """Where a result is, or will be."""
+        return self.root / fingerprint[:2] / fingerprint
+
+    def has(self, fingerprint: str) -> bool:
+        """Is the result there? Entries appear whole, so that the folder is enough."""
+        return os.path.isdir(f"{self.root}/{fingerprint[:2]}/{fingerprint}")  # asked of every unit: no Path for it
+
+    def files(self, fingerprint: str) -> list[str]:
+        """Relative names of an entry's files, the job record left out."""
+        return relative_files(self.entry(fingerprint), leave_out=(JOB_JSON,))
+
+    def job_record(self, fingerprint: str) -> dict[str, Any]:
+        """What is known of the job that made an entry; sha256 and bytes of its files are computed if they are not."""
+        path = self.entry(fingerprint) / JOB_JSON
+        try:
+            record: dict[str, Any] = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            record = {"files": file_facts(self.entry(fingerprint), self.files(fingerprint))}
+            _write_atomically(path, json.dumps(record, sort_keys=True))
+        return record
+
+    def partial_folder(self, work_name: str) -> Path:
+        """Where unfinished work of this name is."""
+        return self.root / work_name[:2] / f"{work_name}{PARTIAL_SUFFIX}"
+
+    @contextlib.contextmanager
+    def locked(self, work_name: str, waiting: Callable[[str], None]) -> Iterator[Partial]:
+        """Hold the work of this name; waits for another process that has it, saying so through ``waiting``."""
+        folder = self.partial_folder(work_name)
+        handle = lock_folder(folder, waiting)
+        # Where there are no locks, others may be at the same work: nothing of theirs is touched.
+        out = folder / ("out" if handle is not None else f"out.{uuid.uuid4().hex}")
+        try:
+            shutil.rmtree(out, ignore_errors=True)
+            out.mkdir()
+            partial = Partial(work=folder, out=out, lock=handle)
+            yield partial
+            if partial.keep or handle is None:
+                shutil.rmtree(out, ignore_errors=True)
+            else:
+                remove_locked_folder(folder)
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+    def commit(self, fingerprint: str, partial: Partial, seconds: float) -> None:
+        """Flush what lies in ``partial.out`` and make it the entry of this fingerprint, with its job record."""
+        record = {
+            "seconds": round(seconds, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "files": file_facts(partial.out, relative_files(partial.out)),
+        }
+        (partial.out / JOB_JSON).write_text(json.dumps(record, sort_keys=True))
+        self._move_in(partial.out, fingerprint)
+
+    def take_in(self, fingerprint: str, folder: Path, names: list[str]) -> None:
+        """Make an entry of files that came another way, by hard links where the file system allows it."""
+        fresh = self.root / fingerprint[:2] / f"{fingerprint}.taken.{os.getpid()}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        for name in names:
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(folder / name, fresh / name)
+        self._move_in(fresh, fingerprint)
+
+    def _move_in(self, folder: Path, fingerprint: str) -> None:
+        _flush_tree(folder)
+        entry = self.entry(fingerprint)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(folder, entry)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            shutil.rmtree(folder)  # made twice, where the file system knows no locks: the first one stays
+        _flush_folder(entry.parent)
+
+    def size_bytes(self) -> int:
+        """Bytes of all files in the store, each hard link counted once."""
+        seen: set[tuple[int, int]] = set()
+        total = 0
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    stat = os.lstat(os.path.join(folder, name))
+                    if (stat.st_dev, stat.st_ino) not in seen:
+                        seen.add((stat.st_dev, stat.st_ino))
+                        total += stat.st_size
+        return total
+
+
+def timed() -> Callable[[], float]:
+    """Seconds since the call."""
+    start = time.monotonic()
+    return lambda: time.monotonic() - start
+
+
+def relative_files(folder: Path, leave_out: tuple[str, ...] = ()) -> list[str]:
+    """Names of all files below a folder, relative to it, sorted."""
+    found = []
+    for parent, _, names in os.walk(folder):
+        base = os.path.relpath(parent, folder)
+        found += [name if base == "." else f"{base}/{name}" for name in names]
+    return sorted(name for name in found if name not in leave_out)
+
+
+def file_facts(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of files."""
+    return {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of_file(folder / name)} for name in names}
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link, else a reflink, else a copy with the same time (by which a copy is recognised)."""
+    try:
+        os.link(source, target)
+        return
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    with source.open("rb") as read, target.open("wb") as write:
+        try:
+            fcntl.ioctl(write, 0x40049409, read.fileno())  # FICLONE
+        except OSError:
+            shutil.copyfileobj(read, write)
+    shutil.copystat(source, target)
+
+
+def _flush_tree(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            handle = os.open(os.path.join(parent, name), os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        _flush_folder(Path(parent))
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.write_text(text)
+    os.replace(fresh, path)
