@@ -32,11 +32,11 @@ from pipeline.diffusion.process import RECTIFIED_FLOW
 from pipeline.diffusion.sampler import sample
 from pipeline.errors import Refusal, exit_status
 from pipeline.models.cost import OFF, OPTIONS
-from pipeline.models.dit import DiTI, new_dit
+from pipeline.models.dit import DiTI
 from pipeline.models.dit_parts import TIME_SCALE
-from pipeline.models.rin import RIN
+from pipeline.models.rin import RIN, new_rin
 from pipeline.models.self_conditioning import previous_latents
-from pipeline.models.sizes import CAD_KIND, DIT_SIZES, RIN_SIZES, new_rin
+from pipeline.models.sizes import CAD_KIND, DIT_SIZES, RIN_SIZES
 from pipeline.params.networks import DiTI as DiTISize
 from pipeline.params.schema import Euler
 
@@ -98,7 +98,8 @@ def our_dit(scale: Scale, **options: Any) -> DiTI:
     """DiT-I of a scale, all options off but those that are named."""
     size = DiTISize(**scale.dit, **(OFF | options))
     generator = torch_generator(0, "timing", "dit")
-    return new_dit(size, in_channels=IN_CHANNELS, text_dim=scale.text_dim, generator=generator)
+    model: DiTI = DiTI.new(size, in_channels=IN_CHANNELS, text_dim=scale.text_dim, generator=generator)
+    return model
 
 
 def our_rin(scale: Scale) -> RIN:
@@ -214,13 +215,13 @@ def time_peers(scale: Scale, batch_size: int, num_turns: int) -> list[str]:
     def pictures(name: str) -> None:
         sample(models[name][1], RECTIFIED_FLOW, given.x, condition, condition, sampler=euler, shift=1.0)
 
-    found = []
+    report_lines = []
     for name, (model, _) in models.items():
-        found.append(f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
+        report_lines.append(f"{name}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
     for what, action in (("training step", step), (f"pictures of {STEPS} guided steps", pictures)):
         actions = {name: _called(action, name) for name in models}
-        found += lines(f"{what}, batch of {batch_size}", in_turns(actions, num_turns))
-    return found
+        report_lines += lines(f"{what}, batch of {batch_size}", in_turns(actions, num_turns))
+    return report_lines
 
 
 def _called(action: Callable[[str], None], name: str) -> Callable[[], None]:
@@ -279,7 +280,7 @@ def _peak_gib() -> float:
 
 def time_passes(asked: argparse.Namespace) -> list[str]:
     """A line per network, each from a process of its own, one after the other."""
-    found = []
+    report_lines = []
     for network in ("dit_i", "cad_i"):
         command = [sys.executable, "-m", "perf.timing", "passes", "--network", network]
         for key in ("scale", "batch_size", "turns", "threads"):
@@ -290,8 +291,8 @@ def time_passes(asked: argparse.Namespace) -> list[str]:
             raise Refusal(
                 f"{network}: its process ended with {done.returncode} ({end}); take a smaller --scale or batch"
             )
-        found.append(done.stdout.strip())
-    return found
+        report_lines.append(done.stdout.strip())
+    return report_lines
 
 
 def report(asked: argparse.Namespace) -> str:
@@ -299,18 +300,18 @@ def report(asked: argparse.Namespace) -> str:
     torch.set_num_threads(asked.threads)
     scale = SCALES[asked.scale]
     if asked.what == "self-conditioning":
-        found = time_self_conditioning(scale, asked.batch_size, asked.turns)
+        report_lines = time_self_conditioning(scale, asked.batch_size, asked.turns)
     elif asked.what == "peers":
-        found = time_peers(scale, asked.batch_size, asked.turns)
+        report_lines = time_peers(scale, asked.batch_size, asked.turns)
     elif asked.what == "miro":
-        found = time_miro(_public_python(asked), asked.batch_size, asked.turns, asked.threads)
+        report_lines = time_miro(_public_python(asked), asked.batch_size, asked.turns, asked.threads)
     elif asked.what == "options":
-        found = time_options(scale, asked.batch_size, asked.turns)
+        report_lines = time_options(scale, asked.batch_size, asked.turns)
     elif asked.network is not None:
-        found = [pass_line(scale, asked.network, asked.batch_size, asked.turns)]
+        report_lines = [pass_line(scale, asked.network, asked.batch_size, asked.turns)]
     else:
-        found = time_passes(asked)
-    return "\n".join(found)
+        report_lines = time_passes(asked)
+    return "\n".join(report_lines)
 
 
 def _public_python(asked: argparse.Namespace) -> Path:

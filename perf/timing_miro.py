@@ -84,8 +84,10 @@ class PublicNetwork:
         assert self._process.stdout is not None
         if self._process.stdout.readline().strip() != word:
             self._process.wait()
-            said = (self._errors.read_text().strip().splitlines() or ["no word"])[-1]
-            raise Refusal(f"the public package's process ended: {said}; its environment needs torch, einops, miro-t2i")
+            last_line = (self._errors.read_text().strip().splitlines() or ["no word"])[-1]
+            raise Refusal(
+                f"the public package's process ended: {last_line}; its environment needs torch, einops, miro-t2i"
+            )
 
     def forward(self) -> None:
         """A forward pass there; returns when it is done."""
@@ -120,9 +122,9 @@ def time_miro(python: Path, batch_size: int, num_turns: int, num_threads: int) -
                 )
                 return answer
 
-            found = [_agreement(forward(), load_file(folder / "answer.safetensors"))]
+            report = [_agreement(forward(), load_file(folder / "answer.safetensors"))]
             seconds = in_turns({OURS: forward, "miro-t2i": public.forward}, num_turns)
-    return found + lines(f"forward pass of MIRO, batch of {batch_size}", seconds)
+    return report + lines(f"forward pass of MIRO, batch of {batch_size}", seconds)
 
 
 def _agreement(ours: tuple[Tensor, Tensor], theirs: dict[str, Tensor]) -> str:

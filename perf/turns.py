@@ -25,11 +25,11 @@ def in_turns(actions: Mapping[str, Callable[[], object]], num_turns: int) -> dic
 def lines(what: str, seconds: Mapping[str, list[float]]) -> list[str]:
     """One line per action: its median, and how the first one compares with it."""
     (first, own), *_ = seconds.items()
-    found = []
+    report = []
     for name, other in seconds.items():
         text = f"{what}: {name}: median {statistics.median(other):.4f} s of {len(other)} turns"
         if name != first:
             ratios = sorted(mine / theirs for mine, theirs in zip(own, other, strict=True))
             text += f"; {first} takes {statistics.median(ratios):.3f} of it ({ratios[0]:.3f} to {ratios[-1]:.3f})"
-        found.append(text)
-    return found
+        report.append(text)
+    return report

@@ -17,6 +17,14 @@ class Refusal(Exception):
     """Work that must not go on. The message is one line: what, where, what to do."""
 
 
+class Transient(Refusal):
+    """Work that cannot be done now and may be done later: a network, a server or a disk that does not answer.
+
+    It ends the unit's job as a Refusal does, and never becomes a Reject, which would be kept for ever. Batches that
+    were finished stay; the same command goes on from there.
+    """
+
+
 class Reject(Exception):
     """One row that cannot be used.
 

@@ -9,33 +9,40 @@ made from the main set's row j, and the manifest.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
-from pipeline.dag.stages import partner_shard, shard_units
-from pipeline.dag.units import MANIFEST
+from pipeline.dag.stages import partner_shard
 from pipeline.params.references import num_shards_of
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
+
+if TYPE_CHECKING:
+    from pipeline.augment.base import Augmentation, Derived
 
 BYTES_PER_PIXEL = 3
 
 
 def make(job: Job) -> None:
     """Make one part of a derived dataset."""
+    from pipeline.data.schema import IMAGES
+    from pipeline.runner.shards import make_shard_or_manifest
+
+    make_shard_or_manifest(job, IMAGES, make_shard)
+
+
+def make_shard(job: Job) -> None:
+    """Make one picture of each whole row of a shard of the main set."""
     from pipeline.data.image_rows import image_rows
     from pipeline.data.keys import derived_key
     from pipeline.data.schema import IMAGES, Column
     from pipeline.data.shards import ShardBuilder
     from pipeline.errors import Reject
-    from pipeline.runner.shards import finish_shard, make_manifest, open_input
+    from pipeline.runner.shards import finish_shard, open_input
 
-    if job.unit_id.part == MANIFEST:
-        make_manifest(job, IMAGES, shard_units(job.plan.params, job.unit_id.reference))
-        return
     shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
     job.require_disk(shard.num_rows * job.row_params.side_px**2 * BYTES_PER_PIXEL, "lossless pictures")
-    augment = cutmix_of(job) if hasattr(job.row_params, "weights") else crop_of(job)
+    augmentation = open_augmentation(job)
     builder = ShardBuilder(IMAGES)
     progress = job.log.progress(shard.num_rows, str(job.unit_id))
     for row in image_rows(shard, job.row_params.side_px):
@@ -44,80 +51,49 @@ def make(job: Job) -> None:
             builder.add_null_upstream(key=key)
         else:
             try:
-                builder.add(key=key, **augment(row))
+                builder.add(key=key, **columns_of(augmentation.make(row)))
             except Reject as reject:
                 builder.add_rejected(reject, **{Column.KEY: key})
         progress.advance()
     progress.close()
     finish_shard(job, builder)
-    job.log.info(f"{shard.num_rows} rows, {len(builder.rejects)} rejected")
 
 
-def cutmix_of(job: Job) -> Any:
-    """A function from a row of the main set to the columns of its CutMix picture."""
-    import msgspec
-
-    from pipeline.augment.cutmix import draw_placement, paste
-    from pipeline.augment.partner import candidates, draw_partner
-    from pipeline.data.image_rows import ImageRow, row_view
-    from pipeline.data.randomness import generator
-    from pipeline.data.schema import IMAGES, Column
+def open_augmentation(job: Job) -> Augmentation:
+    """The row's augmentation, with the shard of second pictures where it mixes two."""
+    from pipeline.augment.base import Setting
+    from pipeline.data.schema import IMAGES
+    from pipeline.params.kinds import AUGMENTATIONS
     from pipeline.runner.shards import open_input
 
-    seed, name = job.plan.params.seeds.data, job.unit_id.row
-    number = num_shards_of(job.plan.params, job.row_params.images)
-    other = partner_shard(seed, name, int(job.unit_id.part), number)
-    partners = open_input(job, units.unit_id(job.row_params.images, other), IMAGES)
-    light = [Column.KEY, Column.LABEL, Column.WIDTH_PX, Column.HEIGHT_PX]
-    values = partners.rows(light)
-    rows = candidates(
-        [value[Column.KEY] for value in values], [value[Column.LABEL] for value in values], partners.valid_rows()
-    )
-    weights = msgspec.to_builtins(job.row_params.weights)
-
-    def augment(row: ImageRow) -> dict[str, Any]:
-        assert row.view is not None
-        rng = generator(seed, "augment", name, row.key)
-        partner = draw_partner(rng, rows, row.key, row.values[Column.LABEL])
-        placement = draw_placement(rng, weights, job.row_params.side_px)
-        second = row_view(partners, partner, values[partner], job.row_params.side_px)
-        assert second is not None
-        picture = paste(row.view, second, placement)
-        return derived(picture, placement.kind, [row.key, values[partner][Column.KEY]], placement.box)
-
-    return augment
+    params, dataset, partners = job.plan.params, job.unit_id.row, None
+    if job.row_params.mixes:
+        number = num_shards_of(params, job.row_params.images)
+        other = partner_shard(params.seeds.data, dataset, int(job.unit_id.part), number)
+        partners = open_input(job, units.unit_id(job.row_params.images, other), IMAGES)
+    setting = Setting(params.seeds.data, dataset, partners)
+    augmentation: Augmentation = AUGMENTATIONS.class_of(job.row_params).open(job.row_params, setting)
+    return augmentation
 
 
-def crop_of(job: Job) -> Any:
-    """A function from a row of the main set to the columns of its crop."""
-    from pipeline.augment.crop import crop, draw_window
-    from pipeline.data.image_rows import ImageRow
-    from pipeline.data.randomness import generator
-
-    seed, name, values = job.plan.params.seeds.data, job.unit_id.row, job.row_params
-
-    def augment(row: ImageRow) -> dict[str, Any]:
-        assert row.view is not None
-        rng = generator(seed, "augment", name, row.key)
-        box = draw_window(rng, values.min_scale, values.max_scale, values.side_px)
-        return derived(crop(row.view, box), "crop", [row.key], box)
-
-    return augment
-
-
-def derived(picture: Any, kind: str, parents: list[str], box: tuple[int, ...]) -> dict[str, Any]:
+def columns_of(derived: Derived) -> dict[str, Any]:
     """The columns of a derived picture: lossless bytes, its making, and no label."""
     from pipeline.data.images import encode_png
+    from pipeline.data.schema import Augmentation, Column
     from pipeline.digest import sha256_of_bytes
 
-    data = encode_png(picture)
+    data = encode_png(derived.picture)
     return {
-        "image": data,
-        "width_px": picture.width,
-        "height_px": picture.height,
-        "text": [],
-        "sha256": sha256_of_bytes(data),
-        "augmentation": {"kind": kind, "parents": parents, "box": list(box)},
+        Column.IMAGE: data,
+        Column.WIDTH_PX: derived.picture.width,
+        Column.HEIGHT_PX: derived.picture.height,
+        Column.TEXT: [],
+        Column.SHA256: sha256_of_bytes(data),
+        Column.AUGMENTATION: {
+            Augmentation.KIND: derived.kind,
+            Augmentation.PARENTS: derived.parents,
+            Augmentation.BOX: list(derived.box),
+        },
     }
 
 

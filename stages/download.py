@@ -13,7 +13,7 @@ import sys
 
 from pipeline.dag import units
 from pipeline.dag.stages import shard_units
-from pipeline.dag.units import INDEX, MANIFEST
+from pipeline.dag.units import INDEX
 from pipeline.data.files import INDEX_JSON, INDEX_PARQUET
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
@@ -22,27 +22,26 @@ from pipeline.runner.job import Job
 def make(job: Job) -> None:
     """Make one part of a dataset."""
     from pipeline.data.schema import IMAGES
-    from pipeline.runner.shards import make_manifest
+    from pipeline.runner.shards import make_shard_or_manifest
 
     if job.unit_id.part == INDEX:
         make_index(job)
-    elif job.unit_id.part == MANIFEST:
-        make_manifest(job, IMAGES, shard_units(job.plan.params, job.unit_id.reference))
     else:
-        make_shard(job)
+        make_shard_or_manifest(job, IMAGES, make_shard)
 
 
 def make_index(job: Job) -> None:
     """List the source, put it in order, leave held-out places out, and write the index and its digest."""
+    from pipeline.data.files import SCHEMA_VERSION
     from pipeline.data.keys import picture_key
     from pipeline.data.schema import INDEX as INDEX_TABLE
-    from pipeline.data.schema import SCHEMA_VERSION, Column
+    from pipeline.data.schema import Column
     from pipeline.data.shards import Shard, ShardBuilder
     from pipeline.digest import digest_json, sha256_of_file
-    from pipeline.sources import open_source
+    from pipeline.params.kinds import SOURCES
     from pipeline.sources.index import order_entries, select
 
-    source = open_source(job.row_params, job.plan.params.seeds.data)
+    source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
     held_out: set[str] = set()
     if job.row_params.heldout:
         path = job.input(units.unit_id(job.row_params.heldout, INDEX), INDEX_PARQUET)
@@ -53,7 +52,7 @@ def make_index(job: Job) -> None:
     for entry in entries:
         builder.add(
             key=picture_key(job.unit_id.row, entry.source_id),
-            place=entry.location,
+            location=entry.location,
             label=entry.label,
             class_name=entry.class_name,
             text=list(entry.text),
@@ -79,21 +78,22 @@ def make_shard(job: Job) -> None:
     from pipeline.data.shards import Shard, ShardBuilder
     from pipeline.digest import sha256_of_bytes
     from pipeline.errors import Reject
+    from pipeline.params.kinds import SOURCES
     from pipeline.runner.shards import finish_shard
-    from pipeline.sources import open_source
     from pipeline.sources.index import shard_bounds
 
     index = Shard(job.input(units.unit_id(job.unit_id.reference, INDEX), INDEX_PARQUET), INDEX_TABLE)
     start, stop = shard_bounds(index.num_rows, job.row_params.num_shards)[int(job.unit_id.part)]
     rows = index.rows([Column.KEY, Column.LOCATION, Column.LABEL, Column.CLASS_NAME, Column.TEXT])[start:stop]
     held_out = held_out_digests(job)
-    source = open_source(job.row_params, job.plan.params.seeds.data)
+    source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
     builder = ShardBuilder(IMAGES)
     progress = job.log.progress(len(rows), str(job.unit_id))
-    for row in rows:
-        location = row.pop(Column.LOCATION)
+    pictures = source.read_many([row.pop(Column.LOCATION) for row in rows])
+    for row, data in zip(rows, pictures, strict=True):
         try:
-            data = source.read(location)
+            if isinstance(data, Reject):
+                raise data
             picture = decode(data, max_pixels=job.row_params.max_image_pixels)
             sha256 = sha256_of_bytes(data)
             if sha256 in held_out:
@@ -105,7 +105,6 @@ def make_shard(job: Job) -> None:
         progress.advance()
     progress.close()
     finish_shard(job, builder)
-    job.log.info(f"{len(rows)} rows, {len(builder.rejects)} rejected")
 
 
 def held_out_digests(job: Job) -> set[str]:
@@ -115,11 +114,12 @@ def held_out_digests(job: Job) -> set[str]:
 
     if not job.row_params.heldout:
         return set()
-    found: set[str] = set()
-    for unit_id in shard_units(job.plan.params, job.row_params.heldout):
-        rows = open_input(job, unit_id, IMAGES).rows([Column.SHA256])
-        found |= {row[Column.SHA256] for row in rows if row[Column.SHA256]}
-    return found
+    return {
+        row[Column.SHA256]
+        for unit_id in shard_units(job.plan.params, job.row_params.heldout)
+        for row in open_input(job, unit_id, IMAGES).rows([Column.SHA256])
+        if row[Column.SHA256]
+    }
 
 
 if __name__ == "__main__":

@@ -8,24 +8,24 @@ Reads image shards. Writes one latent shard per part and the manifest.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
-from pipeline.dag.stages import shard_units
-from pipeline.dag.units import MANIFEST
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
+
+if TYPE_CHECKING:
+    from pipeline.data.image_rows import ImageRow
+    from pipeline.data.shards import ShardBuilder
+    from pipeline.encoders.base import AnyAutoencoder
 
 
 def make(job: Job) -> None:
     """Make one part of a latent set."""
     from pipeline.data.schema import LATENTS
-    from pipeline.runner.shards import make_manifest
+    from pipeline.runner.shards import make_shard_or_manifest
 
-    if job.unit_id.part == MANIFEST:
-        make_manifest(job, LATENTS, shard_units(job.plan.params, job.unit_id.reference))
-    else:
-        make_shard(job)
+    make_shard_or_manifest(job, LATENTS, make_shard)
 
 
 def make_shard(job: Job) -> None:
@@ -33,15 +33,16 @@ def make_shard(job: Job) -> None:
     from pipeline.data.image_rows import image_rows
     from pipeline.data.schema import IMAGES, LATENTS, Meta
     from pipeline.data.shards import ShardBuilder
-    from pipeline.encoders.autoencoder import ImageAutoencoder
     from pipeline.encoders.precision import num_bytes
     from pipeline.errors import Refusal
+    from pipeline.params.kinds import AUTOENCODERS
     from pipeline.runner.shards import finish_shard, open_input
 
     shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
     execution = job.plan.params.execution
     set_num_threads(execution.num_threads)
-    autoencoder = ImageAutoencoder(job.table_entry("autoencoders", job.row_params.autoencoder), execution)
+    entry = job.table_entry("autoencoders", job.row_params.autoencoder)
+    autoencoder: AnyAutoencoder = AUTOENCODERS.class_of(entry).open(entry, execution)
     factor, channels = autoencoder.downsampling_factor, autoencoder.num_channels
     if job.row_params.side_px % factor:
         raise Refusal(
@@ -51,7 +52,7 @@ def make_shard(job: Job) -> None:
     job.require_disk(num_bytes(shard.num_rows * values, job.row_params.dtype), "latents")
     builder = ShardBuilder(LATENTS, extra={Meta.CHANNELS: str(channels), Meta.DTYPE: job.row_params.dtype})
     progress = job.log.progress(shard.num_rows, str(job.unit_id))
-    batch: list[Any] = []
+    batch: list[ImageRow] = []
     for row in image_rows(shard, job.row_params.side_px):
         batch.append(row)
         if len(batch) == execution.inference_batch_size:
@@ -61,16 +62,15 @@ def make_shard(job: Job) -> None:
     encode(builder, autoencoder, batch, job.row_params.dtype)
     progress.close()
     finish_shard(job, builder)
-    job.log.info(f"{shard.num_rows} rows, {len(builder.rejects)} rejected")
 
 
-def encode(builder: Any, autoencoder: Any, batch: list[Any], dtype: Any) -> None:
+def encode(builder: ShardBuilder, autoencoder: AnyAutoencoder, batch: list[ImageRow], dtype: Any) -> None:
     """Append the latents of a batch of rows, in order."""
     from pipeline.encoders.precision import to_storage
     from pipeline.errors import Reject
 
-    whole = [row for row in batch if row.view is not None]
-    latents = iter(autoencoder.encode([row.view for row in whole])) if whole else iter(())
+    views = [row.view for row in batch if row.view is not None]
+    latents = iter(autoencoder.encode(views)) if views else iter(())
     for row in batch:
         if row.view is None:
             builder.add_null_upstream(key=row.key)

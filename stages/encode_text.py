@@ -8,13 +8,15 @@ Reads caption shards. Writes one text shard per part, ``unconditional.parquet``,
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.dag import units
-from pipeline.dag.stages import shard_units
-from pipeline.dag.units import MANIFEST, UNCONDITIONAL
+from pipeline.dag.units import UNCONDITIONAL
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
+
+if TYPE_CHECKING:
+    from pipeline.encoders.base import AnyTextEncoder
 
 EMPTY_CAPTION_KEY = ""
 
@@ -22,25 +24,25 @@ EMPTY_CAPTION_KEY = ""
 def make(job: Job) -> None:
     """Make one part of a text set."""
     from pipeline.data.schema import TEXT
-    from pipeline.runner.shards import make_manifest
+    from pipeline.runner.shards import make_shard_or_manifest
 
-    if job.unit_id.part == MANIFEST:
-        make_manifest(job, TEXT, shard_units(job.plan.params, job.unit_id.reference))
-    elif job.unit_id.part == UNCONDITIONAL:
+    if job.unit_id.part == UNCONDITIONAL:
         make_unconditional(job)
     else:
-        make_shard(job)
+        make_shard_or_manifest(job, TEXT, make_shard)
 
 
-def load_encoder(job: Job) -> Any:
+def load_encoder(job: Job) -> AnyTextEncoder:
     """The row's text encoder."""
     import torch
 
-    from pipeline.encoders.text import TextEncoder
+    from pipeline.params.kinds import TEXT_ENCODERS
 
     execution = job.plan.params.execution
     torch.set_num_threads(execution.num_threads)
-    return TextEncoder(job.table_entry("encoders", job.row_params.encoder), execution)
+    entry = job.table_entry("encoders", job.row_params.encoder)
+    encoder: AnyTextEncoder = TEXT_ENCODERS.class_of(entry).open(entry, execution)
+    return encoder
 
 
 def make_unconditional(job: Job) -> None:
@@ -91,8 +93,7 @@ def make_shard(job: Job) -> None:
         except Reject as reject:
             builder.add_rejected(reject, key=key)
     builder.extra[Meta.NUM_TRUNCATED] = str(num_truncated)
-    finish_shard(job, builder)
-    job.log.info(f"{len(rows)} rows, {len(builder.rejects)} rejected, {num_truncated} cut at {limit} tokens")
+    finish_shard(job, builder, f", {num_truncated} cut at {limit} tokens")
 
 
 if __name__ == "__main__":

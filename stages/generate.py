@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.dag import units
 from pipeline.dag.units import MANIFEST, MODEL, split_benchmark
 from pipeline.data.files import MODEL_FOLDER, PIPELINE_JSON, REFERENCES_JSON
-from pipeline.params.references import is_diffusers_folder, split_reference
+from pipeline.params.references import split_reference
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
@@ -35,21 +35,21 @@ def make(job: Job) -> None:
 
 def make_shard(job: Job, benchmark: str, shard: int) -> None:
     """Draw one run of a benchmark's prompts, all images of each."""
-    from pipeline.data.schema import GENERATED, Meta
+    from pipeline.data.schema import GENERATED, Column, Meta
     from pipeline.data.shards import ShardBuilder
     from pipeline.digest import digest_coordinates
     from pipeline.errors import Reject
-    from pipeline.evaluation.prompts import PROMPT, PROMPT_ID, prompts_of, run_of_shard
+    from pipeline.evaluation.benchmark import prompts_of, run_of_shard
 
     entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
     prompts = run_of_shard(prompts_of(job, benchmark), shard, entry.num_shards)
     seed = job.plan.params.seeds.generate
-    wanted = [
+    wanted: list[dict[str, Any]] = [
         {
-            "prompt_id": prompt[PROMPT_ID],
-            "image_index": index,
-            "seed": digest_coordinates(seed, "generate", benchmark, prompt[PROMPT_ID], index),
-            "prompt": prompt[PROMPT],
+            Column.PROMPT_ID: prompt[Column.PROMPT_ID],
+            Column.IMAGE_INDEX: index,
+            Column.SEED: digest_coordinates(seed, "generate", benchmark, prompt[Column.PROMPT_ID], index),
+            Column.PROMPT: prompt[Column.PROMPT],
         }
         for prompt in prompts
         for index in range(entry.num_images)
@@ -77,9 +77,9 @@ def make_shard(job: Job, benchmark: str, shard: int) -> None:
 
 def drawing(job: Job, benchmark: str) -> tuple[Any, set[str]]:
     """What turns rows into the pictures of each, and the prompts that it has cut so far."""
-    if hasattr(job.row_params, "import_"):
+    if job.row_params.is_import:
         return pictures_made_elsewhere(job, benchmark), set()
-    if is_diffusers_folder(job.plan.params.row(*split_reference(job.row_params.model))):
+    if job.plan.params.row(*split_reference(job.row_params.model)).is_pipeline:
         return drawn_by_pipeline(job), set()
     return drawn_by_model(job)
 
@@ -128,14 +128,15 @@ def pictures_made_elsewhere(job: Job, benchmark: str) -> Any:
     from pathlib import Path
 
     from pipeline.data.images import decode
+    from pipeline.data.schema import Column
     from pipeline.errors import Refusal, Reject
 
     folder = Path(job.row_params.import_) / benchmark
 
     def read(rows: list[dict[str, Any]]) -> list[bytes]:
-        found = []
+        pictures = []
         for row in rows:
-            path = folder / row["prompt_id"] / f"{row['image_index']}.png"
+            path = folder / row[Column.PROMPT_ID] / f"{row[Column.IMAGE_INDEX]}.png"
             try:
                 data = path.read_bytes()
                 decode(data, max_pixels=job.row_params.max_image_pixels)
@@ -145,8 +146,8 @@ def pictures_made_elsewhere(job: Job, benchmark: str) -> Any:
                 ) from error
             except Reject as reject:
                 raise Refusal(f"{path}: {reject}; a benchmark needs all of its pictures") from reject
-            found.append(data)
-        return found
+            pictures.append(data)
+        return pictures
 
     return read
 

@@ -8,52 +8,58 @@ Reads image shards. Writes one caption shard per part and the manifest. Finished
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
-from pipeline.dag.stages import shard_units
-from pipeline.dag.units import MANIFEST
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
+
+if TYPE_CHECKING:
+    from pipeline.captioners.base import Caption, Captioner, Picture
+    from pipeline.data.shards import Shard
 
 
 def make(job: Job) -> None:
     """Make one part of a caption set."""
     from pipeline.data.schema import CAPTIONS
-    from pipeline.runner.shards import make_manifest
+    from pipeline.runner.shards import make_shard_or_manifest
 
-    if job.unit_id.part == MANIFEST:
-        make_manifest(job, CAPTIONS, shard_units(job.plan.params, job.unit_id.reference))
-    else:
-        make_shard(job)
+    make_shard_or_manifest(job, CAPTIONS, make_shard)
 
 
 def make_shard(job: Job) -> None:
-    """Caption the whole rows of one image shard."""
+    """Caption the whole rows of one image shard; of those, where the row names other captions, the ones that have one.
+
+    A row without either keeps its place: what it lacks was lost before this stage.
+    """
     from pipeline.data.batches import resumable_batches
-    from pipeline.data.schema import CAPTIONS, IMAGES, Column
+    from pipeline.data.schema import CAPTIONS, IMAGES
     from pipeline.data.shards import ShardBuilder
     from pipeline.errors import Reject
     from pipeline.runner.shards import finish_shard, open_input
 
     shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
-    keys = [row[Column.KEY] for row in shard.rows([Column.KEY])]
-    whole = [number for number, is_whole in enumerate(shard.valid_rows()) if is_whole]
-    entry = job.table_entry("captioners", job.row_params.captioner)
-    if job.row_params.captions is not None:
-        whole, caption = by_shuffling(job)
-    elif hasattr(entry, "template"):
-        caption = by_label(shard, entry, whole)
-    else:
-        caption = by_model(job, shard, entry, whole, keys)
-    progress = job.log.progress(len(whole), str(job.unit_id))
-    batch_size = job.plan.params.execution.inference_batch_size
-    found = resumable_batches(job.work, len(whole), batch_size, caption, progress.advance)
+    others = other_captions(job)
+    pictures = {
+        picture.number: picture
+        for picture, is_whole in zip(pictures_of(shard), shard.valid_rows(), strict=True)
+        if is_whole and (others is None or others[picture.number] is not None)
+    }
+    rows = list(pictures)
+    captioner = open_captioner(job, others)
+
+    def caption(start: int, stop: int) -> list[dict[str, Any]]:
+        return as_json(captioner.caption([pictures[number] for number in rows[start:stop]]))
+
+    progress = job.log.progress(len(rows), str(job.unit_id))
+    batches = resumable_batches(job.work, len(rows), captioner.num_in_flight, caption, progress.advance)
     progress.close()
-    captions = dict(zip(whole, found, strict=True))
+    captions = dict(zip(rows, batches, strict=True))
     builder = ShardBuilder(CAPTIONS)
-    name = entry.model if hasattr(entry, "model") else entry.__struct_config__.tag
-    for number, key in enumerate(keys):
+    name = job.table_entry("captioners", job.row_params.captioner).captioner_name
+    for number, key in enumerate(keys_of(shard)):
         values = captions.get(number)
         if values is None:
             builder.add_null_upstream(key=key, captioner=name)
@@ -62,53 +68,66 @@ def make_shard(job: Job) -> None:
         else:
             builder.add(key=key, captioner=name, scores=[], **values)
     finish_shard(job, builder)
-    job.log.info(f"{len(keys)} rows, {len(builder.rejects)} rejected")
 
 
-def by_label(shard: Any, entry: Any, whole: list[int]) -> Any:
-    """(start, stop) -> captions of those whole rows, from their class names."""
-    from pipeline.captioners.label import LabelCaptioner
+def open_captioner(job: Job, others: list[Caption | None] | None) -> Captioner:
+    """The row's captioner."""
+    from pipeline.captioners.base import Setting
+    from pipeline.params.kinds import CAPTIONERS
+
+    params = job.plan.params
+    setting = Setting(params.execution, params.seeds.data, job.row_params.images, int(job.unit_id.part), others)
+    entry = job.table_entry("captioners", job.row_params.captioner)
+    captioner: Captioner = CAPTIONERS.class_of(entry).open(entry, setting)
+    return captioner
+
+
+def keys_of(shard: Shard) -> list[str]:
+    """The keys of all rows."""
     from pipeline.data.schema import Column
 
-    captioner = LabelCaptioner(entry)
-    names = [row[Column.CLASS_NAME] for row in shard.rows([Column.CLASS_NAME])]
-    return lambda start, stop: as_json(captioner.caption([names[i] for i in whole[start:stop]]))
+    return [row[Column.KEY] for row in shard.rows([Column.KEY])]
 
 
-def by_shuffling(job: Job) -> tuple[list[int], Any]:
-    """Rows that have a caption in the other set, and (start, stop) -> for each of them that of another row."""
-    from pipeline.captioners.shuffled import partners
-    from pipeline.data.schema import CAPTIONS, Column
+def pictures_of(shard: Shard) -> Iterator[Picture]:
+    """All rows of an image shard, as captioners are given them; nothing is decoded yet."""
+    from pipeline.captioners.base import Picture
+    from pipeline.data.schema import Column
+
+    sizes = [Column.WIDTH_PX, Column.HEIGHT_PX]
+    for number, row in enumerate(shard.rows([Column.KEY, Column.CLASS_NAME, Column.TEXT, *sizes])):
+        view = partial(square_view_of, shard, number, row)
+        yield Picture(number, row[Column.KEY], row[Column.CLASS_NAME], tuple(row[Column.TEXT] or ()), view)
+
+
+def square_view_of(shard: Shard, number: int, row: dict[str, Any], side_px: int) -> Any:
+    """The square view of a whole row."""
+    from pipeline.data.image_rows import row_view
+
+    return row_view(shard, number, row, side_px)
+
+
+def other_captions(job: Job) -> list[Caption | None] | None:
+    """Per row its caption in the other set that the row names; None where it names none."""
+    from pipeline.captioners.base import Caption
+    from pipeline.data.schema import CAPTIONS, Column, FinishReason
     from pipeline.runner.shards import open_input
 
-    other = open_input(job, units.unit_id(job.row_params.captions, job.unit_id.part), CAPTIONS)
+    if job.row_params.captions is None:
+        return None
+    shard = open_input(job, units.unit_id(job.row_params.captions, job.unit_id.part), CAPTIONS)
     columns = [Column.CAPTION, Column.INSTRUCTION, Column.FINISH_REASON, Column.NUM_GENERATED_TOKENS]
-    rows = other.rows(columns)
-    whole = [number for number, is_whole in enumerate(other.valid_rows()) if is_whole]
-    taken = partners(len(whole), job.plan.params.seeds.data, job.row_params.images, int(job.unit_id.part))
-    return whole, lambda start, stop: [rows[whole[taken[i]]] for i in range(start, stop)]
-
-
-def by_model(job: Job, shard: Any, entry: Any, whole: list[int], keys: list[str]) -> Any:
-    """(start, stop) -> captions of those whole rows, by a vision-language model; loaded when first needed."""
-    from pipeline.captioners.base import draw_instruction
-    from pipeline.data.image_rows import row_view
-    from pipeline.data.schema import Column
-
-    sizes = shard.rows([Column.WIDTH_PX, Column.HEIGHT_PX])
-    loaded: list[Any] = []
-
-    def caption(start: int, stop: int) -> list[dict[str, Any]]:
-        if not loaded:
-            from pipeline.captioners.local import LocalVlm
-
-            loaded.append(LocalVlm(entry, job.plan.params.execution))
-        rows = whole[start:stop]
-        views = [row_view(shard, i, sizes[i], entry.side_px) for i in rows]
-        told = [draw_instruction(entry.instructions, job.plan.params.seeds.data, keys[i]) for i in rows]
-        return as_json(loaded[0].caption(views, told))
-
-    return caption
+    return [
+        None
+        if row[Column.CAPTION] is None
+        else Caption(
+            row[Column.CAPTION],
+            row[Column.INSTRUCTION],
+            FinishReason(row[Column.FINISH_REASON]),
+            row[Column.NUM_GENERATED_TOKENS],
+        )
+        for row in shard.rows(columns)
+    ]
 
 
 def as_json(captions: list[Any]) -> list[dict[str, Any]]:

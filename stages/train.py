@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 from pipeline.data.files import MODEL_FOLDER
-from pipeline.params.references import is_diffusers_folder
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
@@ -21,7 +20,7 @@ def make(job: Job) -> None:
     """Make one model."""
     from pipeline.training.export import train_and_export
 
-    if hasattr(job.row_params, "import_"):
+    if job.row_params.is_import:
         take_in(job)
     else:
         train_and_export(job)
@@ -31,18 +30,18 @@ def take_in(job: Job) -> None:
     """Take in a model that was made elsewhere: in this project's form, or in its authors'."""
     from pipeline.encoders.loading import resolve_model
     from pipeline.interop.released import is_released
-    from pipeline.training.export import write_carrier
+    from pipeline.training.export import write_model_fingerprint
 
-    if is_diffusers_folder(job.row_params):
+    if job.row_params.is_pipeline:
         take_in_pipeline(job)
-        write_carrier(job)
+        write_model_fingerprint(job)
         return
     source = resolve_model(job.row_params.import_, job.row_params.revision, job.row_params.subfolder)
     if is_released(source):
         convert(job, source)
     else:
         copy(job, source)
-    write_carrier(job)
+    write_model_fingerprint(job)
     job.log.info(f"taken in from {source}")
 
 
@@ -72,14 +71,14 @@ def copy(job: Job, source: Path) -> None:
     from pipeline.errors import Refusal
     from pipeline.interop import references
 
-    found = references.read(source)
+    record = references.read(source)
     for key in ("autoencoder", "text_encoder"):
         if getattr(job.row_params, key) is not None:
             where = f"train.rows.{job.unit_id.row}.{key} = {getattr(job.row_params, key)!r}"
             raise Refusal(f"{where}: {source} is a model of this project, which names its own; leave the key out")
     folder = job.out / MODEL_FOLDER
     folder.mkdir()
-    for name in references.files_of(found):
+    for name in references.files_of(record):
         shutil.copyfile(source / name, folder / name)
 
 

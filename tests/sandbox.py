@@ -84,7 +84,7 @@ def plan(folder: Path, raw: dict[str, Any]) -> Plan:
 
 
 def put_entry(of: Plan, unit_id: UnitId, content: str = "") -> str:
-    """Give the store an entry for a place with its declared files, without doing the work; returns its fingerprint."""
+    """Give the store an entry for a unit with its declared files, without doing the work; returns its fingerprint."""
     fingerprint = of.fingerprints.of(unit_id)
     assert fingerprint is not None, unit_id
     entry = of.store.entry(fingerprint)
@@ -110,11 +110,11 @@ def put_index(of: Plan, unit_id: UnitId, digest: str) -> None:
         "files": {"index.parquet": sha256_of_file(entry / "index.parquet")},
     }
     (entry / INDEX_JSON).write_text(json.dumps(content))
-    of.fingerprints.index_made_anywhere()
+    of.fingerprints.forget_unknowns()
 
 
 def fingerprints(of: Plan) -> dict[UnitId, str]:
-    """Fingerprints of all places; indexes get entries that say the same whatever else was changed."""
+    """Fingerprints of all units; indexes get entries that say the same whatever else was changed."""
     found = {}
     for unit_id in of.unit_ids():
         if unit_id.part == INDEX:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from pipeline.data.schema import TABLES, Augmentation, FinishReason, Meta
+from pipeline.data.schema import TABLES, Answered, Augmentation, Detected, FinishReason, Meta
 from pipeline.params.load import TOP_LEVEL_KEYS
 from pipeline.params.schema import STAGE_NAMES
 
@@ -30,6 +30,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/parameters.md",
+    "docs/architecture.md",
     "docs/data-contract.md",
     "docs/models.md",
     "docs/use.md",
@@ -259,11 +260,17 @@ def test_the_contract_page_names_every_table_column_and_metadata_key() -> None:
     assert set(rows) == set(TABLES)
     for table in TABLES.values():
         bold = set(re.findall(r"\*\*`(\w+)`\*\*", rows[table.name]))
-        named = set(re.findall(r"`(\w+)`", rows[table.name])) - set(Augmentation) - set(FinishReason)
+        named = (
+            set(re.findall(r"`(\w+)`", rows[table.name]))
+            - set(Augmentation)
+            - set(FinishReason)
+            - set(Detected)
+            - set(Answered)
+        )
         assert named == set(table.schema.names), table.name
         assert bold == {str(column) for column in table.payload}, table.name
     assert set(re.findall(r"`(t2i\.\w+)`", text)) == set(Meta)
-    assert all(f"`{word}`" in text for word in [*Augmentation, *FinishReason])
+    assert all(f"`{word}`" in text for word in [*Augmentation, *Detected, *Answered, *FinishReason])
 
 
 def test_the_parameters_page_names_every_section() -> None:

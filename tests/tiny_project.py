@@ -30,8 +30,13 @@ def parameters() -> dict[str, Any]:
     raw["execution"].update(device="cpu", inference_batch_size=BATCH_SIZE, checkpoint_every=100)
     world = {**small_project.WORLD, "side_px": SIDE_PX}
     raw["download"]["rows"] = {"pictures": {**world, "num_rows": 4, "num_shards": 1}}
-    raw["encode_images"]["autoencoders"]["demo"] = {"model": "data/tiny/autoencoder", "scale": 0.18, "source": "test"}
-    raw["encode_text"]["encoders"]["demo"] = {"model": "data/tiny/text_encoder", "max_text_tokens": 32}
+    raw["encode_images"]["autoencoders"]["demo"] = {
+        "kind": "diffusers",
+        "model": "data/tiny/autoencoder",
+        "scale": 0.18,
+        "source": "test",
+    }
+    raw["encode_text"]["encoders"]["demo"] = {"kind": "t5", "model": "data/tiny/text_encoder", "max_text_tokens": 32}
     raw["train"].update(
         num_steps=NUM_TRAINING_STEPS,
         ema_decay=0.0,  # the last weights: an average over so few steps would not have heard of the text
@@ -51,7 +56,7 @@ def parameters() -> dict[str, Any]:
     raw["generate"]["rows"] = {"tiny": {"model": "train/tiny", "benchmarks": [BENCHMARK]}}
     # Never loaded: shapes are judged by the exact detector.
     raw["score"]["feature_extractors"] = {
-        "demo_vision": {"model": "data/tiny/autoencoder", "side_px": 32, "demo": True}
+        "demo_vision": {"kind": "vision_tower", "model": "data/tiny/autoencoder", "side_px": 32, "demo": True}
     }
     raw["score"]["rows"] = {"tiny": {"images": "generate/tiny"}}
     raw["report"]["rows"] = {"main": {"scores": ["score/tiny"]}}

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.models.rin import RIN
+from pipeline.models.rin import RIN, new_rin
 from pipeline.models.rin_inputs import COHERENCE
-from pipeline.models.sizes import CAD_KIND, MIRO_KIND, new_rin
+from pipeline.models.sizes import CAD_KIND, MIRO_KIND
 
 SCORES = ["vqa", "aesthetic"]
 _SIZE: dict[str, Any] = {

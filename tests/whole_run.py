@@ -79,10 +79,12 @@ def whole_params() -> dict[str, Any]:
     p["recaption"]["captioners"]["vlm"].update(model="data/tiny/vlm", side_px=SIDE_PX, max_new_tokens=6)
     p["recaption"]["max_reject_fraction"] = 1.0
     p["recaption"]["rows"]["crop-vlm"] = {"images": "augment/crop", "captioner": "vlm"}
-    p["encode_images"]["autoencoders"] = {"demo": {"model": "data/tiny/autoencoder", "scale": 0.18, "source": "test"}}
+    p["encode_images"]["autoencoders"] = {
+        "demo": {"kind": "diffusers", "model": "data/tiny/autoencoder", "scale": 0.18, "source": "test"}
+    }
     p["encode_images"]["side_px"] = SIDE_PX
     p["encode_images"]["rows"]["crop"] = {"images": "augment/crop"}
-    p["encode_text"]["encoders"]["demo"] = {"model": "data/tiny/text_encoder", "max_text_tokens": 16}
+    p["encode_text"]["encoders"]["demo"] = {"kind": "t5", "model": "data/tiny/text_encoder", "max_text_tokens": 16}
     p["encode_text"]["rows"]["crop-vlm"] = {"captions": "recaption/crop-vlm"}
     _models(p)
     _judging(p)
@@ -127,11 +129,12 @@ def _judging(p: dict[str, Any]) -> None:
         "taken_in": {"model": "train/taken_in", "benchmarks": shapes},
         "elsewhere": {"import": IMPORTED_PICTURES, "arm": "truth", "seed": 0, "benchmarks": [*shapes, "dpg_shapes"]},
     }
-    extractor = {"model": "data/tiny/vlm", "side_px": SIDE_PX, "demo": True}
-    p["score"].update(num_bootstrap=50, kid_subset_size=4, kid_num_subsets=5)
+    extractor = {"kind": "vision_tower", "model": "data/tiny/vlm", "side_px": SIDE_PX, "demo": True}
+    p["score"]["num_bootstrap"] = 50
+    p["score"]["metrics"]["kid"] |= {"subset_size": 4, "num_subsets": 5}
     p["score"]["feature_extractors"] = {"demo_vision": extractor}
     p["score"]["rows"] = {name: {"images": f"generate/{name}"} for name in p["generate"]["rows"]}
-    p["score"]["rows"]["ta_ia"]["real"] = "download/heldout"
+    p["score"]["rows"]["ta_ia"] |= {"real": "download/heldout", "metrics": ["kid", "fid"]}
     # The tiny encoder is a random one: its probe need not tell styles apart for a score to be made.
     p["score"]["style_probes"]["demo_style"] |= {"num_fitted": 8, "num_heldout": 8, "min_auc": 0.0}
     for name in ("ta_ia", "more"):
@@ -169,7 +172,7 @@ def _make_model(folder: Path) -> None:
     from pipeline.encoders.loading import read_config
     from pipeline.interop import references
     from pipeline.models.dit import new_dit
-    from pipeline.params import schema
+    from pipeline.params import encoders, schema
 
     params = whole_params()
     network = msgspec.convert(params["train"]["network"], schema.DiTI)
@@ -189,9 +192,9 @@ def _make_model(folder: Path) -> None:
             schema=references.VERSION,
             arm="elsewhere",
             seed=0,
-            autoencoder=msgspec.convert(params["encode_images"]["autoencoders"]["demo"], schema.Autoencoder),
+            autoencoder=msgspec.convert(params["encode_images"]["autoencoders"]["demo"], encoders.Autoencoder),
             autoencoder_identity=identities["autoencoder"],
-            text_encoder=msgspec.convert(params["encode_text"]["encoders"]["demo"], schema.TextEncoder),
+            text_encoder=msgspec.convert(params["encode_text"]["encoders"]["demo"], encoders.TextEncoder),
             text_encoder_identity=identities["text_encoder"],
             shift=1.0,
         ),

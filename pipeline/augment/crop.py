@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from PIL import Image
 
+from pipeline.augment.base import Box, Derived, Setting
+from pipeline.data.image_rows import ImageRow
 from pipeline.data.images import RESAMPLING
+from pipeline.data.randomness import generator
 from pipeline.errors import Refusal
+from pipeline.params.datasets import CropRow
 
-Box = tuple[int, int, int, int]
+
+class Crop:
+    """Crops of the main set's pictures; see ``Augmentation``."""
+
+    def __init__(self, params: CropRow, setting: Setting) -> None:
+        self._params, self._setting = params, setting
+
+    @classmethod
+    def open(cls, params: CropRow, setting: Setting) -> Self:
+        """As ``Augmentation.open``."""
+        return cls(params, setting)
+
+    def make(self, row: ImageRow) -> Derived:
+        """One window of the picture, drawn from (seed, dataset, key)."""
+        assert row.view is not None
+        rng = generator(self._setting.seed, "augment", self._setting.dataset, row.key)
+        box = draw_window(rng, self._params.min_scale, self._params.max_scale, self._params.side_px)
+        return Derived(crop(row.view, box), "crop", [row.key], box)
 
 
 def draw_window(rng: np.random.Generator, min_scale: float, max_scale: float, side_px: int) -> Box:

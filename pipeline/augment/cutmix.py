@@ -15,20 +15,61 @@ a half of an odd side is the smaller half and ends at the border. Distances are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+import msgspec
 import numpy as np
 from PIL import Image
 
+from pipeline.augment.base import Box, Derived, Setting
+from pipeline.augment.partner import candidates, draw_partner
+from pipeline.data.image_rows import ImageRow, row_view
 from pipeline.data.images import RESAMPLING
-from pipeline.data.randomness import weighted_choice
+from pipeline.data.randomness import generator, weighted_choice
+from pipeline.data.schema import Column
+from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
+from pipeline.params.datasets import CutMixRow
 
 PATTERNS = ("half", "quarter", "ninth", "sixteenth")
 PARTS_PER_SIDE = {"half": 2, "quarter": 2, "ninth": 3, "sixteenth": 4}
 MIN_SIDE_PX = 8  # a sixteenth of 2 px; below 6 px it has no free place at all
 
-Box = tuple[int, int, int, int]
+
+class CutMix:
+    """CutMix pictures of the main set; see ``Augmentation``."""
+
+    def __init__(self, params: CutMixRow, setting: Setting, partners: Shard) -> None:
+        """Read what partners are drawn by: keys, labels, and which rows are whole."""
+        self._params, self._setting, self._partners = params, setting, partners
+        self._values = partners.rows([Column.KEY, Column.LABEL, Column.WIDTH_PX, Column.HEIGHT_PX])
+        self._candidates = candidates(
+            [values[Column.KEY] for values in self._values],
+            [values[Column.LABEL] for values in self._values],
+            partners.valid_rows(),
+        )
+        self._weights = msgspec.to_builtins(params.weights)
+
+    @classmethod
+    def open(cls, params: CutMixRow, setting: Setting) -> Self:
+        """As ``Augmentation.open``."""
+        assert setting.partners is not None
+        return cls(params, setting, setting.partners)
+
+    def make(self, row: ImageRow) -> Derived:
+        """The picture with a part of another class pasted in, all drawn from (seed, dataset, key).
+
+        Raises:
+            Reject: there is no other class to paste.
+        """
+        assert row.view is not None
+        rng = generator(self._setting.seed, "augment", self._setting.dataset, row.key)
+        number = draw_partner(rng, self._candidates, row.key, row.values[Column.LABEL])
+        placement = draw_placement(rng, self._weights, self._params.side_px)
+        second = row_view(self._partners, number, self._values[number], self._params.side_px)
+        assert second is not None
+        parents = [row.key, self._values[number][Column.KEY]]
+        return Derived(paste(row.view, second, placement), placement.kind, parents, placement.box)
 
 
 class Placement(NamedTuple):

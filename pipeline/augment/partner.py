@@ -1,6 +1,6 @@
 """Which second picture a CutMix row gets: a whole row of another class, from one other shard.
 
-An augment job reads two shards: its own and the one that ``pipeline.stages.partner_shard`` names. Where shards are
+An augment job reads two shards: its own and the one that ``pipeline.dag.stages.partner_shard`` names. Where shards are
 mixed by digest, drawing from one other shard is as good as drawing from all.
 """
 
@@ -73,7 +73,7 @@ def draw_partner(rng: np.random.Generator, rows: Candidates, own_key: str, own_l
 
     Args:
         rng: the generator of this row's coordinates, (seed, 'augment', row name, key).
-        rows: the shard that ``pipeline.stages.partner_shard`` named.
+        rows: the shard that ``pipeline.dag.stages.partner_shard`` named.
         own_key: key of the base picture.
         own_label: its class, or None.
 

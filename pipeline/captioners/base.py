@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pipeline.data.schema import FinishReason
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, Reject
+from pipeline.params.schema import Execution
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,66 @@ class Caption:
     instruction: str
     finish_reason: FinishReason
     num_generated_tokens: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a captioner may know of one row of a shard.
+
+    Attributes:
+        number: of the row in its shard.
+        key: its key.
+        class_name: its class in words; None where it has none.
+        text: captions that its source brought along.
+        view: side in pixels -> its square view, decoded when it is asked for.
+    """
+
+    number: int
+    key: str
+    class_name: str | None
+    text: tuple[str, ...]
+    view: Callable[[int], Image.Image]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a captioner may know beside its parameters and the pictures.
+
+    Attributes:
+        execution: device, batch size, attention.
+        seed: the data seed.
+        dataset: where the pictures come from, ``<stage>/<row>``.
+        shard: its number.
+        others: per row of the shard its caption in the other set that the row names, None where it has none; None
+            where the row names no other set.
+    """
+
+    execution: Execution
+    seed: int
+    dataset: str
+    shard: int
+    others: Sequence[Caption | None] | None
+
+
+class Captioner(Protocol):
+    """A way to say what pictures show.
+
+    Attributes:
+        num_in_flight: pictures that it is given at once: a batch of a model, or as many as servers work at.
+    """
+
+    num_in_flight: int
+
+    @classmethod
+    def open(cls, params: Any, setting: Setting) -> Self:
+        """The captioner that parameters of its type describe. What is slow to load waits until it is needed."""
+
+    def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
+        """One caption per picture, in order; a batch of N gives what N batches of one give.
+
+        Raises:
+            Transient: one cannot be had now; finished batches stay, and no picture is rejected for it.
+        """
 
 
 def draw_instruction(weights: Mapping[str, float], seed: int, key: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
+from typing import Self
 
-from pipeline.captioners.base import Caption
+from pipeline.captioners.base import Caption, Picture, Setting
 from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
-from pipeline.params.schema import LabelCaptioner as LabelParams
+from pipeline.params.captioners import LabelCaptioner as LabelParams
 
 PLACEHOLDER = "class_name"
 
@@ -18,19 +19,26 @@ class LabelCaptioner:
 
     Args:
         params: the captioner's parameters; ``{class_name}`` stands in the template, and nothing else in braces.
+        num_in_flight: see ``Captioner``.
 
     Raises:
         Refusal: the template has another placeholder, none, or a brace left open.
     """
 
-    def __init__(self, params: LabelParams) -> None:
+    def __init__(self, params: LabelParams, num_in_flight: int) -> None:
         """Check the template."""
         _check_template(params.template)
         self._template = params.template
+        self.num_in_flight = num_in_flight
 
-    def caption(self, class_names: Sequence[str | None]) -> list[Caption | Reject]:
+    @classmethod
+    def open(cls, params: LabelParams, setting: Setting) -> Self:
+        """As ``Captioner.open``."""
+        return cls(params, setting.execution.inference_batch_size)
+
+    def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
         """One caption per row, in order; ``Reject("no_class_name")`` where a row has none."""
-        return [self._caption_one(class_name) for class_name in class_names]
+        return [self._caption_one(picture.class_name) for picture in pictures]
 
     def _caption_one(self, class_name: str | None) -> Caption | Reject:
         if class_name is None or not class_name.strip():

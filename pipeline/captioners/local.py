@@ -7,20 +7,43 @@ silence. Prompts come from the processor's own chat template alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from PIL import Image
 
-from pipeline.captioners.base import Caption
+from pipeline.captioners.base import Caption, Picture, Setting, draw_instruction
 from pipeline.captioners.checks import checked_caption
 from pipeline.data.schema import FinishReason
 from pipeline.digest import digest_json
 from pipeline.encoders.loading import ATTENTION, choose_device, load_strictly, loaded_or_refused, quiet, resolve_model
 from pipeline.errors import Refusal, Reject
-from pipeline.params.schema import Execution, LocalCaptioner
+from pipeline.params.captioners import LocalCaptioner as LocalParams
+from pipeline.params.schema import Execution
 
 if TYPE_CHECKING:
     import torch
+
+
+class LocalCaptioner:
+    """A vision-language model that is loaded for the first batch which nobody finished before; see ``Captioner``."""
+
+    def __init__(self, params: LocalParams, setting: Setting) -> None:
+        self._params, self._setting = params, setting
+        self._model: LocalVlm | None = None
+        self.num_in_flight = setting.execution.inference_batch_size
+
+    @classmethod
+    def open(cls, params: LocalParams, setting: Setting) -> Self:
+        """As ``Captioner.open``."""
+        return cls(params, setting)
+
+    def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
+        """One caption per picture, under the instruction drawn for its key."""
+        if self._model is None:
+            self._model = LocalVlm(self._params, self._setting.execution)
+        views = [picture.view(self._params.side_px) for picture in pictures]
+        weights, seed = self._params.instructions, self._setting.seed
+        return self._model.caption(views, [draw_instruction(weights, seed, picture.key) for picture in pictures])
 
 
 class LocalVlm:
@@ -34,7 +57,7 @@ class LocalVlm:
         Refusal: no such model, weights that do not match, no chat template, or no end token.
     """
 
-    def __init__(self, params: LocalCaptioner, execution: Execution) -> None:
+    def __init__(self, params: LocalParams, execution: Execution) -> None:
         """Load model and processor, and settle how is decoded."""
         import torch
         import transformers

@@ -2,7 +2,42 @@
 
 from __future__ import annotations
 
-from pipeline.errors import Refusal
+from collections.abc import Sequence
+from typing import Self
+
+from pipeline.captioners.base import Caption, Picture, Setting
+from pipeline.errors import Refusal, Reject
+from pipeline.params.captioners import ShuffledCaptioner as ShuffledParams
+
+
+class ShuffledCaptioner:
+    """Gives each picture the caption that another set has for another picture of the shard.
+
+    Args:
+        setting: with the other set's captions.
+
+    Raises:
+        Refusal: the other set has one caption in this shard.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        """Draw which caption goes where."""
+        assert setting.others is not None
+        rows = [number for number, caption in enumerate(setting.others) if caption is not None]
+        captions = [caption for caption in setting.others if caption is not None]
+        drawn = partners(len(rows), setting.seed, setting.dataset, setting.shard)
+        self._captions = {row: captions[drawn[number]] for number, row in enumerate(rows)}
+        self.num_in_flight = setting.execution.inference_batch_size
+
+    @classmethod
+    def open(cls, params: ShuffledParams, setting: Setting) -> Self:
+        """As ``Captioner.open``."""
+        del params
+        return cls(setting)
+
+    def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
+        """For each picture the caption of another one."""
+        return [self._captions[picture.number] for picture in pictures]
 
 
 def partners(num_captions: int, seed: int, dataset: str, shard: int) -> list[int]:
@@ -24,7 +59,7 @@ def partners(num_captions: int, seed: int, dataset: str, shard: int) -> list[int
     if num_captions == 1:
         raise Refusal(f"{dataset}, shard {shard}: one caption has no other to change places with; take fewer shards")
     order = permutation(num_captions, seed, "recaption", "shuffled", dataset, shard).tolist()
-    found = [0] * num_captions
+    shuffled = [0] * num_captions
     for place, number in enumerate(order):
-        found[number] = order[(place + 1) % num_captions]
-    return found
+        shuffled[number] = order[(place + 1) % num_captions]
+    return shuffled

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from pipeline.dag.identities import Digests
-from pipeline.dag.stages import BY_NAME, Stage, unit_of
+from pipeline.dag.stages import BY_NAME, unit_of
 from pipeline.dag.units import INDEX, UnitId, split_benchmark
-from pipeline.data.files import INDEX_JSON
+from pipeline.data.files import INDEX_JSON, SCHEMA_VERSION
 from pipeline.digest import digest_json
 from pipeline.layout import Layout
 from pipeline.params.load import Params
@@ -39,7 +39,7 @@ class Fingerprints:
         self._seen: dict[UnitId, str | None] = {}
         self._index_digests: dict[UnitId, str | None] = {}
         self._sources_not_at_hand: set[UnitId] = set()
-        self._resolved: dict[tuple[str, str, str], tuple[dict[str, Any], set[str]]] = {}
+        self._resolved: dict[tuple[str, str, str, frozenset[str]], tuple[dict[str, Any], set[str]]] = {}
         self._references = {f"{stage}/{row}" for stage, section in params.sections.items() for row in section.rows}
 
     def of(self, unit_id: UnitId) -> str | None:
@@ -61,7 +61,7 @@ class Fingerprints:
             recipe["row"].pop("num_steps")
         return digest_json(recipe)
 
-    def index_made_anywhere(self) -> None:
+    def forget_unknowns(self) -> None:
         """Forget what was not known while an index was missing."""
         self._index_digests = {p: d for p, d in self._index_digests.items() if d is not None}
         self._seen = {p: f for p, f in self._seen.items() if f is not None}
@@ -81,17 +81,24 @@ class Fingerprints:
             else:
                 marks.setdefault(need.reference, []).append(mark)
         resolved, named = self._resolved_row(unit_id)
-        unnamed = sorted(mark for reference, found in marks.items() if reference not in named for mark in found)
+        unnamed = sorted(mark for reference, digests in marks.items() if reference not in named for mark in digests)
         # A path is no reference, even where it reads like one.
-        row = {k: v for k, v in resolved.items() if k not in stage.paths}
-        row = _substitute(row, {reference: digest_json(found) for reference, found in marks.items()}, named)
+        row = {k: v for k, v in resolved.items() if k not in self._path_fields(unit_id)}
+        row = _substitute(row, {reference: digest_json(digests) for reference, digests in marks.items()}, named)
         if unit_id.part == INDEX:
-            stamps = self._stamps(resolved, stage)
+            stamps = self._stamps(resolved, self._path_fields(unit_id))
             if stamps is None:
                 self._sources_not_at_hand.add(unit_id)
                 return None
             row.update(stamps)
-        recipe: dict[str, Any] = {"stage": unit_id.stage, "part": unit_id.part, "row": row, "own": own, "also": unnamed}
+        recipe: dict[str, Any] = {
+            "schema": SCHEMA_VERSION,
+            "stage": unit_id.stage,
+            "part": unit_id.part,
+            "row": row,
+            "own": own,
+            "also": unnamed,
+        }
         if stage.seed:
             recipe["seed"] = getattr(self._params.seeds, stage.seed)
         if stage.key_carries_name:
@@ -104,37 +111,50 @@ class Fingerprints:
     def unstamped_recipe(self, unit_id: UnitId) -> str:
         """A digest of an index's recipe without its source's stamp, by which it is known where the source is gone."""
         row, _ = self._resolved_row(unit_id)
-        row = {k: v for k, v in row.items() if k not in BY_NAME[unit_id.stage].paths}
+        row = {k: v for k, v in row.items() if k not in self._path_fields(unit_id)}
         return digest_json({"row": row, "name": unit_id.row, "seed": self._params.seeds.data})
 
     def _resolved_row(self, unit_id: UnitId) -> tuple[dict[str, Any], set[str]]:
         """A row as its parts are made from it, and the references in it; one object for all parts, never changed."""
-        key = (unit_id.stage, unit_id.row, split_benchmark(unit_id.part)[0])
+        unread = BY_NAME[unit_id.stage].unread(self._params, unit_id.row, unit_id.part)
+        key = (unit_id.stage, unit_id.row, split_benchmark(unit_id.part)[0], unread)
         if key not in self._resolved:
-            row = self._resolve(unit_id)
+            row = self._resolve(unit_id, unread)
             self._resolved[key] = (row, _texts_in(row) & self._references)
         return self._resolved[key]
 
-    def _resolve(self, unit_id: UnitId) -> dict[str, Any]:
+    def _resolve(self, unit_id: UnitId, unread: frozenset[str]) -> dict[str, Any]:
         """The row with its side-table entries in place of their names, and identities in place of model names."""
         stage = BY_NAME[unit_id.stage]
         row: dict[str, Any] = _without_none(msgspec.to_builtins(self._params.row(unit_id.stage, unit_id.row)))
+        row = {field: value for field, value in row.items() if field not in unread}
+        holders = [row]
         for field, table in stage.tables:
             if field not in row:  # another kind of row
                 continue
-            name = split_benchmark(unit_id.part)[0] if isinstance(row[field], list) else row[field]
-            entry = side_table(self._params, unit_id.stage, table)[name]
-            row[field] = _without_none(msgspec.to_builtins(entry))
-        for value in (row, *(v for v in row.values() if isinstance(v, dict))):
+            names = row[field]
+            if field == stage.names_parts:
+                names = split_benchmark(unit_id.part)[0]
+            entries: dict[str, Any] = {
+                name: _without_none(msgspec.to_builtins(side_table(self._params, unit_id.stage, table)[name]))
+                for name in (names if isinstance(names, list) else [names])
+            }
+            holders += entries.values()
+            row[field] = entries if isinstance(names, list) else entries[names]
+        for value in holders:
             for field in stage.models:
                 if field in value:
                     where = f"{unit_id.stage}.{unit_id.row}.{field}"
                     value[field] = self._digests.model(value[field], value.pop("revision", None), where)
         return row
 
-    def _stamps(self, row: dict[str, Any], stage: Stage) -> dict[str, str] | None:
+    def _path_fields(self, unit_id: UnitId) -> tuple[str, ...]:
+        fields: tuple[str, ...] = self._params.row(unit_id.stage, unit_id.row).path_fields
+        return fields
+
+    def _stamps(self, row: dict[str, Any], path_fields: tuple[str, ...]) -> dict[str, str] | None:
         """What stands for the paths of a row; None where one of them is not at hand."""
-        stamps = {field: self._digests.stamp(row[field]) for field in stage.paths if field in row}
+        stamps = {field: self._digests.stamp(row[field]) for field in path_fields}
         return {field: stamp for field, stamp in stamps.items() if stamp} if all(stamps.values()) else None
 
     def _index_digest(self, unit_id: UnitId) -> str | None:
@@ -147,17 +167,17 @@ class Fingerprints:
         if fingerprint is None:
             return None
         for folder in (self._store.entry(fingerprint), self._layout.shown(unit_id.stage, unit_id.row)):
-            found = _read_json(folder / INDEX_JSON)
-            if found is not None and found.get("fingerprint") == fingerprint:
-                return str(found["digest"])
+            index = _read_json(folder / INDEX_JSON)
+            if index is not None and index.get("fingerprint") == fingerprint:
+                return str(index["digest"])
         return None
 
     def _fingerprint_of_shown_index(self, unit_id: UnitId) -> str | None:
         """Where the source is not at hand, the index that is there counts, if it was made by these parameters."""
-        found = _read_json(self._layout.shown(unit_id.stage, unit_id.row) / INDEX_JSON)
-        if found is None or found.get("recipe") != self.unstamped_recipe(unit_id):
+        index = _read_json(self._layout.shown(unit_id.stage, unit_id.row) / INDEX_JSON)
+        if index is None or index.get("recipe") != self.unstamped_recipe(unit_id):
             return None
-        return str(found["fingerprint"])
+        return str(index["fingerprint"])
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ class Digests:
     def __init__(self, memory: Path, project: Path) -> None:
         self._memory = memory
         self._project = project
-        self._known: dict[str, list[object]] | None = None
+        self._remembered: dict[str, list[object]] | None = None
         self._folders: dict[str, str] = {}
         self._changed = False
         self.remember = True
@@ -69,12 +69,12 @@ class Digests:
 
     def file(self, path: Path) -> str:
         """The sha256 of a file, remembered by size and time."""
-        known = self._load()
+        remembered = self._load()
         stat = path.stat()
         mark = [stat.st_size, stat.st_mtime_ns]
-        entry = known.get(str(path))
+        entry = remembered.get(str(path))
         if entry is None or entry[:2] != mark:
-            known[str(path)] = entry = [*mark, sha256_of_file(path)]
+            remembered[str(path)] = entry = [*mark, sha256_of_file(path)]
             self._changed = True
         return str(entry[2])
 
@@ -92,18 +92,18 @@ class Digests:
         return None
 
     def _load(self) -> dict[str, list[object]]:
-        if self._known is None:
+        if self._remembered is None:
             try:
-                self._known = json.loads(self._memory.read_text())
+                self._remembered = json.loads(self._memory.read_text())
             except (OSError, ValueError):
-                self._known = {}  # only a memory: what is lost is computed again
-        assert self._known is not None
-        return self._known
+                self._remembered = {}  # only a memory: what is lost is computed again
+        assert self._remembered is not None
+        return self._remembered
 
     def _save(self) -> None:
-        if self.remember and self._changed and self._known is not None:
+        if self.remember and self._changed and self._remembered is not None:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             fresh = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
-            fresh.write_text(json.dumps(self._known, indent=0, sort_keys=True))
+            fresh.write_text(json.dumps(self._remembered, indent=0, sort_keys=True))
             os.replace(fresh, self._memory)
             self._changed = False

@@ -1,4 +1,4 @@
-"""Sources of pictures that are not there: said in one line before any work starts, with the keys that name them.
+"""Sources of pictures that are not there: named in one line before any work starts, with the keys that name them.
 
 A source may be gone once its index is made and shown (``dvc pull`` into a fresh clone): such a one is not missed.
 """
@@ -8,41 +8,39 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.dag.plan import Plan
-from pipeline.dag.stages import BY_NAME, STAGES
 from pipeline.dag.units import INDEX, UnitId
 from pipeline.errors import Refusal
 
 
-def absent_in_run(plan: Plan) -> str | None:
+def missing_in_run(plan: Plan) -> str | None:
     """One line on the sources that the run lacks; None where it lacks none."""
-    with_paths = [stage.name for stage in STAGES if stage.paths]
-    indexes = [UnitId(name, row, INDEX) for name in with_paths for row in plan.params.rows(name)]
-    return absent_line(plan, [unit_id for unit_id in indexes if plan.fingerprints.of(unit_id) is None])
+    indexes = [UnitId("download", row, INDEX) for row in plan.params.rows("download")]
+    return missing_line(plan, [unit_id for unit_id in indexes if plan.fingerprints.of(unit_id) is None])
 
 
-def refuse_absent(plan: Plan, unit_ids: Iterable[UnitId]) -> None:
-    """Raise a Refusal where a source is gone that these places, or those that they are made from, cannot do without."""
+def refuse_missing(plan: Plan, unit_ids: Iterable[UnitId]) -> None:
+    """Raise a Refusal where a source is gone that these units, or those that they are made from, cannot do without."""
     waiting, unknown = list(unit_ids), set[UnitId]()
     while waiting:
         unit_id = waiting.pop()
         if unit_id not in unknown and plan.fingerprints.of(unit_id) is None:
             unknown.add(unit_id)
             waiting += plan.unit(unit_id).needs
-    line = absent_line(plan, sorted(unit_id for unit_id in unknown if unit_id.part == INDEX))
+    line = missing_line(plan, sorted(unit_id for unit_id in unknown if unit_id.part == INDEX))
     if line:
         raise Refusal(line)
 
 
-def absent_line(plan: Plan, indexes: Iterable[UnitId]) -> str | None:
+def missing_line(plan: Plan, indexes: Iterable[UnitId]) -> str | None:
     """One line on those paths of these indexes at which nothing is; None where there are all."""
     keys: dict[str, list[str]] = {}
     for unit_id in indexes:
         row = plan.params.row(unit_id.stage, unit_id.row)
-        for field in BY_NAME[unit_id.stage].paths:
-            path = getattr(row, field, None)  # another kind of source has none
-            if path is not None and plan.digests.stamp(path) is None:
+        for field in row.path_fields:
+            path = getattr(row, field)
+            if plan.digests.stamp(path) is None:
                 keys.setdefault(path, []).append(f"{unit_id.stage}.rows.{unit_id.row}.{field}")
-    absent = [f"{' and '.join(named)} = {path!r}" for path, named in keys.items()]
-    if not absent:
+    missing = [f"{' and '.join(named)} = {path!r}" for path, named in keys.items()]
+    if not missing:
         return None
-    return f"{plan.params.source}: {'; '.join(absent)}: nothing is there; put the pictures there or correct the path"
+    return f"{plan.params.source}: {'; '.join(missing)}: nothing is there; put the pictures there or correct the path"

@@ -1,4 +1,4 @@
-"""The plan of a run: all its units in DAG order, with their fingerprints, and the places one needs for them."""
+"""The plan of a run: all its units in DAG order, with their fingerprints, their paths and the store."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Plan:
         self._by_folder: dict[Path, list[UnitId]] | None = None
 
     def unit_ids(self) -> Iterator[UnitId]:
-        """All places: stage by stage, a row after the rows of its own stage that it is made from."""
+        """All units: stage by stage, a row after the rows of its own stage that it is made from."""
         for stage in STAGES:
             for row in self.rows_in_order(stage.name):
                 for part in stage.part_names(self.params, row):
                     yield UnitId(stage.name, row, part)
 
     def unit_ids_by_folder(self) -> dict[Path, list[UnitId]]:
-        """All places, by the folder in which they are shown, in DAG order; computed once."""
+        """All units, by the folder in which they are shown, in DAG order; computed once."""
         if self._by_folder is None:
             self._by_folder = {}
             for (stage, row), unit_ids in groupby(self.unit_ids(), key=lambda unit_id: (unit_id.stage, unit_id.row)):
@@ -90,16 +90,16 @@ class Plan:
         return show(self.store, fingerprint, self.shown_folder(unit_id), self.layout.staging)
 
     def is_made(self, unit_id: UnitId) -> bool:
-        """Does the store have what the parameters want at this place?"""
+        """Does the store have what the parameters want of this unit?"""
         return self.made(unit_id) is not None
 
     def made(self, unit_id: UnitId) -> str | None:
-        """The fingerprint of what the store has at this place; None where it is not made."""
+        """The fingerprint of what the store has of this unit; None where it is not made."""
         fingerprint = self.fingerprints.of(unit_id)
         return fingerprint if fingerprint is not None and self.store.has(fingerprint) else None
 
     def made_folder(self, unit_id: UnitId) -> Path:
-        """The store's folder of a place. Raises Refusal where it is not made."""
+        """The store's folder of a unit. Raises Refusal where it is not made."""
         fingerprint = self.made(unit_id)
         if fingerprint is None:
             raise Refusal(f"{unit_id} is not made; run snakemake --configfile {self.params.source}")

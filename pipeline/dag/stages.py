@@ -39,12 +39,12 @@ from pipeline.data.files import (
     VERDICTS_PARQUET,
 )
 from pipeline.digest import digest_coordinates
+from pipeline.params.benchmarks import ROLES
 from pipeline.params.load import Params
 from pipeline.params.references import (
     AUTOENCODERS,
     STYLE,
     TEXT_ENCODERS,
-    is_diffusers_folder,
     num_shards_of,
     side_table,
     split_reference,
@@ -52,6 +52,10 @@ from pipeline.params.references import (
 )
 
 SeedKind = Literal["data", "train", "generate"]
+
+
+def _all_read(params: Params, row: str, part: str) -> frozenset[str]:
+    return frozenset()
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,10 @@ class Stage:
         part_names: the parts of a row, in the order in which they are made.
         unit: the declaration of one unit.
         seed: which of the three seeds its results are drawn from; None: nothing random.
-        tables: row field -> side table whose entry it names (see ``side_table``).
+        tables: row field -> side table whose entry it names, or whose entries it lists (see ``side_table``).
+        names_parts: the field whose list names the parts; a part counts the entry that it is called after alone.
+        unread: fields of a row that a part does not read, though other parts do; they are no part of its recipe.
         models: fields (of rows and table entries) that name a model folder or Hub id.
-        paths: fields that name a place in the file system which a stamp or digest stands for.
         key_carries_name: keys of the result hold the row's name, so that it is part of the fingerprint.
         does: one line for people.
     """
@@ -76,8 +81,9 @@ class Stage:
     seed: SeedKind | None
     does: str
     tables: tuple[tuple[str, str], ...] = ()
+    names_parts: str | None = None
+    unread: Callable[[Params, str, str], frozenset[str]] = _all_read
     models: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
     key_carries_name: bool = False
 
 
@@ -131,7 +137,7 @@ def _augment(params: Params, row: str, part: str) -> Unit:
     if part == MANIFEST:
         return _manifest(params, unit_id, (units.unit_id(values.images, MANIFEST),))
     needs = [units.unit_id(values.images, part)]
-    if hasattr(values, "weights"):
+    if values.mixes:
         partner = partner_shard(params.seeds.data, row, int(part), num_shards_of(params, values.images))
         needs += [units.unit_id(values.images, partner)] if str(partner) != part else []
     return _shard(unit_id, tuple(needs))
@@ -157,9 +163,9 @@ def _row_by_row(stage: str, field: str) -> Callable[[Params, str, str], Unit]:
 def _model(stage: str) -> Callable[[Params, str, str], Unit]:
     def declare(params: Params, row: str, part: str) -> Unit:
         unit_id, values = UnitId(stage, row, part), params.row(stage, row)
-        if is_diffusers_folder(values):
+        if values.is_pipeline:
             return Unit(unit_id, (FINGERPRINT_JSON, f"{MODEL_FOLDER}/{PIPELINE_JSON}"), ())
-        if hasattr(values, "import_"):
+        if values.is_import:
             return Unit(unit_id, (FINGERPRINT_JSON, *MODEL_FILES), ())
         needs = [units.unit_id(reference, MANIFEST) for reference in training_references(params, stage, row)]
         needs += [units.unit_id(values.model, MODEL)] if stage == "finetune" else []
@@ -185,8 +191,8 @@ def _generate(params: Params, row: str, part: str) -> Unit:
         shards = [units.unit_id(unit_id.reference, benchmark_part(benchmark, i)) for i in range(entry.num_shards)]
         files = (f"{benchmark}/{MANIFEST_JSON}", f"{benchmark}/{REJECTS_PARQUET}")
         return Unit(unit_id, files, tuple(shards))
-    needs = [] if hasattr(values, "import_") else [units.unit_id(values.model, MODEL)]
-    needs += [units.unit_id(entry.captions, MANIFEST)] if hasattr(entry, "captions") else []
+    needs = [] if values.is_import else [units.unit_id(values.model, MODEL)]
+    needs += [units.unit_id(entry.caption_set, MANIFEST)] if entry.caption_set else []
     return Unit(unit_id, (f"{benchmark}/{shard_file(inner)}",), tuple(needs))
 
 
@@ -210,10 +216,21 @@ def _score(params: Params, row: str, part: str) -> Unit:
         return Unit(UnitId("score", row, part), names, (pictures, *(units.unit_id(one, MANIFEST) for one in sets)))
     entry = params.sections["generate"].tables["benchmarks"][part]
     needs = [units.unit_id(values.images, benchmark_part(part, MANIFEST))]
-    compares = hasattr(entry, "captions") and values.real is not None
+    compares = entry.compares_with_real and values.real is not None
     needs += [units.unit_id(values.real, MANIFEST)] if compares else []
     files = tuple(f"{part}/{name}" for name in (FINGERPRINT_JSON, METRICS_JSON, VERDICTS_PARQUET))
     return Unit(UnitId("score", row, part), files, tuple(needs))
+
+
+def _unread_by_score(params: Params, row: str, part: str) -> frozenset[str]:
+    """Another judge, metric, probe or encoder than those that a part asks leaves its verdicts as they are."""
+    if part == STYLE:
+        read = {"style", "features"}
+    else:
+        entry = params.sections["generate"].tables["benchmarks"][part]
+        compares = entry.compares_with_real and params.row("score", row).real is not None
+        read = {entry.needs_judge, *(("real", "metrics", "features") if compares else ())}
+    return frozenset({*ROLES, "real", "metrics", "features", "style"} - read)
 
 
 def _report(params: Params, row: str, part: str) -> Unit:
@@ -251,7 +268,6 @@ STAGES: tuple[Stage, ...] = (
         _download,
         "data",
         "index a source of pictures and cut it into shards",
-        paths=("path",),
         key_carries_name=True,
     ),
     Stage(
@@ -306,6 +322,7 @@ STAGES: tuple[Stage, ...] = (
         "generate",
         "draw the pictures of the benchmarks",
         tables=(("benchmarks", "benchmarks"),),
+        names_parts="benchmarks",
         models=("import",),
     ),
     Stage(
@@ -314,7 +331,11 @@ STAGES: tuple[Stage, ...] = (
         _score,
         "generate",
         "judge generated pictures",
-        tables=(("features", "feature_extractors"), ("style", "style_probes")),
+        tables=(
+            *((role, "judges") for role in ROLES),
+            *(("metrics", "metrics"), ("features", "feature_extractors"), ("style", "style_probes")),
+        ),
+        unread=_unread_by_score,
         models=("model",),
     ),
     Stage("report", _one(REPORT), _report, None, "write the page of the run"),

@@ -1,6 +1,11 @@
-"""File names of results: one home for planning, store, stages and readers. Imports nothing."""
+"""File names of results and the version of their form: one home for planning, store, stages and readers.
+
+Imports nothing.
+"""
 
 from __future__ import annotations
+
+SCHEMA_VERSION = 2  # of tables and manifests; part of every recipe
 
 MANIFEST_JSON, REJECTS_PARQUET = "manifest.json", "rejects.parquet"
 INDEX_JSON, INDEX_PARQUET = "index.json", "index.parquet"

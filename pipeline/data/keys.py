@@ -5,7 +5,10 @@ A dataset is a row of download or augment. Its name holds neither mark, an id ma
 
 from __future__ import annotations
 
+import re
+
 _DATASET_END, _DERIVED_MARK = "/", "#"
+_IMAGENET_NAME = re.compile(r"n\d{8}_\d+")
 _FORBIDDEN_IN_IDS = {_DERIVED_MARK: "'#'", "\n": "a line break", "\r": "a line break", "\0": "a NUL"}
 
 
@@ -32,6 +35,15 @@ def is_derived_from(key: str, parent: str) -> bool:
 def dataset_of(key: str) -> str:
     """The dataset that a key belongs to."""
     return key.rsplit(_DERIVED_MARK, 1)[1] if is_derived(key) else key.partition(_DATASET_END)[0]
+
+
+def source_id_of(path: str) -> str:
+    """The id of a picture that its source knows by a path with forward slashes.
+
+    An ImageNet picture is called ``n01440764_10026`` in every layout of the archive; any other one by its path.
+    """
+    name = path.rpartition("/")[2].partition(".")[0]
+    return name if _IMAGENET_NAME.fullmatch(name) else path
 
 
 def fault_of_id(source_id: str) -> str | None:

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.schema import SCHEMA_VERSION
+from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.shards import RejectedRow, count_reasons
 from pipeline.errors import Refusal
 

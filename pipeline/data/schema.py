@@ -12,14 +12,12 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
-
 
 class Column(StrEnum):
     """Names of columns, and of the keys of a training batch that come from them."""
 
     KEY = "key"
-    LOCATION = "place"
+    LOCATION = "location"
     LABEL = "label"
     CLASS_NAME = "class_name"
     TEXT = "text"
@@ -27,6 +25,8 @@ class Column(StrEnum):
     WIDTH_PX = "width_px"
     HEIGHT_PX = "height_px"
     SHA256 = "sha256"
+    PIXEL_SHA256 = "pixel_sha256"
+    PHASH = "phash"
     AUGMENTATION = "augmentation"
     CAPTION = "caption"
     CAPTIONER = "captioner"
@@ -40,6 +40,8 @@ class Column(StrEnum):
     WIDTH = "width"
     EMBEDDING = "embedding"
     NUM_TEXT_TOKENS = "num_text_tokens"
+    SCALE = "scale"
+    POOLED = "pooled"
     PROMPT_ID = "prompt_id"
     IMAGE_INDEX = "image_index"
     SEED = "seed"
@@ -48,6 +50,12 @@ class Column(StrEnum):
     REASON = "reason"
     TASK = "task"
     DETAIL = "detail"
+    DETECTIONS = "detections"
+    ANSWERS = "answers"
+    COLUMN = "column"
+    OFFSET = "offset"
+    NUM_BYTES = "num_bytes"
+    CRC32 = "crc32"
     STAGE = "stage"
     STYLE = "style"
 
@@ -58,6 +66,22 @@ class Augmentation(StrEnum):
     KIND = "kind"
     PARENTS = "parents"
     BOX = "box"
+
+
+class Detected(StrEnum):
+    """Fields of a detection: box is left, top, right, bottom in pixels of the drawn picture."""
+
+    CLASS = "class"
+    COLOR = "color"
+    SCORE = "score"
+    BOX = "box"
+
+
+class Answered(StrEnum):
+    """Fields of an answer: the question's id within its prompt, and the probability of yes."""
+
+    QUESTION = "question"
+    PROBABILITY = "probability"
 
 
 class FinishReason(StrEnum):
@@ -80,6 +104,8 @@ class Meta(StrEnum):
     NUM_TRUNCATED = "t2i.num_truncated"
     CHANNELS = "t2i.channels"
     DIM = "t2i.dim"
+    POOLED_DIM = "t2i.pooled_dim"
+    PROVENANCE = "t2i.provenance"
     DTYPE = "t2i.dtype"
 
 
@@ -112,6 +138,21 @@ _AUGMENTATION_TYPE = pa.struct(
     ]
 )
 
+_DETECTION_TYPE = pa.struct(
+    [
+        pa.field(str(Detected.CLASS), pa.string()),
+        pa.field(str(Detected.COLOR), pa.string()),
+        pa.field(str(Detected.SCORE), pa.float32()),
+        pa.field(str(Detected.BOX), pa.list_(pa.float32())),
+    ]
+)
+_ANSWER_TYPE = pa.struct(
+    [
+        pa.field(str(Answered.QUESTION), pa.int32()),
+        pa.field(str(Answered.PROBABILITY), pa.float32()),
+    ]
+)
+
 INDEX = Table(
     "index",
     _schema(
@@ -135,9 +176,11 @@ IMAGES = Table(
         (Column.CLASS_NAME, pa.string()),
         (Column.TEXT, pa.list_(pa.string())),
         (Column.SHA256, pa.string()),
+        (Column.PIXEL_SHA256, pa.string()),
+        (Column.PHASH, pa.uint64()),
         (Column.AUGMENTATION, _AUGMENTATION_TYPE),
     ),
-    payload=(Column.IMAGE, Column.WIDTH_PX, Column.HEIGHT_PX, Column.SHA256),
+    payload=(Column.IMAGE, Column.WIDTH_PX, Column.HEIGHT_PX, Column.SHA256, Column.PIXEL_SHA256, Column.PHASH),
     uncompressed=(Column.IMAGE,),
 )
 
@@ -174,9 +217,11 @@ TEXT = Table(
         (Column.KEY, pa.string()),
         (Column.EMBEDDING, pa.binary()),
         (Column.NUM_TEXT_TOKENS, pa.int32()),
+        (Column.SCALE, pa.binary()),
+        (Column.POOLED, pa.binary()),
     ),
-    payload=(Column.EMBEDDING, Column.NUM_TEXT_TOKENS),
-    uncompressed=(Column.EMBEDDING,),
+    payload=(Column.EMBEDDING, Column.NUM_TEXT_TOKENS, Column.SCALE, Column.POOLED),
+    uncompressed=(Column.EMBEDDING, Column.SCALE, Column.POOLED),
 )
 
 GENERATED = Table(
@@ -200,6 +245,8 @@ VERDICTS = Table(
         (Column.TASK, pa.string()),
         (Column.CORRECT, pa.bool_()),
         (Column.REASON, pa.string()),
+        (Column.DETECTIONS, pa.list_(_DETECTION_TYPE)),
+        (Column.ANSWERS, pa.list_(_ANSWER_TYPE)),
         (Column.DETAIL, pa.string()),
     ),
     payload=(Column.CORRECT,),
@@ -227,4 +274,19 @@ REJECTS = Table(
     payload=(),
 )
 
-TABLES = {table.name: table for table in (INDEX, IMAGES, CAPTIONS, LATENTS, TEXT, GENERATED, VERDICTS, STYLES, REJECTS)}
+PAYLOADS = Table(
+    "payloads",
+    _schema(
+        (Column.KEY, pa.string()),
+        (Column.COLUMN, pa.string()),
+        (Column.OFFSET, pa.int64()),
+        (Column.NUM_BYTES, pa.int32()),
+        (Column.CRC32, pa.uint32()),
+    ),
+    payload=(Column.OFFSET, Column.NUM_BYTES, Column.CRC32),
+)
+
+TABLES = {
+    table.name: table
+    for table in (INDEX, IMAGES, CAPTIONS, LATENTS, TEXT, GENERATED, VERDICTS, STYLES, REJECTS, PAYLOADS)
+}

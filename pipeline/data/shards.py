@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.schema import SCHEMA_VERSION, Column, Meta, Table
+from pipeline.data.files import SCHEMA_VERSION
+from pipeline.data.schema import Column, Meta, Table
 from pipeline.errors import Refusal, Reject
 
 

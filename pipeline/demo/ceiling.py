@@ -24,7 +24,7 @@ from PIL import Image
 from pipeline.augment.cutmix import PATTERNS
 from pipeline.data.randomness import generator
 from pipeline.demo.judge.detector import classify_color, detect
-from pipeline.demo.markdown import markdown
+from pipeline.demo.judge.table import markdown
 from pipeline.demo.models.pictures import Picture, Pool
 from pipeline.demo.models.recipes import HELDOUT_SEED, SIDE_PX
 from pipeline.demo.world.describe import grouped, relation_words
@@ -32,9 +32,9 @@ from pipeline.demo.world.world import STYLES
 from pipeline.encoders.autoencoder import ImageAutoencoder
 from pipeline.errors import Refusal, Reject, exit_status
 from pipeline.evaluation.geneval import PUBLISHED_RULES, Detection, judge_image
+from pipeline.params.datasets import CutMixRow, ShapeWorldRow
 from pipeline.params.load import Params
 from pipeline.params.references import split_reference
-from pipeline.params.schema import CutMixRow, ShapeWorldRow
 from pipeline.runner.command import project_params
 
 Result = TypeVar("Result")
@@ -70,18 +70,18 @@ def through_autoencoder(autoencoder: ImageAutoencoder, images: Sequence[Image.Im
 
 
 def _all_of(results: Sequence[Result | Reject]) -> list[Result]:
-    found = []
+    values = []
     for result in results:
         if isinstance(result, Reject):
             raise Refusal(f"the autoencoder fails on a truth picture ({result}); it is of no use to the demo")
-        found.append(result)
-    return found
+        values.append(result)
+    return values
 
 
-def is_exact(found: Sequence[Detection], picture: Picture) -> bool:
+def is_exact(detections: Sequence[Detection], picture: Picture) -> bool:
     """Whether just the visible objects were found, each in its colour."""
-    seen = sorted((one.class_name, one.color or "") for one in found)
-    return seen == sorted((thing.shape, thing.color) for thing in picture.visible)
+    judged = sorted((detection.class_name, detection.color or "") for detection in detections)
+    return judged == sorted((thing.shape, thing.color) for thing in picture.visible)
 
 
 def requirements(picture: Picture) -> dict[str, dict[str, Any]]:
@@ -109,17 +109,23 @@ def requirements(picture: Picture) -> dict[str, dict[str, Any]]:
 
 def ceiling(name: str, pictures: Sequence[Picture], autoencoder: ImageAutoencoder) -> Ceiling:
     """Judge some pictures before and after the autoencoder."""
-    truth = [Image.fromarray(one.pixels) for one in pictures]
+    truth = [Image.fromarray(picture.pixels) for picture in pictures]
     two_found, exact, tasks = [], [], []
     for images in (truth, through_autoencoder(autoencoder, truth)):
         detected = [detect(image) for image in images]
-        found = [[one for one in each if one.score > PUBLISHED_RULES.min_score] for each in detected]
-        two_found.append(float(np.mean([len({one.class_name for one in each}) >= 2 for each in found])))
-        exact.append(float(np.mean([is_exact(each, one) for each, one in zip(found, pictures, strict=True)])))
+        confident = [
+            [detection for detection in detections if detection.score > PUBLISHED_RULES.min_score]
+            for detections in detected
+        ]
+        two_found.append(
+            float(np.mean([len({detection.class_name for detection in detections}) >= 2 for detections in confident]))
+        )
+        pairs = zip(confident, pictures, strict=True)
+        exact.append(float(np.mean([is_exact(detections, picture) for detections, picture in pairs])))
         tasks.append(_verdicts(detected, pictures))
     return Ceiling(
         name,
-        float(np.mean([len(grouped(one.visible)) == 2 for one in pictures])),
+        float(np.mean([len(grouped(picture.visible)) == 2 for picture in pictures])),
         (two_found[0], two_found[1]),
         (exact[0], exact[1]),
         {task: (tasks[0][task], tasks[1][task]) for task in tasks[0]},
@@ -128,9 +134,9 @@ def ceiling(name: str, pictures: Sequence[Picture], autoencoder: ImageAutoencode
 
 def _verdicts(detected: Sequence[Sequence[Detection]], pictures: Sequence[Picture]) -> dict[str, float]:
     right: dict[str, list[bool]] = {}
-    for found, picture in zip(detected, pictures, strict=True):
+    for detections, picture in zip(detected, pictures, strict=True):
         for task, wanted in requirements(picture).items():
-            right.setdefault(task, []).append(judge_image(wanted, found, classify_color, PUBLISHED_RULES).correct)
+            right.setdefault(task, []).append(judge_image(wanted, detections, classify_color, PUBLISHED_RULES).correct)
     return {task: float(np.mean(verdicts)) for task, verdicts in right.items()}
 
 
@@ -168,9 +174,9 @@ def table(lines: Sequence[Ceiling], weights: dict[str, float]) -> str:
         cells = ["-" if share is None else f"{share[0]:.2f} / {share[1]:.2f}" for share in shares]
         rows.append([line.name, f"{line.two_visible:.2f}", *cells])
     total = sum(weights.values())
-    found = {line.name: line.two_found for line in lines}
-    several = any(pairs_name(name, several=True) in found for name in weights)
-    of_pattern = {name: found[pairs_name(name, several=several)] for name in weights}
+    two_found = {line.name: line.two_found for line in lines}
+    several = any(pairs_name(name, several=True) in two_found for name in weights)
+    of_pattern = {name: two_found[pairs_name(name, several=several)] for name in weights}
     mixes = [sum(weights[name] * of_pattern[name][i] for name in weights) / total for i in (0, 1)]
     last = f"Mixes of the run's weights in which two classes are found: {mixes[0]:.2f} / {mixes[1]:.2f}."
     return f"{markdown(head, rows)}\n\n{last}"
@@ -198,14 +204,14 @@ def measured(params_file: Path, num_each: int) -> str:
 
 def plain_mixes(params: Params) -> list[tuple[ShapeWorldRow, dict[str, float]]]:
     """World and pattern weights of each CutMix row whose pictures are plain ones of shape world."""
-    found = []
+    mixes = []
     for name in params.rows("augment"):
         row = params.row("augment", name)
         if isinstance(row, CutMixRow):
             world = params.row(*split_reference(row.images))
             if isinstance(world, ShapeWorldRow) and world.style == "plain":
-                found.append((world, msgspec.to_builtins(row.weights)))
-    return found
+                mixes.append((world, msgspec.to_builtins(row.weights)))
+    return mixes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -213,8 +219,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.demo.ceiling", description=__doc__)
     parser.add_argument("--params", type=Path, required=True, help="parameter file")
     parser.add_argument("--num", type=int, default=200, help="pictures of each kind (200)")
-    asked = parser.parse_args(arguments)
-    return exit_status(lambda: print(measured(asked.params, asked.num)))
+    parsed = parser.parse_args(arguments)
+    return exit_status(lambda: print(measured(parsed.params, parsed.num)))
 
 
 if __name__ == "__main__":

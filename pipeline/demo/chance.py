@@ -35,25 +35,27 @@ class ColorChance:
 
 
 def color_chance(
-    metadata: Mapping[str, Mapping[str, Any]], seen: Sequence[tuple[str, Sequence[Detection]]], rules: Rules
+    metadata: Mapping[str, Mapping[str, Any]],
+    detections_of_pictures: Sequence[tuple[str, Sequence[Detection]]],
+    rules: Rules,
 ) -> ColorChance:
     """Chance in the task ``colors``.
 
     Args:
         metadata: prompt id -> the prompt's metadata, for all prompts of the benchmark.
-        seen: (prompt id, detections with their colours) of each picture of the task.
+        detections_of_pictures: (prompt id, detections with their colours) of each picture of the task.
         rules: which detections count.
 
     Raises:
         Refusal: no picture of the task is given.
     """
-    asked = {name: parse_metadata(line).include[0] for name, line in metadata.items() if line["tag"] == TASK}
-    if not seen or not asked:
+    clauses = {name: parse_metadata(line).include[0] for name, line in metadata.items() if line["tag"] == TASK}
+    if not detections_of_pictures or not clauses:
         raise Refusal(f"no picture of the task {TASK}: there is nothing to tell chance from")
-    counts = Counter(clause.color for clause in asked.values())
+    counts = Counter(clause.color for clause in clauses.values())
     shares, shown = [], 0
-    for prompt_id, detections in seen:
-        found = filter_detections(detections, TASK, rules).get(asked[prompt_id].class_name, [])
-        shown += bool(found)
-        shares.append(counts[found[0].color] / len(asked) if found else 0.0)
-    return ColorChance(float(np.mean(shares)), shown / len(seen))
+    for prompt_id, detections in detections_of_pictures:
+        right_detections = filter_detections(detections, TASK, rules).get(clauses[prompt_id].class_name, [])
+        shown += bool(right_detections)
+        shares.append(counts[right_detections[0].color] / len(clauses) if right_detections else 0.0)
+    return ColorChance(float(np.mean(shares)), shown / len(detections_of_pictures))

@@ -21,9 +21,10 @@ from pipeline.data.shards import Shard
 from pipeline.demo.benchmarks.geneval_shapes import prompts
 from pipeline.demo.chance import TASK, ColorChance, color_chance
 from pipeline.errors import Refusal
-from pipeline.evaluation.geneval import PUBLISHED_RULES, Detection
+from pipeline.evaluation.benchmark import detection_of
+from pipeline.evaluation.geneval import PUBLISHED_RULES
+from pipeline.params.benchmarks import GenevalShapes
 from pipeline.params.references import split_reference
-from pipeline.params.schema import GenevalShapesBenchmark
 from pipeline.runner.command import tell_of_run
 
 LARGEST_EXCESS = 0.05
@@ -37,20 +38,20 @@ class Control:
     name: str
     score: float
     interval: tuple[float, float]
-    found: ColorChance
+    by_chance: ColorChance
 
     @property
     def passes(self) -> bool:
         """Does the interval end within the allowed excess over chance?"""
-        return self.interval[1] <= self.found.chance + LARGEST_EXCESS
+        return self.interval[1] <= self.by_chance.chance + LARGEST_EXCESS
 
     def line(self) -> str:
         """The line that people read."""
         end = "within" if self.passes else "NOT within"
         return (
             f"{self.name}: {TASK} {self.score:.3f} (95 % interval {self.interval[0]:.3f} to {self.interval[1]:.3f}), "
-            f"chance {self.found.chance:.3f} at {self.found.right_shapes:.3f} right shapes; the interval ends {end} "
-            f"{LARGEST_EXCESS} above chance"
+            f"chance {self.by_chance.chance:.3f} at {self.by_chance.right_shapes:.3f} right shapes; "
+            f"the interval ends {end} {LARGEST_EXCESS} above chance"
         )
 
 
@@ -60,32 +61,27 @@ def controls(plan: Plan) -> list[Control]:
     Raises:
         Refusal: a score is not made, or the run has none.
     """
-    found = []
+    judged = []
     for reference in plan.params.row(REPORT, REPORT_ROW).scores:
         row = split_reference(reference)[1]
         table = plan.params.sections["generate"].tables["benchmarks"]
         for benchmark in judged_benchmarks(plan.params, row):
-            if isinstance(table[benchmark], GenevalShapesBenchmark):
-                found.append(_control(plan, UnitId("score", row, benchmark), table[benchmark].num_prompts_per_task))
-    if not found:
+            if isinstance(table[benchmark], GenevalShapes):
+                judged.append(_control(plan, UnitId("score", row, benchmark), table[benchmark].num_prompts_per_task))
+    if not judged:
         raise Refusal(f"{plan.params.source}: no row of score has a benchmark of kind geneval_shapes to look at")
-    return found
+    return judged
 
 
 def _control(plan: Plan, unit_id: UnitId, num_prompts_per_task: int) -> Control:
     folder = plan.made_folder(unit_id) / unit_id.part
     metadata = {str(one[Column.PROMPT_ID]): one for one in prompts(num_prompts_per_task, plan.params.seeds.generate)}
-    columns = [Column.PROMPT_ID, Column.TASK, Column.DETAIL]
+    columns = [Column.PROMPT_ID, Column.TASK, Column.DETECTIONS]
     rows = [row for row in Shard(folder / VERDICTS_PARQUET, VERDICTS).rows(columns) if row[Column.TASK] == TASK]
-    seen = [(row[Column.PROMPT_ID], _detections(row[Column.DETAIL])) for row in rows]
+    seen = [(row[Column.PROMPT_ID], [detection_of(value) for value in row[Column.DETECTIONS]]) for row in rows]
     task = json.loads((folder / METRICS_JSON).read_text())["tasks"][TASK]
     low, high = task["interval"]
     return Control(unit_id.row, task["score"], (low, high), color_chance(metadata, seen, PUBLISHED_RULES))
-
-
-def _detections(detail: str) -> list[Detection]:
-    """What the judge saw, as the verdict's ``detail`` keeps it."""
-    return [Detection(d["class"], d["score"], tuple(d["box"]), None, d["color"]) for d in json.loads(detail)]
 
 
 def checked(plan: Plan) -> str:
@@ -94,9 +90,9 @@ def checked(plan: Plan) -> str:
     Raises:
         Refusal: one of them is right more often than chance allows.
     """
-    found = controls(plan)
-    text = "\n".join(control.line() for control in found)
-    if not all(control.passes for control in found):
+    judged = controls(plan)
+    text = "\n".join(control.line() for control in judged)
+    if not all(control.passes for control in judged):
         raise Refusal(
             f"{text}\ncolours that a control cannot know are right too often: look for a leak before any score"
         )

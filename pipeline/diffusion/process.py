@@ -1,5 +1,7 @@
 """A path and what is predicted on it: all that training and sampling need to know of an objective.
 
+A new objective is a ``Process`` made from its own type of parameters, and a line in ``params.kinds.OBJECTIVES``.
+
 Shapes: x_0 (picture), noise, x_t and outputs [B, ...]; t [B], 0 for the picture and 1 for noise.
 """
 
@@ -14,7 +16,8 @@ from pipeline.diffusion import path
 from pipeline.diffusion.gamma import gamma_of
 from pipeline.diffusion.path import Path, Straight, VariancePreserving
 from pipeline.diffusion.prediction import Noise, Prediction, V, Velocity
-from pipeline.params.schema import NoisePrediction, Objective, RectifiedFlow
+from pipeline.params import objectives
+from pipeline.params.kinds import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,29 @@ class Process:
 RECTIFIED_FLOW = Process(Straight(), Velocity())
 
 
-def process_of(objective: Objective) -> Process:
-    """Path and prediction of an objective's parameters."""
-    if isinstance(objective, RectifiedFlow):
-        return RECTIFIED_FLOW
-    prediction = Noise() if isinstance(objective, NoisePrediction) else V()
-    return Process(VariancePreserving(gamma_of(objective.gamma)), prediction)
+class RectifiedFlow(Process):
+    """The velocity of the straight path."""
+
+    def __init__(self, objective: objectives.RectifiedFlow) -> None:
+        del objective  # at which t it is asked is no part of the process
+        super().__init__(Straight(), Velocity())
+
+
+class NoisePrediction(Process):
+    """The noise, on the variance-preserving path of a gamma."""
+
+    def __init__(self, objective: objectives.NoisePrediction) -> None:
+        super().__init__(VariancePreserving(gamma_of(objective.gamma)), Noise())
+
+
+class VPrediction(Process):
+    """v, on the variance-preserving path of a gamma."""
+
+    def __init__(self, objective: objectives.VPrediction) -> None:
+        super().__init__(VariancePreserving(gamma_of(objective.gamma)), V())
+
+
+def process_of(objective: objectives.TrainingObjective) -> Process:
+    """Path and prediction of an objective's parameters, by the table of objectives."""
+    process: Process = OBJECTIVES.class_of(objective)(objective)
+    return process

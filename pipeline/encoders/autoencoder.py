@@ -7,35 +7,23 @@ sampled (pipeline.encoders.scaling and the training loader do that when they are
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from PIL import Image
 
 from pipeline.encoders import scaling
+from pipeline.encoders.base import Latent
 from pipeline.encoders.loading import choose_device, load_strictly, one_line, quiet, read_config, resolve_model
 from pipeline.errors import Refusal, Reject
-from pipeline.params.schema import Autoencoder, Execution
+from pipeline.params.encoders import Autoencoder
+from pipeline.params.schema import Execution
 
 if TYPE_CHECKING:
     import torch
 
 PROBE_PX = 64  # a multiple of the factor of every autoencoder in use
-
-
-@dataclass(frozen=True, slots=True)
-class Latent:
-    """The raw latents of one picture.
-
-    Attributes:
-        mean: float32 (channels, height, width).
-        std: the same, or None for an autoencoder that gives one value and no distribution.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray | None
 
 
 class LoadedAutoencoder:
@@ -164,6 +152,11 @@ class ImageAutoencoder(LoadedAutoencoder):
     """
 
     scale_source: str
+
+    @classmethod
+    def open(cls, params: Autoencoder, execution: Execution, *, is_scale_known: bool = False) -> Self:
+        """As ``AutoencoderKind.open``."""
+        return cls(params, execution, is_scale_known=is_scale_known)
 
     def __init__(self, params: Autoencoder, execution: Execution, *, is_scale_known: bool = False) -> None:
         """Load the model, measure its latents and check the scale."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pipeline.errors import Refusal
-from pipeline.params.schema import Autoencoder
+from pipeline.params.encoders import AutoencoderParams
 from pipeline.params.types import PerChannel
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def check_channels(num_channels: int, scale: PerChannel, shift: PerChannel | Non
             raise Refusal(f"{name}: {value} would erase a channel; it must not be 0")
 
 
-def check_scale(params: Autoencoder, config: Mapping[str, Any], where: str) -> str:
+def check_scale(params: AutoencoderParams, config: Mapping[str, Any], where: str) -> str:
     """Compare the parameters' scale and shift with what the model's own file states.
 
     A scale and a shift per channel are a normalisation of one's own, by the mean and spread of each channel, as MIRO
@@ -92,11 +92,11 @@ def check_scale(params: Autoencoder, config: Mapping[str, Any], where: str) -> s
     return "config.json" if stated is not None else params.source
 
 
-def _is_own_normalisation(params: Autoencoder) -> bool:
+def _is_own_normalisation(params: AutoencoderParams) -> bool:
     return isinstance(params.scale, list) and isinstance(params.shift, list)
 
 
-def check_same_scale(params: Autoencoder, scale: PerChannel, shift: PerChannel | None, where: str) -> None:
+def check_same_scale(params: AutoencoderParams, scale: PerChannel, shift: PerChannel | None, where: str) -> None:
     """Compare the parameters' scale and shift with those that a diffusion model was trained with.
 
     Raises:

@@ -7,32 +7,19 @@ depends on which others it was encoded with.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
+from pipeline.encoders.base import TextEmbedding
 from pipeline.encoders.loading import ATTENTION, choose_device, load_strictly, loaded_or_refused, quiet, resolve_model
 from pipeline.errors import Refusal, Reject
+from pipeline.params.encoders import TextEncoder as TextEncoderParams
 from pipeline.params.schema import Execution
-from pipeline.params.schema import TextEncoder as TextEncoderParams
 
 # A T5 is published whole; its encoder is all that is wanted here.
 _DECODER_WEIGHTS = ("decoder.", "lm_head.")
-
-
-@dataclass(frozen=True, slots=True)
-class TextEmbedding:
-    """One text as the diffusion model reads it.
-
-    Attributes:
-        embedding: float32 (num_text_tokens, dim), the end token's row included.
-        truncated: the text was longer than ``max_text_tokens`` and its end was not read.
-    """
-
-    embedding: np.ndarray
-    truncated: bool
 
 
 class LoadedTextEncoder:
@@ -126,6 +113,11 @@ class TextEncoder(LoadedTextEncoder):
     Raises:
         Refusal: no such model, no T5, weights that do not match, or a tokenizer of another model.
     """
+
+    @classmethod
+    def open(cls, params: TextEncoderParams, execution: Execution) -> Self:
+        """As ``TextEncoderKind.open``."""
+        return cls(params, execution)
 
     def __init__(self, params: TextEncoderParams, execution: Execution) -> None:
         folder = resolve_model(params.model, params.revision)

@@ -5,10 +5,80 @@ Legend: n = images, d = feature dimensions.
 
 from __future__ import annotations
 
+from typing import Any, Protocol, Self
+
 import numpy as np
 
 from pipeline.data.randomness import generator
 from pipeline.errors import Refusal
+from pipeline.params import kinds, scoring
+from pipeline.runner.job import Job
+
+
+class Metric(Protocol):
+    """A distance between two sets of pictures."""
+
+    @classmethod
+    def open(cls, params: Any, seed: int) -> Self:
+        """The metric that an entry of ``score.metrics`` describes; ``seed``: of generate, for what it draws."""
+
+    def __call__(self, drawn: np.ndarray, real: np.ndarray) -> dict[str, float]:
+        """The distance as ``value`` (with its ``std`` where it is a mean) of features [n, d] each, n may differ.
+
+        Raises:
+            Refusal: it cannot be told from so few pictures, or from these features.
+        """
+
+
+def distances(job: Job, drawn: np.ndarray, real: np.ndarray) -> dict[str, dict[str, Any]]:
+    """What each metric of a row of score gives, or why it refuses, under a name with that of the features.
+
+    Args:
+        job: a unit of score whose row names metrics.
+        drawn: [n, d].
+        real: [m, d].
+    """
+    results: dict[str, dict[str, Any]] = {}
+    for name in job.row_params.metrics:
+        entry = job.table_entry("metrics", name)
+        metric: Metric = kinds.METRICS.class_of(entry).open(entry, job.plan.params.seeds.generate)
+        try:
+            results[f"{name}_{job.row_params.features}"] = {**metric(drawn, real)}
+        except Refusal as refusal:
+            results[f"{name}_{job.row_params.features}"] = {"refused": str(refusal)}
+    return results
+
+
+class KernelDistance:
+    """KID: see ``kid``."""
+
+    def __init__(self, params: scoring.Kid, seed: int) -> None:
+        self.params, self.seed = params, seed
+
+    @classmethod
+    def open(cls, params: scoring.Kid, seed: int) -> Self:
+        """The metric that an entry describes."""
+        return cls(params, seed)
+
+    def __call__(self, drawn: np.ndarray, real: np.ndarray) -> dict[str, float]:
+        """Mean and standard deviation over subsets. Raises Refusal as ``kid`` does."""
+        size, number = self.params.subset_size, self.params.num_subsets
+        value, std = kid(drawn, real, subset_size=size, num_subsets=number, seed=self.seed)
+        return {"value": value, "std": std}
+
+
+class FrechetDistance:
+    """The Frechet distance: see ``frechet_distance``."""
+
+    @classmethod
+    def open(cls, params: scoring.Fid, seed: int) -> Self:
+        """The metric that an entry describes; nothing is drawn."""
+        del params, seed
+        return cls()
+
+    def __call__(self, drawn: np.ndarray, real: np.ndarray) -> dict[str, float]:
+        """The distance. Raises Refusal as ``frechet_distance`` does."""
+        return {"value": frechet_distance(drawn, real)}
 
 
 def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:

@@ -24,7 +24,7 @@ from pipeline.evaluation.geneval_scores import JudgedImage, verdict_grid
 from pipeline.evaluation.intervals import Bootstrap, Interval, percentile_interval
 
 CATEGORIES = ("global", "entity", "attribute", "relation", "other")
-YES = "yes"
+YES, NO = "yes", "no"
 OVERALL = "overall"
 
 

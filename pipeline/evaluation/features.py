@@ -1,18 +1,62 @@
-"""Feature vectors of images from a captioner's vision tower, for distances between sets of images.
+"""Feature vectors of images, for distances between sets of images and for style probes.
 
-They stand in where no larger network is at hand: a distance in them is a metric of its own, and no FID.
+Those of a captioner's vision tower stand in where no larger network is at hand: a distance in them is a metric of its
+own, and no FID.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 from PIL import Image
 
+from pipeline.data.images import square_view
 from pipeline.errors import Refusal
+from pipeline.evaluation.benchmark import in_batches
+from pipeline.params import kinds, scoring
+from pipeline.params.schema import Execution
+from pipeline.runner.job import Job
+
+
+class FeatureExtractor(Protocol):
+    """An image encoder."""
+
+    @classmethod
+    def open(cls, params: Any, execution: Execution) -> Self:
+        """The encoder that an entry of ``score.feature_extractors`` describes. Raises Refusal where it is not there."""
+
+    def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Features of the images, float [n, dim]. One call is one forward pass: the caller chooses n."""
+
+
+class RowFeatures:
+    """The features that a row of score measures on.
+
+    Args:
+        job: a unit of score.
+
+    Attributes:
+        name: of the entry.
+        params: the entry.
+    """
+
+    def __init__(self, job: Job) -> None:
+        import torch
+
+        self.name: str = job.row_params.features
+        self.params: scoring.Features = job.table_entry("feature_extractors", self.name)
+        execution = job.plan.params.execution
+        torch.set_num_threads(execution.num_threads)
+        self._batch_size = execution.inference_batch_size
+        self._extract: FeatureExtractor = kinds.FEATURES.class_of(self.params).open(self.params, execution)
+
+    def __call__(self, pictures: Iterable[Image.Image]) -> np.ndarray:
+        """Features [n, dim] of pictures, each seen as a square view."""
+        views = (square_view(picture, self.params.side_px) for picture in pictures)
+        return np.concatenate([self._extract(batch) for batch in in_batches(views, self._batch_size)])
 
 
 class VisionTowerFeatures:
@@ -54,6 +98,13 @@ class VisionTowerFeatures:
         image_processor: Any = AutoImageProcessor
         self._processor = image_processor.from_pretrained(model_folder, local_files_only=True)
         self._device = device
+
+    @classmethod
+    def open(cls, params: scoring.VisionTower, execution: Execution) -> Self:
+        """The tower that an entry describes."""
+        from pipeline.encoders.loading import choose_device, resolve_model
+
+        return cls(resolve_model(params.model, params.revision), str(choose_device(execution)))
 
     def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Features of the images, float32 [n, dim]. One call is one forward pass: the caller chooses n."""

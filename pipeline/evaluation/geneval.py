@@ -236,16 +236,16 @@ def judge_image(
         Refusal: the metadata are not of the schema.
     """
     requirement = parse_metadata(metadata)
-    found = filter_detections(detections, requirement.tag, rules)
+    objects_by_class = filter_detections(detections, requirement.tag, rules)
     groups: list[list[Detection] | None] = []
     failures: list[str] = []
     for clause in requirement.include:
-        objects = found.get(clause.class_name, [])
+        objects = objects_by_class.get(clause.class_name, [])
         failure = _failure_of_clause(clause, objects, groups, classify_color, rules)
         groups.append(None if failure else objects[: clause.count])
         failures += [failure] if failure else []
     for excluded in requirement.exclude:
-        num_found = len(found.get(excluded.class_name, []))
+        num_found = len(objects_by_class.get(excluded.class_name, []))
         if num_found >= excluded.count:
             failures.append(f"{excluded.class_name}: expected fewer than {excluded.count}, found {num_found}")
     return Verdict(not failures, "; ".join(failures))

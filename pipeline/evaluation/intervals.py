@@ -16,6 +16,10 @@ class Interval:
     low: float
     high: float
 
+    def ends(self) -> list[float]:
+        """Lowest and highest value, as files keep them."""
+        return [self.low, self.high]
+
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:

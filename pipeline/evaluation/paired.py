@@ -91,15 +91,15 @@ def weighted_differences(minuend: Shares, subtrahend: Shares, weights: Shares, b
         Refusal: the two were not judged on the same prompts.
     """
     _same_prompts([minuend, subtrahend, weights])
-    found: dict[str, Difference] = {}
+    differences: dict[str, Difference] = {}
     for name in minuend:
         prompts = sorted(minuend[name])
         weight = np.array([weights[name][prompt_id] for prompt_id in prompts])
         values = weight * np.array([minuend[name][prompt_id] - subtrahend[name][prompt_id] for prompt_id in prompts])
         resampled = resampled_ratios(values, weight, name, bootstrap)
         interval = percentile_interval(resampled, bootstrap.level)
-        found[name] = Difference(float(values.sum() / weight.sum()), interval)
-    return Differences(found.pop(OVERALL), found)
+        differences[name] = Difference(float(values.sum() / weight.sum()), interval)
+    return Differences(differences.pop(OVERALL), differences)
 
 
 def _same_prompts(several: Sequence[Shares]) -> None:

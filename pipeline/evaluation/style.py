@@ -6,8 +6,8 @@ does not tell those apart well enough, its scores of generated pictures say noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,19 +16,15 @@ from pipeline.dag import units
 from pipeline.dag.units import MANIFEST
 from pipeline.data.files import STYLE_PARQUET
 from pipeline.data.image_rows import image_rows
-from pipeline.data.images import MAX_PIXELS_CEILING, decode
 from pipeline.data.schema import IMAGES, STYLES, Column
 from pipeline.data.shards import Shard, ShardBuilder
 from pipeline.errors import Refusal
-from pipeline.evaluation.intervals import Bootstrap
-from pipeline.evaluation.prompts import PROMPT_ID, prompts_of
+from pipeline.evaluation.benchmark import ROW_GROUP_ROWS, Scoring
+from pipeline.evaluation.features import RowFeatures
 from pipeline.evaluation.style_probe import StyleProbe, area_under_curve, fit_probe
 from pipeline.evaluation.task_means import mean_with_interval, means_of_prompts
 from pipeline.params.references import STYLE
 from pipeline.runner.job import Job
-
-FeaturesOf: TypeAlias = Callable[[Iterable[Image.Image]], np.ndarray]
-"""From n pictures to their features [n, d]."""
 
 
 def first_pictures(job: Job, reference: str, number: int, side_px: int, asked_by: str) -> Iterator[Image.Image]:
@@ -38,18 +34,18 @@ def first_pictures(job: Job, reference: str, number: int, side_px: int, asked_by
         Refusal: it has fewer; ``asked_by`` is the parameter that asks for them.
     """
     job.input(units.unit_id(reference, MANIFEST))
-    found = 0
+    num_whole = 0
     for path in job.shard_paths(reference):
         for row in image_rows(Shard(path, IMAGES), side_px):
             if row.view is not None:
                 yield row.view
-                found += 1
-            if found == number:
+                num_whole += 1
+            if num_whole == number:
                 return
-    raise Refusal(f"{reference} has {found} whole pictures, {asked_by} asks for {number}; lower it or add pictures")
+    raise Refusal(f"{reference} has {num_whole} whole pictures, {asked_by} asks for {number}; lower it or add pictures")
 
 
-def fitted_probe(job: Job, features_of: FeaturesOf, side_px: int) -> tuple[StyleProbe, float]:
+def fitted_probe(job: Job, features_of: RowFeatures) -> tuple[StyleProbe, float]:
     """The probe of the row, and its area under the ROC curve on the held-out pictures.
 
     Raises:
@@ -59,6 +55,7 @@ def fitted_probe(job: Job, features_of: FeaturesOf, side_px: int) -> tuple[Style
 
     def features(key: str, count: str) -> np.ndarray:
         asked_by = f"score.style_probes.{job.row_params.style}.{count}"
+        side_px = features_of.params.side_px
         return features_of(first_pictures(job, getattr(entry, key), getattr(entry, count), side_px, asked_by))
 
     probe = fit_probe(features("plain", "num_fitted"), features("aesthetic", "num_fitted"), entry.l2)
@@ -66,48 +63,38 @@ def fitted_probe(job: Job, features_of: FeaturesOf, side_px: int) -> tuple[Style
     return probe, area_under_curve(*heldout)
 
 
-def judge_style(
-    job: Job, generated: list[dict[str, Any]], features_of: FeaturesOf, side_px: int, bootstrap: Bootstrap
-) -> dict[str, Any]:
+def judge_style(job: Job) -> dict[str, Any]:
     """Write ``style.parquet`` (one row a picture) and give the content of the metrics file.
 
     Args:
-        job: a row of score with a probe.
-        generated: prompt id, image index, prompt and encoded picture of each drawn picture.
-        features_of: the row's features.
-        side_px: side of the square view that they are measured on.
-        bootstrap: how the interval is drawn.
+        job: the style of a row of score with a probe.
 
     Raises:
         Refusal: a dataset has too few pictures, or features are not finite.
     """
     entry = job.table_entry("style_probes", job.row_params.style)
-    probe, auc = fitted_probe(job, features_of, side_px)
+    scoring, features_of = Scoring(job, entry.benchmark), RowFeatures(job)
+    probe, auc = fitted_probe(job, features_of)
     job.log.info(f"style probe {job.row_params.style}: AUC {auc:.4f} on held-out pictures")
+    styles = probe(features_of(picture.image for picture in scoring.pictures()))
     metrics: dict[str, Any] = {
         "kind": STYLE,
         "probe": job.row_params.style,
         "features": job.row_params.features,
         "benchmark": entry.benchmark,
-        "num_images": len(generated),
+        "num_images": len(styles),
         "num_fitted": entry.num_fitted,
         "num_heldout": entry.num_heldout,
         "auc": auc,
     }
-    task_of_prompt = {prompt[PROMPT_ID]: prompt["tag"] for prompt in prompts_of(job, entry.benchmark)}
-    pictures = (decode(row[Column.IMAGE], max_pixels=MAX_PIXELS_CEILING) for row in generated)
     builder = ShardBuilder(STYLES)
-    for row, style in zip(generated, probe(features_of(pictures)), strict=True):
-        builder.add(
-            prompt_id=row[Column.PROMPT_ID],
-            image_index=row[Column.IMAGE_INDEX],
-            task=task_of_prompt[row[Column.PROMPT_ID]],
-            style=float(style),
-        )
-    builder.write(job.out / STYLE / STYLE_PARQUET, fingerprint=job.fingerprint, row_group_rows=1024)
+    for drawn, style in zip(scoring.pictures(), styles, strict=True):
+        task = scoring.prompts[drawn.prompt_id]["tag"]
+        builder.add(prompt_id=drawn.prompt_id, image_index=drawn.image_index, task=task, style=float(style))
+    builder.write(job.out / STYLE / STYLE_PARQUET, fingerprint=job.fingerprint, row_group_rows=ROW_GROUP_ROWS)
     if auc < entry.min_auc:
         why = f"AUC {auc:.3f} on held-out pictures, below {entry.min_auc:g}: the probe does not tell the styles apart"
         return {**metrics, "refused": why}
     values = ((row[Column.TASK], row[Column.PROMPT_ID], row[Column.STYLE]) for row in builder.rows)
-    score, interval = mean_with_interval(means_of_prompts(values), bootstrap)
-    return {**metrics, "score": score, "interval": [interval.low, interval.high]}
+    score, interval = mean_with_interval(means_of_prompts(values), scoring.bootstrap)
+    return {**metrics, "score": score, "interval": interval.ends()}

@@ -43,10 +43,10 @@ class StyleProbe:
         Raises:
             Refusal: the features are not [n, d], or not finite.
         """
-        found = checked_features("pictures", features, 1)
-        if found.shape[1] != len(self.mean):
-            raise Refusal(f"style probe: fitted on {len(self.mean)} feature dimensions, asked with {found.shape[1]}")
-        probabilities: np.ndarray = expit((found - self.mean) / self.scale @ self.weights + self.bias)
+        features = checked_features("pictures", features, 1)
+        if features.shape[1] != len(self.mean):
+            raise Refusal(f"style probe: fitted on {len(self.mean)} feature dimensions, asked with {features.shape[1]}")
+        probabilities: np.ndarray = expit((features - self.mean) / self.scale @ self.weights + self.bias)
         return probabilities
 
 
@@ -56,14 +56,14 @@ def checked_features(what: str, features: np.ndarray, min_pictures: int) -> np.n
     Raises:
         Refusal: they are no [n, d], of fewer pictures than ``min_pictures``, or not finite.
     """
-    found = np.asarray(features, dtype=np.float64)
-    if found.ndim != 2 or len(found) < min_pictures:
+    features = np.asarray(features, dtype=np.float64)
+    if features.ndim != 2 or len(features) < min_pictures:
         raise Refusal(
-            f"style probe: {what} have features {found.shape}; give [n, d] of {min_pictures} or more pictures"
+            f"style probe: {what} have features {features.shape}; give [n, d] of {min_pictures} or more pictures"
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(features).all():
         raise Refusal(f"style probe: features of {what} are not finite; look at the encoder and the pictures")
-    return found
+    return features
 
 
 def fit_probe(first: np.ndarray, second: np.ndarray, l2: float) -> StyleProbe:
@@ -95,8 +95,8 @@ def fit_probe(first: np.ndarray, second: np.ndarray, l2: float) -> StyleProbe:
     target = np.repeat([0.0, 1.0], [len(style) for style in styles])
     share = np.repeat([0.5 / len(style) for style in styles], [len(style) for style in styles])
     penalty = np.append(np.full(len(mean), l2), 0.0)
-    found = _minimum(design, target, share, penalty)
-    return StyleProbe(mean, scale, found[:-1], float(found[-1]))
+    weights = _minimum(design, target, share, penalty)
+    return StyleProbe(mean, scale, weights[:-1], float(weights[-1]))
 
 
 def _minimum(design: np.ndarray, target: np.ndarray, share: np.ndarray, penalty: np.ndarray) -> np.ndarray:

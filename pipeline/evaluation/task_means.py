@@ -14,12 +14,12 @@ from pipeline.evaluation.paired import Shares
 
 def means_of_prompts(values: Iterable[tuple[str, str, float]]) -> Shares:
     """(task, prompt id, value) of each picture -> task -> prompt id -> mean over the prompt's pictures."""
-    found: dict[str, dict[str, list[float]]] = {}
+    values_by_task: dict[str, dict[str, list[float]]] = {}
     for task, prompt_id, value in values:
-        found.setdefault(task, {}).setdefault(prompt_id, []).append(value)
+        values_by_task.setdefault(task, {}).setdefault(prompt_id, []).append(value)
     return {
         task: {prompt_id: float(np.mean(several)) for prompt_id, several in prompts.items()}
-        for task, prompts in found.items()
+        for task, prompts in values_by_task.items()
     }
 
 

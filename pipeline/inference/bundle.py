@@ -34,11 +34,8 @@ from pipeline.encoders.autoencoder import LoadedAutoencoder, load_autoencoder
 from pipeline.encoders.loading import resolve_model
 from pipeline.encoders.text import LoadedTextEncoder, load_t5_encoder, load_tokenizer
 from pipeline.errors import Refusal, Reject
-from pipeline.inference.card import VERSION as PROVENANCE_VERSION
-from pipeline.inference.card import Provenance, card
+from pipeline.inference.card import PROVENANCE_VERSION, USAGE_VERSION, Provenance, Usage, card
 from pipeline.inference.text_to_image import LoadedTextToImage, check_encoders, own_unconditional
-from pipeline.inference.usage import VERSION as USAGE_VERSION
-from pipeline.inference.usage import Usage
 from pipeline.interop import references
 from pipeline.interop.diffusers_folder import BUNDLE_CLASS, INDEX, read_index
 from pipeline.interop.records import Identify, Kind, read_record
@@ -110,12 +107,12 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
         usage = _read(top / USAGE_JSON, Usage, USAGE_VERSION)
         provenance = _read(top / PROVENANCE_JSON, Provenance, PROVENANCE_VERSION)
         _check_weights(top / NETWORK, provenance, str(top / NETWORK / WEIGHTS_FILE), "export the bundle anew")
-        absent = [name for name in ENCODERS if index.get(name, [None])[0] is None]
-        if not absent:
+        missing = [name for name in ENCODERS if index.get(name, [None])[0] is None]
+        if not missing:
             folders = {name: top / name for name in ENCODERS}
             return cls._loaded(top / NETWORK, folders, usage, provenance, str(top))
-        if absent != list(ENCODERS):
-            raise Refusal(f"{top / INDEX}: names {absent[0]} as absent but not all encoders; export the bundle anew")
+        if missing != list(ENCODERS):
+            raise Refusal(f"{top / INDEX}: names {missing[0]} as absent but not all encoders; export the bundle anew")
         digests = Digests.of_project(Path.cwd())
         digests.remember = False
         return cls.of_model(top / NETWORK, usage, provenance, digests.model, str(top))
@@ -310,9 +307,11 @@ def _noise(
     else:
         seeds = list(range(num_pictures)) if seed is None else _listed(seed)
         _check_number("seed", len(seeds), num_pictures)
-        return np.stack([draw_noise(shape, one) for one in seeds])
+        return np.stack([draw_noise(shape, picture_seed) for picture_seed in seeds])
     _check_number("generator", len(generators), num_pictures)
-    return np.stack([torch.randn(shape, generator=one, device=one.device).cpu().numpy() for one in generators])
+    return np.stack(
+        [torch.randn(shape, generator=of_picture, device=of_picture.device).cpu().numpy() for of_picture in generators]
+    )
 
 
 def _check_number(what: str, number: int, num_pictures: int) -> None:
@@ -329,9 +328,9 @@ def _check_weights(folder: Path, provenance: Provenance, where: str, remedy: str
     file = folder / WEIGHTS_FILE
     if not file.is_file():
         raise Refusal(f"{where}: not there; {remedy}")
-    found = sha256_of_file(file)
-    if found != provenance.weights_sha256:
-        raise Refusal(f"{where}: sha256 {found}, {PROVENANCE_JSON} names {provenance.weights_sha256}; {remedy}")
+    sha256 = sha256_of_file(file)
+    if sha256 != provenance.weights_sha256:
+        raise Refusal(f"{where}: sha256 {sha256}, {PROVENANCE_JSON} names {provenance.weights_sha256}; {remedy}")
 
 
 def _write(path: Path, content: Any) -> None:

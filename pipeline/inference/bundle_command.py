@@ -26,13 +26,12 @@ from pipeline.errors import Refusal, exit_status
 from pipeline.layout import PARAMS_YAML
 from pipeline.params.fits import drawing_rows, kind_of
 from pipeline.params.load import Params
-from pipeline.params.references import STYLE, is_diffusers_folder, origin, split_reference, training_references
+from pipeline.params.references import STYLE, origin, split_reference, training_references
 from pipeline.reporting.lineage import chain_of, recipe_in_words
 from pipeline.runner.command import project_params
 
 if TYPE_CHECKING:
-    from pipeline.inference.card import Provenance, Score
-    from pipeline.inference.usage import Usage
+    from pipeline.inference.card import Provenance, Score, Usage
 
 LICENCE = Path(__file__).resolve().parents[2] / "LICENSE"
 PACKAGES = ("torch", "diffusers", "transformers", "tokenizers", "numpy")
@@ -47,11 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help="a row of train or finetune, such as train/ta_ia or ta_ia")
     parser.add_argument("--out", required=True, type=Path, help="the folder to write; must not be there")
     parser.add_argument("--params", type=Path, default=Path(PARAMS_YAML), help=f"parameter file ({PARAMS_YAML})")
-    asked = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
 
     def act() -> None:
         project = Path.cwd()
-        print(bundle(Plan(project_params(asked.params, project), project), asked.model, asked.out))
+        print(bundle(Plan(project_params(parsed.params, project), project), parsed.model, parsed.out))
 
     return exit_status(act)
 
@@ -63,7 +62,7 @@ def bundle(plan: Plan, model: str, out: Path) -> str:
         Refusal: no such model, it is not made, it is a diffusers folder already, or ``out`` is there.
     """
     reference = model_reference(plan.params, model)
-    if is_diffusers_folder(plan.params.row(*split_reference(reference))):
+    if plan.params.row(*split_reference(reference)).is_pipeline:
         raise Refusal(f"{reference}: is taken in from a diffusers folder; copy that folder")
     unit_id = units.unit_id(reference, MODEL)
     if not plan.is_made(unit_id):
@@ -73,9 +72,11 @@ def bundle(plan: Plan, model: str, out: Path) -> str:
 
     from pipeline.inference.bundle import TextToImagePipeline
 
-    told = provenance(plan, unit_id)
+    model_provenance = provenance(plan, unit_id)
     folder = plan.made_folder(unit_id) / MODEL_FOLDER
-    pipeline = TextToImagePipeline.of_model(folder, usage(plan, folder, reference), told, plan.digests.model, reference)
+    pipeline = TextToImagePipeline.of_model(
+        folder, usage(plan, folder, reference), model_provenance, plan.digests.model, reference
+    )
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.save_pretrained(partial)
@@ -86,11 +87,15 @@ def bundle(plan: Plan, model: str, out: Path) -> str:
 
 def model_reference(params: Params, model: str) -> str:
     """``<stage>/<row>`` of a model named so, or by its row alone where only one stage has it. Raises Refusal."""
-    known = [f"{stage}/{row}" for stage in MODEL_STAGES for row in params.rows(stage)]
-    found = [reference for reference in known if model in (reference, split_reference(reference)[1])]
-    if len(found) == 1:
-        return found[0]
-    why = f"is one of {' and '.join(found)}; name the stage too" if found else f"no such model; {_some_of(known)}"
+    references = [f"{stage}/{row}" for stage in MODEL_STAGES for row in params.rows(stage)]
+    matches = [reference for reference in references if model in (reference, split_reference(reference)[1])]
+    if len(matches) == 1:
+        return matches[0]
+    why = (
+        f"is one of {' and '.join(matches)}; name the stage too"
+        if matches
+        else f"no such model; {_some_of(references)}"
+    )
     raise Refusal(f"{params.source}: --model {model}: {why}")
 
 
@@ -100,14 +105,14 @@ def usage(plan: Plan, folder: Path, reference: str) -> Usage:
     Raises:
         Refusal: generate has no row that fits.
     """
-    from pipeline.inference.usage import VERSION, Usage
+    from pipeline.inference.card import USAGE_VERSION, Usage
     from pipeline.interop import references
 
     objective = references.objective_kind(references.read(folder))
     fitting = drawing_rows(plan.params, objective)
     row = next((row for row in fitting if row.model == reference), fitting[0])
     return Usage(
-        schema=VERSION,
+        schema=USAGE_VERSION,
         side_px=row.side_px,
         sampler=row.sampler,
         inference_batch_size=plan.params.execution.inference_batch_size,
@@ -117,7 +122,7 @@ def usage(plan: Plan, folder: Path, reference: str) -> Usage:
 
 def provenance(plan: Plan, unit_id: UnitId) -> Provenance:
     """Where a made model comes from."""
-    from pipeline.inference.card import VERSION, Provenance
+    from pipeline.inference.card import PROVENANCE_VERSION, Provenance
     from pipeline.reporting.provenance import count_parameters
 
     params, fingerprint = plan.params, plan.made(unit_id)
@@ -125,11 +130,11 @@ def provenance(plan: Plan, unit_id: UnitId) -> Provenance:
     chain = chain_of(params, unit_id.reference)
     rows = [params.row(*split_reference(model)) for model in chain]
     return Provenance(
-        schema=VERSION,
+        schema=PROVENANCE_VERSION,
         model=unit_id.reference,
         run=params.run,
         recipes=[(model, _recipe(params, model)) for model in chain],
-        num_steps=None if any(hasattr(row, "import_") for row in rows) else sum(row.num_steps for row in rows),
+        num_steps=None if any(row.is_import for row in rows) else sum(row.num_steps for row in rows),
         datasets=list(_datasets(plan, chain)),
         scores=list(scores(plan, unit_id.reference)),
         licence=LICENCE.read_text(encoding="utf-8").splitlines()[0].strip(),
@@ -146,7 +151,8 @@ def scores(plan: Plan, reference: str) -> Iterator[Score]:
 
     for row in plan.params.rows("score"):
         images = split_reference(plan.params.row("score", row).images)[1]
-        if getattr(plan.params.row("generate", images), "model", None) != reference:
+        drawn = plan.params.row("generate", images)
+        if drawn.is_import or drawn.model != reference:
             continue
         for benchmark in BY_NAME["score"].part_names(plan.params, row):
             fingerprint = plan.made(UnitId("score", row, benchmark))
@@ -162,20 +168,20 @@ def numbers_of(metrics: dict[str, Any]) -> Iterator[tuple[str, float, tuple[floa
     if "overall" in metrics:
         yield "overall", metrics["overall"], tuple(metrics["interval"])
     for parts in ("tasks", "categories"):
-        for part, found in metrics.get(parts, {}).items():
-            yield part, found["score"], tuple(found["interval"])
+        for part, score in metrics.get(parts, {}).items():
+            yield part, score["score"], tuple(score["interval"])
     if metrics["kind"] == STYLE:
         yield f"{metrics['probe']} on {metrics['benchmark']}", metrics["score"], tuple(metrics["interval"])
-    for name, found in metrics.get("distances", {}).items():
-        if "value" in found:
-            yield name, found["value"], None
+    for name, distance in metrics.get("distances", {}).items():
+        if "value" in distance:
+            yield name, distance["value"], None
 
 
 def _datasets(plan: Plan, chain: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
     """Rows of download and augment that the models of a chain were trained on; never a path of this machine."""
-    params, seen = plan.params, set()
+    params, listed = plan.params, set()
     for model in chain:
-        if hasattr(params.row(*split_reference(model)), "import_"):
+        if params.row(*split_reference(model)).is_import:
             continue
         validation = params.row(*split_reference(model)).validation
         held_out = validation.latents if validation else None
@@ -184,8 +190,8 @@ def _datasets(plan: Plan, chain: tuple[str, ...]) -> Iterator[tuple[str, str, st
                 continue
             home = origin(params, reference)
             fingerprint = plan.made(units.unit_id(home, MANIFEST))
-            if home not in seen:
-                seen.add(home)
+            if home not in listed:
+                listed.add(home)
                 yield home, _dataset_in_words(params, home), fingerprint or "not in the store"
 
 
@@ -200,13 +206,13 @@ def _dataset_in_words(params: Params, home: str) -> str:
 def _recipe(params: Params, model: str) -> str:
     """As the page says it, but for the folder of a model made elsewhere, which is a place on this machine."""
     row = params.row(*split_reference(model))
-    if hasattr(row, "import_"):
+    if row.is_import:
         return f"taken in from {row.import_} at {row.revision}" if row.revision else "taken in from a folder"
     return recipe_in_words(params, model)
 
 
-def _some_of(known: list[str]) -> str:
-    return f"there are {', '.join(known)}" if known else "train and finetune have no rows"
+def _some_of(references: list[str]) -> str:
+    return f"there are {', '.join(references)}" if references else "train and finetune have no rows"
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""The card of a bundle: what it was trained on and how, what it scores, under which licence, and its hashes."""
+"""What a bundle says beside its weights: where it comes from, how it draws unless asked otherwise, and its card."""
 
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import msgspec
 
-from pipeline.inference.usage import Usage
 from pipeline.interop.references import References, prediction_of
-from pipeline.params.types import Strict
+from pipeline.params.schema import Sampler
+from pipeline.params.types import Count, Strict
 
-VERSION = 1
+PROVENANCE_VERSION, USAGE_VERSION = 1, 1
 # First line of a licence -> its name in the front matter of cards on the Hub.
 LICENCES = {"MIT License": "mit", "Apache License": "apache-2.0"}
 
@@ -63,6 +64,24 @@ class Provenance(Strict, frozen=True, kw_only=True):
     weights_sha256: str
     fingerprint: str
     packages: dict[str, str]
+
+
+class Usage(Strict, frozen=True, kw_only=True):
+    """How a bundle draws unless asked otherwise: the content of ``usage.json``.
+
+    Attributes:
+        schema: version of this file's form.
+        side_px: of the pictures.
+        sampler: solver, steps and guidance.
+        inference_batch_size: pictures that are drawn together; smaller batches are filled up to it.
+        attention: how attention is computed.
+    """
+
+    schema: int
+    side_px: Count
+    sampler: Sampler
+    inference_batch_size: Count
+    attention: Literal["matmul", "sdpa"]
 
 
 def card(provenance: Provenance, references: References, usage: Usage) -> str:

@@ -13,7 +13,7 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,7 +25,7 @@ from pipeline.interop.diffusers_folder import BUNDLE_CLASS, INDEX, read_index
 from pipeline.layout import PARAMS_YAML, SAMPLES
 from pipeline.params.fits import changed, converted, drawing_rows
 from pipeline.params.load import Params
-from pipeline.params.schema import FolderScheduler, Sampler
+from pipeline.params.schema import FolderScheduler, GenerateRow, Sampler
 from pipeline.runner.command import project_params
 
 if TYPE_CHECKING:
@@ -121,10 +121,10 @@ def draw_with_pipeline(asked: argparse.Namespace, folder: Path) -> Image.Image |
 def draw_with_row(asked: argparse.Namespace, folder: Path) -> Image.Image | Reject:
     """A picture by a model of this project, in its row's folder."""
     params = project_params(asked.params, Path.cwd())
-    found = references.read(folder)
+    refers = references.read(folder)
     scores = asked_scores(asked.reward)
-    references.chosen_scores(found, scores)
-    side_px, sampler = sampling_values(params, asked, references.objective_kind(found))
+    references.chosen_scores(refers, scores)
+    side_px, sampler = sampling_values(params, asked, references.objective_kind(refers))
 
     from pipeline.inference.text_to_image import TextToImage
 
@@ -149,8 +149,8 @@ def drawn(model: LoadedTextToImage, asked: argparse.Namespace, side_px: int, sam
 
 def folder_values(params: Params, asked: argparse.Namespace) -> tuple[int, FolderScheduler]:
     """Side, steps and guidance: as asked, else as the first row of generate that draws with a diffusers folder."""
-    rows: list[Any] = [params.row("generate", name) for name in params.rows("generate")]
-    row = next((row for row in rows if isinstance(getattr(row, "sampler", None), FolderScheduler)), None)
+    rows = (params.row("generate", name) for name in params.rows("generate"))
+    row = next((r for r in rows if isinstance(r, GenerateRow) and isinstance(r.sampler, FolderScheduler)), None)
     values = {
         name: getattr(row.sampler, name) if given is None and row is not None else given
         for name, given in (("num_steps", asked.num_steps), ("guidance_scale", asked.guidance_scale))

@@ -14,17 +14,17 @@ from pipeline.diffusion.guidance import Condition
 from pipeline.diffusion.process import RECTIFIED_FLOW, process_of
 from pipeline.diffusion.sampler import sample
 from pipeline.encoders import scaling
-from pipeline.encoders.autoencoder import ImageAutoencoder, LoadedAutoencoder
+from pipeline.encoders.base import AnyAutoencoder, AnyTextEncoder
 from pipeline.encoders.loading import choose_device
-from pipeline.encoders.text import LoadedTextEncoder, TextEncoder
 from pipeline.errors import Refusal, Reject
 from pipeline.interop import references
 from pipeline.interop.records import Identify
 from pipeline.interop.references import References
 from pipeline.interop.released import read_unconditional
 from pipeline.models.inputs import checked_count, padded_batches
-from pipeline.models.networks import Network, check_latent_side, denoiser_of, load_network
+from pipeline.models.networks import Network, load_network
 from pipeline.params.fits import misfit
+from pipeline.params.kinds import AUTOENCODERS, TEXT_ENCODERS
 from pipeline.params.schema import Execution, Sampler
 
 
@@ -47,8 +47,8 @@ class LoadedTextToImage:
     def __init__(
         self,
         network: Network,
-        autoencoder: LoadedAutoencoder,
-        text_encoder: LoadedTextEncoder,
+        autoencoder: AnyAutoencoder,
+        text_encoder: AnyTextEncoder,
         refers: References,
         unconditional: np.ndarray | None,
         *,
@@ -74,7 +74,7 @@ class LoadedTextToImage:
         patch = self._model.config["patch_size"]
         if checked_count("side_px", side_px) % (factor * patch):
             raise Refusal(f"side_px = {side_px}: must be a multiple of {factor * patch} for this model")
-        check_latent_side(self._model, side_px // factor, side_px)
+        self._model.check_latent_side(side_px // factor, side_px)
         return self._autoencoder.num_channels, side_px // factor, side_px // factor
 
     def choose_scores(self, wanted: Mapping[str, float]) -> None:
@@ -128,7 +128,7 @@ class LoadedTextToImage:
 
     def _draw(self, texts: list[np.ndarray], noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
         latents = sample(
-            denoiser_of(self._model, self._process),
+            self._model.denoiser(self._process),
             self._process,
             torch.from_numpy(noise).to(self._device),
             self._condition(texts),
@@ -159,12 +159,14 @@ class LoadedTextToImage:
         return Condition(torch.from_numpy(text).to(self._device), torch.from_numpy(mask).to(self._device), values)
 
     def _check_sizes(self) -> None:
-        have = (self._autoencoder.num_channels, self._text_encoder.dim)
-        wants = (self._model.config["in_channels"], self._model.config["text_dim"])
-        for what, found, wanted in zip(("latent channels", "dimensions of text"), have, wants, strict=True):
-            if found != wanted:
+        config = self._model.config
+        for what, given, taken in (
+            ("latent channels", self._autoencoder.num_channels, config["in_channels"]),
+            ("dimensions of text", self._text_encoder.dim, config["text_dim"]),
+        ):
+            if given != taken:
                 raise Refusal(
-                    f"{self._where}: takes {wanted} {what}, its encoders have {found}; name those it was made for"
+                    f"{self._where}: takes {taken} {what}, its encoders have {given}; name those it was made for"
                 )
 
 
@@ -189,8 +191,10 @@ class TextToImage(LoadedTextToImage):
         network.set_attention(execution.attention)
         super().__init__(
             network,
-            ImageAutoencoder(refers.autoencoder, execution, is_scale_known=refers.released is not UNSET),
-            TextEncoder(refers.text_encoder, execution),
+            AUTOENCODERS.class_of(refers.autoencoder).open(
+                refers.autoencoder, execution, is_scale_known=refers.released is not UNSET
+            ),
+            TEXT_ENCODERS.class_of(refers.text_encoder).open(refers.text_encoder, execution),
             refers,
             own_unconditional(folder, refers, network),
             batch_size=execution.inference_batch_size,
@@ -204,9 +208,9 @@ def check_encoders(refers: References, identify: Identify, where: str) -> None:
         ("autoencoder", refers.autoencoder, refers.autoencoder_identity),
         ("text_encoder", refers.text_encoder, refers.text_encoder_identity),
     ):
-        found = identify(entry.model, entry.revision, f"{where}: {what}")
-        if found != identity:
-            raise Refusal(f"{where}: was trained with the {what} {identity}, but {entry.model} is now {found}")
+        present = identify(entry.model, entry.revision, f"{where}: {what}")
+        if present != identity:
+            raise Refusal(f"{where}: was trained with the {what} {identity}, but {entry.model} is now {present}")
 
 
 def own_unconditional(folder: Path, refers: References, network: Network) -> np.ndarray | None:

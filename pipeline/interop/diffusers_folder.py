@@ -200,9 +200,9 @@ def open_record(record: PipelineRecord, execution: Execution, identify: Identify
     Raises:
         Refusal: it is not there any more, or is another one now.
     """
-    found = identify(record.model, record.revision, PIPELINE_JSON)
-    if found != record.identity:
-        raise Refusal(f"{record.model}: was taken in as {record.identity}, but is now {found}; take it in anew")
+    identity = identify(record.model, record.revision, PIPELINE_JSON)
+    if identity != record.identity:
+        raise Refusal(f"{record.model}: was taken in as {record.identity}, but is now {identity}; take it in anew")
     return DiffusersTextToImage(resolve_pipeline(record.model, record.revision), record.dtype, execution)
 
 
@@ -211,20 +211,20 @@ def _pipeline_class(name: str, folder: Path) -> Any:
 
     if name == BUNDLE_CLASS:
         raise Refusal(f"{folder}: is a bundle of this project; import its folder network, and leave out the kind")
-    found = getattr(diffusers, name, None)
-    if not (isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline)):
+    pipeline_class = getattr(diffusers, name, None)
+    if not (isinstance(pipeline_class, type) and issubclass(pipeline_class, diffusers.DiffusionPipeline)):
         raise Refusal(f"{folder}: {INDEX} names the class {name}, which is no pipeline of the installed diffusers")
-    return found
+    return pipeline_class
 
 
 def _fixed_arguments(pipeline: Any, folder: Path) -> dict[str, bool]:
     """What a call is told beside what is asked. Raises Refusal where it does not draw from text alone."""
-    known = inspect.signature(pipeline.__call__).parameters
-    missing = [name for name in ASKED if name not in known]
-    if missing or ("image" in known and not _is_text_to_image(pipeline)):
+    parameters = inspect.signature(pipeline.__call__).parameters
+    missing = [name for name in ASKED if name not in parameters]
+    if missing or ("image" in parameters and not _is_text_to_image(pipeline)):
         why = f"its call knows no {missing[0]}" if missing else "its call takes a picture"
         raise Refusal(f"{folder}: {pipeline.__name__} does not draw pictures from text alone ({why})")
-    return {name: value for name, value in FIXED.items() if name in known}
+    return {name: value for name, value in FIXED.items() if name in parameters}
 
 
 def _is_text_to_image(pipeline: Any) -> bool:
@@ -239,7 +239,7 @@ def _load_networks(index: dict[str, Any], folder: Path, dtype: Any) -> dict[str,
     import torch
     import transformers
 
-    found = {}
+    networks = {}
     for name, entry in index.items():
         if not isinstance(entry, list) or len(entry) != 2 or None in entry:
             continue
@@ -250,8 +250,8 @@ def _load_networks(index: dict[str, Any], folder: Path, dtype: Any) -> dict[str,
             raise Refusal(f"{folder / INDEX}: {name} is of class {entry}, which diffusers and transformers do not have")
         if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
             load: Any = kind
-            found[name] = load_strictly(load.from_pretrained, folder / name, not_wanted=_ANY_LEFT_OVER, dtype=dtype)
-    return found
+            networks[name] = load_strictly(load.from_pretrained, folder / name, not_wanted=_ANY_LEFT_OVER, dtype=dtype)
+    return networks
 
 
 def _num_parameters(components: dict[str, Any]) -> int:

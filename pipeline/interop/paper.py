@@ -249,11 +249,11 @@ def _branches(
 
 
 def _per_picture(scores: Mapping[str, Number], model: RIN, noise: Tensor) -> dict[str, Tensor]:
-    known = model.config["scores"]
+    score_names = model.config["scores"]
     values = {}
     for name, given in scores.items():
-        if name not in known:
-            its = ", ".join(known) or "none"
+        if name not in score_names:
+            its = ", ".join(score_names) or "none"
             raise Refusal(f"{name}: is no score of this network (its scores: {its}); leave it out")
         value = torch.as_tensor(given, dtype=model.dtype, device=noise.device)
         if value.ndim and tuple(value.shape) != (len(noise),):

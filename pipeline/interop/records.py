@@ -47,11 +47,11 @@ def read_record(path: Path, kind: type[Kind], version: int, *, absent: str, reme
         Refusal: it is absent, damaged or of another version.
     """
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=kind)
+        record = msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise Refusal(f"{path}: not there; {absent}") from error
     except msgspec.MsgspecError as error:
         raise Refusal(f"{path}: {error}; {remedy}") from error
-    if found.schema != version:
-        raise Refusal(f"{path}: version {found.schema}, this code reads {version}")
-    return found
+    if record.schema != version:
+        raise Refusal(f"{path}: version {record.schema}, this code reads {version}")
+    return record

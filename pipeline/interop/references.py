@@ -7,10 +7,10 @@ model taken in from its authors' folder also what that told of sampling.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,10 +18,12 @@ from msgspec import UNSET, UnsetType
 from pipeline.data.files import MODEL_FILES, REFERENCES_JSON
 from pipeline.errors import Refusal
 from pipeline.interop.records import read_record, write_record
+from pipeline.params.encoders import AutoencoderParams, TextEncoderParams
 from pipeline.params.fits import kind_of
-from pipeline.params.schema import Autoencoder, NoisePrediction, Objective, RectifiedFlow, TextEncoder, VPrediction
+from pipeline.params.kinds import AUTOENCODERS, OBJECTIVES, TEXT_ENCODERS, num_added
+from pipeline.params.objectives import RectifiedFlow, TrainingObjective
 
-VERSION = 1
+VERSION = 2
 
 
 class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,12 +51,12 @@ class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     schema: int
     arm: str
     seed: int
-    autoencoder: Autoencoder
+    autoencoder: AutoencoderParams
     autoencoder_identity: str
-    text_encoder: TextEncoder
+    text_encoder: TextEncoderParams
     text_encoder_identity: str
     shift: float
-    objective: NoisePrediction | VPrediction | UnsetType = UNSET
+    objective: TrainingObjective | UnsetType = UNSET
     released: Literal["cad_i", "miro"] | UnsetType = UNSET
     scores: dict[str, float] | UnsetType = UNSET
     negative_scores: dict[str, float] | UnsetType = UNSET
@@ -62,39 +64,39 @@ class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     self_conditioning: float | UnsetType = UNSET
 
 
-def recorded(objective: Objective) -> NoisePrediction | VPrediction | UnsetType:
-    """An objective as ``References`` hold it."""
+def recorded(objective: TrainingObjective) -> TrainingObjective | UnsetType:
+    """An objective as ``References`` hold it: the one that models had before there were others is not written."""
     return UNSET if isinstance(objective, RectifiedFlow) else objective
 
 
-def objective_kind(found: References) -> str:
+def objective_kind(refers: References) -> str:
     """The kind of objective that a model was trained with."""
-    return "rectified_flow" if found.objective is UNSET else kind_of(found.objective)
+    return str(RectifiedFlow.__struct_config__.tag) if refers.objective is UNSET else kind_of(refers.objective)
 
 
-def files_of(found: References) -> list[str]:
+def files_of(refers: References) -> list[str]:
     """Names of the model's files: those that every model has, and its own empty caption where it has one."""
-    own = [] if found.unconditional is UNSET else [found.unconditional]
+    own = [] if refers.unconditional is UNSET else [refers.unconditional]
     return [*(name.rsplit("/", 1)[-1] for name in MODEL_FILES), *own]
 
 
-def self_conditioning_of(found: References) -> float:
+def self_conditioning_of(refers: References) -> float:
     """Share of training samples that are given latents of a first pass."""
-    return 0.0 if found.self_conditioning is UNSET else found.self_conditioning
+    return 0.0 if refers.self_conditioning is UNSET else refers.self_conditioning
 
 
-def negative_scores_of(found: References) -> dict[str, float]:
+def negative_scores_of(refers: References) -> dict[str, float]:
     """The scores that guidance leads away from; none where the model knows no scores."""
-    return {} if found.negative_scores is UNSET else found.negative_scores
+    return {} if refers.negative_scores is UNSET else refers.negative_scores
 
 
-def chosen_scores(found: References, wanted: Mapping[str, float]) -> dict[str, float]:
+def chosen_scores(refers: References, wanted: Mapping[str, float]) -> dict[str, float]:
     """The model's scores with some of them chosen.
 
     Raises:
         Refusal: a score that the model does not know, or that is not within [0, 1].
     """
-    usual: dict[str, float] = {} if found.scores is UNSET else found.scores
+    usual: dict[str, float] = {} if refers.scores is UNSET else refers.scores
     for name, value in wanted.items():
         if not usual:
             raise Refusal(f"{name}: this model is conditioned on its text alone; leave the score out")
@@ -105,12 +107,9 @@ def chosen_scores(found: References, wanted: Mapping[str, float]) -> dict[str, f
     return {**usual, **wanted}
 
 
-def prediction_of(found: References) -> str:
-    """What a model predicts, in words: the kind of its objective and its schedule of gamma."""
-    if found.objective is UNSET:
-        return objective_kind(found)
-    gamma = json.dumps(msgspec.to_builtins(found.objective.gamma), sort_keys=True)
-    return f"{objective_kind(found)} with gamma {gamma}"
+def prediction_of(refers: References) -> str:
+    """What a model predicts, in words: the kind of its objective and what that has of its own, such as a gamma."""
+    return objective_kind(refers) if refers.objective is UNSET else refers.objective.prediction()
 
 
 def write(folder: Path, references: References) -> None:
@@ -120,10 +119,30 @@ def write(folder: Path, references: References) -> None:
 
 def read(folder: Path) -> References:
     """Read a model's ``references.json``. Raises Refusal when it is absent or not what this code wrote."""
-    return read_record(
+    record = read_record(
         folder / REFERENCES_JSON,
-        References,
+        _form(num_added()),
         VERSION,
         absent="a model of this project has it beside its weights",
         remedy="export the model anew",
+    )
+    return References(**msgspec.structs.asdict(record))
+
+
+@cache
+def _form(num_added: int) -> Any:
+    """References whose encoders and objective are any of the tables."""
+    del num_added
+    objective: Any = OBJECTIVES.union() | UnsetType
+    return msgspec.defstruct(
+        References.__name__,
+        [
+            ("autoencoder", AUTOENCODERS.union()),
+            ("text_encoder", TEXT_ENCODERS.union()),
+            ("objective", objective, UNSET),
+        ],
+        bases=(References,),
+        frozen=True,
+        kw_only=True,
+        forbid_unknown_fields=True,
     )

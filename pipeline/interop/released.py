@@ -143,10 +143,10 @@ def _read_miro(folder: Path, config: dict[str, Any], weights: Mapping[str, Tenso
 def _miro_scale(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[list[float], list[float]]:
     """(scale, shift): as stored with the weights (z * scale + bias there), else SDXL's of the configuration."""
     for section in ("data_preprocessing", "postprocessing"):
-        told = config.get(section, {})
-        if told.get("model_type", "sdxl") != "sdxl":
-            raise Refusal(f"{section}: model_type = {told['model_type']!r}; only 'sdxl' is understood")
-        if not told.get("channel_wise_normalisation", True):
+        settings = config.get(section, {})
+        if settings.get("model_type", "sdxl") != "sdxl":
+            raise Refusal(f"{section}: model_type = {settings['model_type']!r}; only 'sdxl' is understood")
+        if not settings.get("channel_wise_normalisation", True):
             raise Refusal(f"{section}: channel_wise_normalisation = False; only True is understood")
     stored = [weights.get(f"postprocessing.{name}") for name in ("scale", "bias")]
     if stored[0] is None or stored[1] is None:

@@ -162,10 +162,10 @@ def _section(config: Mapping[str, Any], key: str, where: str) -> Mapping[str, An
     return section
 
 
-def _check_keys(config: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(str(key) for key in config if key not in known)
+def _check_keys(config: Mapping[str, Any], allowed_keys: set[str], where: str) -> None:
+    unknown = sorted(str(key) for key in config if key not in allowed_keys)
     if unknown:
-        raise Refusal(f"{where}: {unknown[0]} is an unknown key; known are {', '.join(sorted(known))}")
+        raise Refusal(f"{where}: {unknown[0]} is an unknown key; known are {', '.join(sorted(allowed_keys))}")
 
 
 def _check_fixed(config: Mapping[str, Any], fixed: Mapping[str, Any], where: str) -> None:

@@ -13,7 +13,8 @@ from pipeline.interop import paper, references
 from pipeline.interop.records import Identify
 from pipeline.interop.references import VERSION, References
 from pipeline.interop.released import UNCONDITIONAL, Released, read_released
-from pipeline.params.schema import Autoencoder, NoisePrediction, Objective, RectifiedFlow, TextEncoder, UniformTimesteps
+from pipeline.params.encoders import AutoencoderParams, TextEncoderParams
+from pipeline.params.schema import NoisePrediction, Objective, RectifiedFlow, UniformTimesteps
 
 SHIFT = 1.0  # neither was trained with shifted timesteps
 # Guidance leads from the lowest scores to the highest (arXiv 2510.25897; coherence: 2502.21318).
@@ -27,8 +28,8 @@ def save_released(
     *,
     arm: str,
     seed: int,
-    autoencoder: Autoencoder,
-    text_encoder: TextEncoder,
+    autoencoder: AutoencoderParams,
+    text_encoder: TextEncoderParams,
     identify: Identify,
 ) -> Released:
     """Read a released folder and write the same model in our form.
@@ -57,7 +58,7 @@ def save_released(
         raise Refusal(f"{source}: {refusal}") from None
     released.model.float().save_pretrained(out, safe_serialization=True)
     scores = released.model.config["scores"]
-    found = References(
+    record = References(
         schema=VERSION,
         arm=arm,
         seed=seed,
@@ -75,7 +76,7 @@ def save_released(
     )
     if released.unconditional is not None:
         np.save(out / UNCONDITIONAL, released.unconditional, allow_pickle=False)
-    references.write(out, found)
+    references.write(out, record)
     return released
 
 

@@ -61,10 +61,10 @@ def from_released(model: RIN, layout: Layout, released: Mapping[str, Tensor]) ->
     unknown = sorted(name for name in released if name not in wanted and not _may_be_left(name, layout))
     if unknown:
         raise Refusal(f"{where}: {unknown[0]} is unknown (of {len(unknown)}); config and weights do not match")
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for name, pair in wanted.items():
-        found |= _split(pair, released[name], [shapes[our] for our in pair.ours], model, f"{where}: {name}")
-    return found
+        weights |= _split(pair, released[name], [shapes[our] for our in pair.ours], model, f"{where}: {name}")
+    return weights
 
 
 def pairs(model: RIN, layout: Layout) -> Iterator[Pair]:

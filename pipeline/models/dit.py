@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
@@ -38,12 +38,12 @@ from pipeline.models.dit_parts import (
 )
 from pipeline.models.inputs import check_shapes
 from pipeline.models.layers import NORM_EPS, AttentionKind, Linear, MlpKind, mask_bias, patchify, run_block, unpatchify
+from pipeline.models.networks import Network
 from pipeline.models.sizes import dit_arguments
-from pipeline.params import schema
 from pipeline.params.network_sizes import dit_fault, refuse
 
 
-class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares config_name twice
+class DiTI(Network, ModelMixin):  # type: ignore[misc]  # diffusers looks for that name in this module
     """The diffusion transformer.
 
     The last four arguments are options. A configuration that lacks one was exported before it existed: absent is off.
@@ -66,6 +66,7 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares
     """
 
     _supports_gradient_checkpointing = True
+    arguments_of = staticmethod(dit_arguments)
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -216,8 +217,4 @@ def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
     return seen.sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
-def new_dit(network: schema.DiTI, *, in_channels: int, text_dim: int, generator: torch.Generator) -> DiTI:
-    """A network of the size that the parameters state, its weights drawn from ``generator``."""
-    model: DiTI = DiTI(in_channels=in_channels, text_dim=text_dim, **dit_arguments(network))
-    model.initialise(generator)
-    return model
+new_dit = DiTI.new

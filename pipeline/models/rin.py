@@ -13,14 +13,19 @@ changed: a network is built with zeros and gets its weights from ``initialise`` 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from pipeline.diffusion.guidance import Condition, Denoiser
+from pipeline.diffusion.process import Process
+from pipeline.errors import Refusal
 from pipeline.models.layers import AttentionKind, Linear, MlpKind, mask_bias, patchify, run_block, unpatchify
+from pipeline.models.networks import Network
 from pipeline.models.rin_inputs import Scores, check_inputs, check_sizes, ordered_scores
 from pipeline.models.rin_parts import (
     Attention,
@@ -34,6 +39,8 @@ from pipeline.models.rin_parts import (
     at_least_float32,
     make_norm,
 )
+from pipeline.models.self_conditioning import previous_latents
+from pipeline.models.sizes import rin_arguments
 
 NUM_TEXT_BLOCKS = 2
 TEXT_MLP_RATIO = 4
@@ -41,7 +48,7 @@ LAYER_SCALE = 0.1
 TABLE_STD = 0.02
 
 
-class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares config_name twice
+class RIN(Network, ModelMixin):  # type: ignore[misc]  # diffusers looks for that name in this module
     """The recurrent-interface network.
 
     Args:
@@ -75,6 +82,7 @@ class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares 
     """
 
     _supports_gradient_checkpointing = True
+    arguments_of = staticmethod(rin_arguments)
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -179,6 +187,46 @@ class RIN(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers declares 
         """Names of the blocks' matrices, sorted: what a matrix optimiser such as Muon is for."""
         names = (name for name, module in self.named_modules() if isinstance(module, Linear))
         return sorted(f"{name}.weight" for name in names if name.startswith(("blocks.", "text_blocks.")))
+
+    def training_output(
+        self,
+        called: nn.Module,
+        process: Process,
+        x_t: Tensor,
+        t: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+        self_conditioned: Tensor,
+        scores: Mapping[str, Tensor],
+    ) -> Tensor:
+        """See ``Network.training_output``: it is told gamma and not t, and given the latents of a first pass."""
+        gamma = process.path.gamma(t)
+        # Absent, but computed: each weight then has a gradient (of zero), as optimiser and processes expect.
+        absent = {name: torch.full_like(gamma, torch.nan) for name in self.config["scores"]}
+        rewards: dict[str, Tensor | None] = {**absent, **scores}
+        latents = previous_latents(self, self_conditioned, x_t, gamma, text, text_mask, rewards=rewards)
+        output: Tensor = called(x_t, gamma, text, text_mask, latents, rewards=rewards)[0]
+        return output
+
+    def denoiser(self, process: Process) -> Denoiser:
+        """It is told gamma and not t, takes scores, and is given its own latents of the step before."""
+
+        def denoise(
+            x: Tensor, t: Tensor, condition: Condition, carried: Tensor | None, /
+        ) -> tuple[Tensor, Tensor | None]:
+            gamma = process.path.gamma(t)
+            output: tuple[Tensor, Tensor] = self(
+                x, gamma, condition.text, condition.mask, carried, rewards=condition.values
+            )
+            return output
+
+        return denoise
+
+    def check_latent_side(self, side: int, side_px: int) -> None:
+        """See ``Network.check_latent_side``: its places are learned, for latents of one side."""
+        if side != self.config["latent_side"]:
+            only = side_px * self.config["latent_side"] // side
+            raise Refusal(f"side_px = {side_px}: this model draws pictures of {only} px alone; set side_px to that")
 
     def forward(
         self,
@@ -304,3 +352,10 @@ def _xavier(linear: Linear, num_fused: int, generator: torch.Generator) -> None:
     """Xavier-uniform as a part of ``num_fused`` equal matrices in one."""
     bound = math.sqrt(6 / (linear.in_features + num_fused * linear.out_features))
     nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
+
+
+def new_rin(arguments: dict[str, Any], *, in_channels: int, text_dim: int, generator: torch.Generator) -> RIN:
+    """A network of these arguments (an entry of ``sizes.RIN_SIZES``), its weights from ``generator``."""
+    model: RIN = RIN(in_channels=in_channels, text_dim=text_dim, **arguments)
+    model.initialise(generator)
+    return model

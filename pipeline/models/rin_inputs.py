@@ -48,8 +48,8 @@ def ordered_scores(
     names: list[str] = config["scores"]
     for name in given:
         if name not in names:
-            known = ", ".join(names) or "none"
-            raise Refusal(f"{name}: this network is not conditioned on it (its scores: {known}); leave it out")
+            score_names = ", ".join(names) or "none"
+            raise Refusal(f"{name}: this network is not conditioned on it (its scores: {score_names}); leave it out")
     for name in names:
         if config["scores_required"] and given.get(name) is None:
             raise Refusal(f"{name}: this network needs it for every picture; give [B] values in [0, 1]")

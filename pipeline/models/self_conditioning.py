@@ -6,15 +6,34 @@ detached, so the first pass needs no gradients; and it is run for the samples th
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from pipeline.models.rin import RIN
 from pipeline.models.rin_inputs import Scores
 
 
+class Recurrent(Protocol):
+    """A network that can be given latents of a pass before; ``latent_table``: [L, E], what it begins with else."""
+
+    latent_table: Tensor
+
+    def next_latents(
+        self,
+        y: Tensor,
+        gamma: Tensor,
+        text_embeddings: Tensor,
+        text_mask: Tensor,
+        coherence: Tensor | None,
+        rewards: Scores | None,
+        /,
+    ) -> Tensor:
+        """The latents of one pass, [B, L, E], without its last write."""
+
+
 def previous_latents(
-    model: RIN,
+    model: Recurrent,
     use: Tensor,
     y: Tensor,
     gamma: Tensor,

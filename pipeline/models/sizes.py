@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import torch
 
-from pipeline.models.rin import RIN
 from pipeline.models.rin_inputs import COHERENCE
 from pipeline.params import schema
 from pipeline.params.networks import NAMED_LATENT_SIDE
@@ -84,15 +82,16 @@ DIT_SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def dit_arguments(network: schema.DiTI) -> dict[str, Any]:
+def dit_arguments(params: schema.DiTI) -> dict[str, Any]:
     """What parameters say of a diffusion transformer, by name or by numbers, as arguments of ``dit.DiTI``."""
-    arguments: dict[str, Any] = msgspec.structs.asdict(network)
+    arguments: dict[str, Any] = msgspec.structs.asdict(params)
     size = arguments.pop("size")
     return arguments if size is None else {**arguments, **NAMED_DITS[size]}
 
 
-def new_rin(arguments: dict[str, Any], *, in_channels: int, text_dim: int, generator: torch.Generator) -> RIN:
-    """A recurrent-interface network of these arguments (an entry of ``RIN_SIZES``), its weights from ``generator``."""
-    model: RIN = RIN(in_channels=in_channels, text_dim=text_dim, **arguments)
-    model.initialise(generator)
-    return model
+def rin_arguments(params: schema.RIN) -> dict[str, Any]:
+    """What parameters say of a recurrent-interface network, by name or by numbers, as arguments of ``rin.RIN``."""
+    if isinstance(params.size, str):
+        return NAMED_RINS[params.size]
+    size: dict[str, Any] = msgspec.structs.asdict(params.size)
+    return {**KINDS[size.pop("like")], **size, "scores": []}

@@ -5,31 +5,32 @@ Everything here is refused before work starts, with the key, the value and what 
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from pipeline.errors import Refusal
-from pipeline.params import schema, scoring
+from pipeline.params import benchmarks, datasets, kinds, schema, scoring
 from pipeline.params.fits import kind_of, misfit
 from pipeline.params.load import Params
-from pipeline.params.network_sizes import Fault, downsampling_factor, latents_fault, size_fault
+from pipeline.params.network_sizes import downsampling_factor
+from pipeline.params.networks import NetworkParams
 from pipeline.params.references import (
     AUTOENCODERS,
     STYLE,
     TEXT_ENCODERS,
+    base_of,
     data_of_model,
     origin,
     side_table,
     split_reference,
 )
 from pipeline.params.schema import STAGE_NAMES
+from pipeline.params.types import Fault
 
 IMAGE_STAGES = ("download", "augment")
 MODEL_STAGES = ("train", "finetune")
+PUBLISHED_BENCHMARKS = ("geneval", "dpg")
 
 
 class _Where:
@@ -76,69 +77,54 @@ def _execution(params: Params) -> None:
         if stage not in MODEL_STAGES or row not in params.sections[stage].rows:
             raise refuse(reference, "must name a row of train or finetune")
         values = params.row(stage, row)
-        if hasattr(values, "import_"):
+        if values.is_import:
             raise refuse(reference, "is taken in, not trained; leave it out")
         if values.batch_size % number:
             raise refuse(reference, f"its batch_size {values.batch_size} cannot be split among {number}")
 
 
-def _download(where: _Where, row: Any) -> None:
-    if isinstance(row.num_rows, int) and row.num_rows < row.num_shards:
-        raise where.refuse("num_shards", row.num_shards, f"must be at most num_rows ({row.num_rows})")
-    if isinstance(row, schema.ShapeWorldRow) and isinstance(row.num_rows, int) and row.num_rows > row.num_scenes:
-        raise where.refuse("num_rows", row.num_rows, f"must be at most num_scenes ({row.num_scenes})")
+def _refuse_fault(where: _Where, fault: tuple[str, Any, str] | None) -> None:
+    if fault is not None:
+        raise where.refuse(*fault)
+
+
+def _download(where: _Where, row: datasets.DownloadRow) -> None:
+    _refuse_fault(where, row.fault())
     if row.heldout is None:
         return
     held = where.reference("heldout", row.heldout, ("download",))
     if held.heldout is not None:
         raise where.refuse("heldout", row.heldout, "must name a row that has no held-out rows itself")
-    # A scene follows from its number alone: worlds of other sizes share the scenes that both have.
-    for key in ("source", "path", "style", "layout", "side_px"):
-        mine, theirs = (_tag(r) if key == "source" else getattr(r, key, None) for r in (row, held))
-        if mine != theirs:
-            raise where.refuse("heldout", row.heldout, f"must come from the same source: its {key} is {theirs!r}")
+    if _tag(row) != _tag(held):
+        raise where.refuse("heldout", row.heldout, f"must come from the same source: its source is {_tag(held)!r}")
+    for key in row.same_as_heldout:
+        if getattr(row, key) != getattr(held, key):
+            why = f"must come from the same source: its {key} is {getattr(held, key)!r}"
+            raise where.refuse("heldout", row.heldout, why)
 
 
 def _tag(row: Any) -> str:
     return str(row.__struct_config__.tag)
 
 
-def _augment(where: _Where, row: Any) -> None:
+def _augment(where: _Where, row: datasets.AugmentRow) -> None:
     where.reference("images", row.images, ("download",))
-    if isinstance(row, schema.CutMixRow):
-        _some_weight(where, "weights", msgspec.structs.asdict(row.weights))
-    elif row.min_scale > row.max_scale:
-        raise where.refuse("min_scale", row.min_scale, f"must be at most max_scale ({row.max_scale})")
-
-
-def _some_weight(where: _Where, key: str, weights: dict[str, float]) -> None:
-    if sum(weights.values()) <= 0:
-        raise where.refuse(key, weights, "one weight at least must be above 0")
+    _refuse_fault(where, row.fault())
 
 
 def _recaption(where: _Where, row: schema.RecaptionRow) -> None:
     images = where.reference("images", row.images, IMAGE_STAGES)
     captioner = where.table("captioner", row.captioner, "captioners")
-    if isinstance(captioner, schema.ShuffledCaptioner):
+    if captioner.reads_captions:
         _shuffled(where, row)
     elif row.captions is not None:
         raise where.refuse("captions", row.captions, f"{row.captioner} makes its own; only kind shuffled reads others")
-    elif isinstance(captioner, schema.LabelCaptioner):
-        _template(where, row.captioner, captioner.template)
-        if isinstance(images, schema.AugmentRow):
-            raise where.refuse("captioner", row.captioner, f"{row.images} has no labels to make captions of")
-    else:
-        _some_weight(where, "captioner.instructions", captioner.instructions)
-    _known_model(where, "captioner", captioner)
-
-
-def _template(where: _Where, captioner: str, template: str) -> None:
-    try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    except ValueError:
-        names = []
-    if set(names) != {"class_name"}:
-        raise where.refuse("captioner", captioner, "its template must hold {class_name}, and nothing else in braces")
+    if fault := captioner.fault():
+        raise where.refuse(f"captioner{fault.key}", fault.value if fault.key else row.captioner, fault.why)
+    if captioner.needs_labels and isinstance(images, datasets.AugmentRow):
+        raise where.refuse("captioner", row.captioner, f"{row.images} has no labels to make captions of")
+    if captioner.pretrained is not None:
+        _known_model(where, "captioner", *captioner.pretrained)
 
 
 def _shuffled(where: _Where, row: schema.RecaptionRow) -> None:
@@ -151,24 +137,24 @@ def _shuffled(where: _Where, row: schema.RecaptionRow) -> None:
         raise where.refuse("captions", row.captions, "is shuffled itself; name the row that it was made from")
 
 
-def _known_model(where: _Where, key: str, entry: Any) -> None:
+def _known_model(where: _Where, key: str, model: str, revision: str | None) -> None:
     """A folder here, or a Hub id with a pinned revision."""
-    model = getattr(entry, "model", None)
-    if model is not None and entry.revision is None and not Path(model).is_dir():
+    if revision is None and not Path(model).is_dir():
         raise where.refuse(f"{key}.model", model, "no such folder; a Hub id needs a pinned `revision`")
 
 
 def _encode_images(where: _Where, row: schema.EncodeImagesRow) -> None:
     images = where.reference("images", row.images, IMAGE_STAGES)
     autoencoder = where.table("autoencoder", row.autoencoder, "autoencoders")
-    _known_model(where, "autoencoder", autoencoder)
-    if isinstance(images, schema.AugmentRow) and images.side_px < row.side_px:
+    _known_model(where, "autoencoder", autoencoder.model, autoencoder.revision)
+    if isinstance(images, datasets.AugmentRow) and images.side_px < row.side_px:
         raise where.refuse("side_px", row.side_px, f"{row.images} has pictures of {images.side_px} px only")
 
 
 def _encode_text(where: _Where, row: schema.EncodeTextRow) -> None:
     where.reference("captions", row.captions, ("recaption",))
-    _known_model(where, "encoder", where.table("encoder", row.encoder, "encoders"))
+    encoder = where.table("encoder", row.encoder, "encoders")
+    _known_model(where, "encoder", encoder.model, encoder.revision)
 
 
 def _pairs(where: _Where, prefix: str, latents: str, texts: dict[str, float]) -> tuple[str, Any]:
@@ -185,7 +171,7 @@ def _pairs(where: _Where, prefix: str, latents: str, texts: dict[str, float]) ->
 
 def _pictures(where: _Where, home: str) -> str:
     """The row of download that pictures were made from."""
-    return str(getattr(where.params.row(*split_reference(home)), "images", home))
+    return base_of(where.params, home)
 
 
 def _training(where: _Where, row: Any, latents: str, texts: dict[str, float], before: Iterable[str] = ()) -> None:
@@ -196,8 +182,7 @@ def _training(where: _Where, row: Any, latents: str, texts: dict[str, float], be
     swaps = row.swap if isinstance(row.swap, list) else [row.swap] if row.swap else []
     for swap in swaps:
         other, other_row = _pairs(where, "swap.", swap.latents, swap.texts)
-        parent = getattr(where.params.row(*split_reference(other)), "images", None)
-        if parent != home:
+        if other == home or base_of(where.params, other) != home:
             raise where.refuse("swap.latents", swap.latents, f"must be made from {home}, row by row")
         _same_latents(where, "swap.latents", swap.latents, other_row, latent_row)
         encoders |= {where.params.row(*split_reference(text)).encoder for text in swap.texts}
@@ -215,16 +200,8 @@ def _training(where: _Where, row: Any, latents: str, texts: dict[str, float], be
     if len(encoders) > 1:
         raise where.refuse("texts", sorted(texts), f"text sets of several encoders ({', '.join(sorted(encoders))})")
     _schedule(where, row)
-    _gamma(where, getattr(row.objective, "gamma", None))
-
-
-def _gamma(where: _Where, gamma: Any) -> None:
-    if not isinstance(gamma, schema.SigmoidGamma):
-        return
-    for lower, upper in (("start", "end"), ("clip_min", "clip_max")):
-        low, high = getattr(gamma, lower), getattr(gamma, upper)
-        if low >= high:
-            raise where.refuse(f"objective.gamma.{lower}", low, f"must be below {upper} ({high})")
+    if fault := row.objective.fault():
+        raise where.refuse(f"objective.{fault.key}", fault.value, fault.why)
 
 
 def _same_latents(where: _Where, key: str, reference: str, other: Any, own: Any) -> None:
@@ -248,19 +225,10 @@ def _train(where: _Where, row: Any) -> None:
     if isinstance(row, schema.ImportedModelRow):
         _imported_model(where, row)
         return
-    _network(where, row)
-    _training(where, row, row.latents, row.texts)
-    _refuse_network(where, _latents_fault(where, row.network, row.latents))
-
-
-def _network(where: _Where, row: schema.TrainRow) -> None:
     network = row.network
-    _refuse_network(where, size_fault(network))
-    if isinstance(network, schema.RIN):
-        like = network.size if isinstance(network.size, str) else network.size.like
-        if like == "miro" and not isinstance(row.objective, schema.RectifiedFlow):
-            why = "is scaled for the straight path: its objective must be rectified_flow"
-            raise where.refuse("network.size", "miro", why)
+    _refuse_network(where, network.size_fault() or network.objective_fault(row.objective))
+    _training(where, row, row.latents, row.texts)
+    _refuse_network(where, _latents_fault(where, network, row.latents))
 
 
 def _refuse_network(where: _Where, fault: Fault | None) -> None:
@@ -268,12 +236,12 @@ def _refuse_network(where: _Where, fault: Fault | None) -> None:
         raise where.refuse(f"network.{fault.key}", fault.value, fault.why)
 
 
-def _latents_fault(where: _Where, network: Any, latents: str, side_px: int | None = None) -> Fault | None:
+def _latents_fault(where: _Where, network: NetworkParams, latents: str, side_px: int | None = None) -> Fault | None:
     """Why a network cannot take a latent set, or one like it of another side."""
     row = where.params.row(*split_reference(latents))
     entry = side_table(where.params, "encode_images", "autoencoders").get(row.autoencoder)
     factor = None if entry is None else downsampling_factor(Path(entry.model) / (entry.subfolder or ""))
-    return latents_fault(network, row.side_px if side_px is None else side_px, factor)
+    return network.latents_fault(row.side_px if side_px is None else side_px, factor)
 
 
 def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
@@ -285,7 +253,8 @@ def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
     }
     for key, (name, table) in encoders.items():
         if name is not None:
-            _known_model(where, key, where.table(key, name, table))
+            entry = where.table(key, name, table)
+            _known_model(where, key, entry.model, entry.revision)
         elif any(other is not None for other, _ in encoders.values()):
             raise where.refuse(key, None, "autoencoder and text_encoder are named together, or neither is")
 
@@ -312,22 +281,17 @@ def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
     if imported and (row.latents is None or row.texts is None):
         raise where.refuse("model", row.model, "was made elsewhere: name latents and texts to train it on")
     latents, texts = data_of_model(where.params, "finetune", where.row)
-    known = [data_of_model(where.params, *split_reference(model))[0] for model in chain[1:] if not imported]
-    _training(where, row, latents, texts, before=[origin(where.params, one) for one in known])
+    earlier_latents = [data_of_model(where.params, *split_reference(model))[0] for model in chain[1:] if not imported]
+    _training(where, row, latents, texts, before=[origin(where.params, one) for one in earlier_latents])
     if isinstance(other, schema.TrainRow):
         _same_spaces(where, row.model, latents, texts)
         fault = _latents_fault(where, other.network, latents)
         if fault is not None:
             why = f"{reference} cannot take it: network.{fault.key} = {fault.value!r}: {fault.why}"
             raise where.refuse("latents", latents, why)
-        if _prediction(row.objective) != _prediction(other.objective):
+        if row.objective.prediction() != other.objective.prediction():
             why = f"{reference} was trained with another: kind and gamma must be the same"
             raise where.refuse("objective.kind", kind_of(row.objective), why)
-
-
-def _prediction(objective: Any) -> tuple[str, Any]:
-    """What an objective asks of a network, whichever t it asks at."""
-    return kind_of(objective), getattr(objective, "gamma", None)
 
 
 def _same_spaces(where: _Where, model: str, latents: str, texts: dict[str, float]) -> None:
@@ -337,12 +301,12 @@ def _same_spaces(where: _Where, model: str, latents: str, texts: dict[str, float
         return sorted({getattr(where.params.row(*split_reference(reference)), field) for reference in references})
 
     known_latents, known_texts = data_of_model(where.params, *split_reference(model))
-    for key, field, own, known in (
+    for key, field, own, expected in (
         ("latents", "autoencoder", [latents], [known_latents]),
         ("texts", "encoder", list(texts), list(known_texts)),
     ):
-        if named(field, own) != named(field, known):
-            why = f"encoded by {', '.join(named(field, own))}, but {model} knows {', '.join(named(field, known))}"
+        if named(field, own) != named(field, expected):
+            why = f"encoded by {', '.join(named(field, own))}, but {model} knows {', '.join(named(field, expected))}"
             raise where.refuse(key, latents if key == "latents" else sorted(texts), why)
 
 
@@ -353,17 +317,30 @@ def _generate(where: _Where, row: Any) -> None:
         model = where.reference("model", row.model, MODEL_STAGES)
         _sampler(where, row.sampler, model)
         _drawn_side(where, row)
-    if len(set(row.benchmarks)) < len(row.benchmarks):
-        raise where.refuse("benchmarks", row.benchmarks, "names a benchmark twice")
-    for name in row.benchmarks:
+    types: list[Any] = list(kinds.BENCHMARKS.paths)
+    methods = {*PUBLISHED_BENCHMARKS, *(_tag(kind) for kind in types if not kind.name_is_free)}
+    for name in _once(where, "benchmarks", row.benchmarks, "benchmark"):
         entry = where.table("benchmarks", name, "benchmarks")
-        kind = _tag(entry)
-        if isinstance(entry, schema.CaptionsBenchmark):
-            where.reference(f"benchmarks.{name}.captions", entry.captions, ("recaption",))
-            if name.split("-")[0] in ("geneval", "geneval_shapes", "geneval_shapes_long", "dpg", "dpg_shapes"):
-                raise where.refuse("benchmarks", name, "is the name of another method: names carry the method")
-        elif name != kind and not name.startswith(f"{kind}-"):
-            raise where.refuse("benchmarks", name, f"is of kind {kind}: name it {kind} or {kind}-<suffix>")
+        if entry.caption_set is not None:
+            where.reference(f"benchmarks.{name}.captions", entry.caption_set, ("recaption",))
+        if not entry.name_is_free:
+            _named_by_kind(where, "benchmarks", name, entry)
+        elif name.split("-")[0] in methods:
+            raise where.refuse("benchmarks", name, "is the name of another method: names carry the method")
+
+
+def _once(where: _Where, key: str, names: list[str], what: str) -> list[str]:
+    """The names, none of them given twice."""
+    if len(set(names)) < len(names):
+        raise where.refuse(key, names, f"names a {what} twice")
+    return names
+
+
+def _named_by_kind(where: _Where, key: str, name: str, entry: Any) -> None:
+    """Scores carry the names of entries: one must not pass for another method's."""
+    kind = _tag(entry)
+    if name != kind and not name.startswith(f"{kind}-"):
+        raise where.refuse(key, name, f"is of kind {kind}: name it {kind} or {kind}-<suffix>")
 
 
 def _drawn_side(where: _Where, row: schema.GenerateRow) -> None:
@@ -372,11 +349,13 @@ def _drawn_side(where: _Where, row: schema.GenerateRow) -> None:
     while (stage_and_row := split_reference(reference))[0] == "finetune":
         reference = where.params.row(*stage_and_row).model
     model = where.params.row(*stage_and_row)
-    if isinstance(getattr(model, "network", None), schema.RIN):
-        known = where.params.row(*split_reference(model.latents)).side_px
-        if row.side_px != known:
-            raise where.refuse("side_px", row.side_px, f"{reference} draws pictures of {known} px alone")
-    elif isinstance(model, schema.TrainRow):
+    if not isinstance(model, schema.TrainRow):
+        return
+    if model.network.draws_one_side:
+        trained_px = where.params.row(*split_reference(model.latents)).side_px
+        if row.side_px != trained_px:
+            raise where.refuse("side_px", row.side_px, f"{reference} draws pictures of {trained_px} px alone")
+    else:
         fault = _latents_fault(where, model.network, model.latents, side_px=row.side_px)
         if fault is not None:
             raise where.refuse("side_px", row.side_px, f"{reference} cannot draw it: {fault.why}")
@@ -404,17 +383,39 @@ def _sampler(where: _Where, sampler: Any, model: Any) -> None:
 
 
 def _score(where: _Where, row: schema.ScoreRow) -> None:
-    where.reference("images", row.images, ("generate",))
+    names = where.reference("images", row.images, ("generate",)).benchmarks
+    drawn = {name: where.table("images", name, "generate/benchmarks") for name in names}
     if row.real is not None:
         where.reference("real", row.real, ("download",))
-        drawn = where.reference("images", row.images, ("generate",)).benchmarks
-        kinds = [where.table("images", name, "generate/benchmarks") for name in drawn]
-        if not any(isinstance(kind, schema.CaptionsBenchmark) for kind in kinds):
+        if not any(benchmark.compares_with_real for benchmark in drawn.values()):
             why = f"{row.images} has no pictures for captions to compare them with"
             raise where.refuse("real", row.real, why)
-    _known_model(where, "features", where.table("features", row.features, "feature_extractors"))
+    if (row.real is None) != (row.metrics is None):
+        raise where.refuse("metrics", row.metrics, "real pictures and metrics go together: name both, or neither")
+    for name in _once(where, "metrics", row.metrics or [], "metric"):
+        _named_by_kind(where, "metrics", name, where.table("metrics", name, "metrics"))
+    for role in benchmarks.ROLES:
+        _judge(where, role, getattr(row, role), drawn)
+    _pretrained(where, "features", where.table("features", row.features, "feature_extractors"))
     if row.style is not None:
         _style(where, row, where.table("style", row.style, "style_probes"))
+
+
+def _judge(where: _Where, role: benchmarks.Role, name: str | None, drawn: dict[str, benchmarks.Benchmark]) -> None:
+    """A judge can be what it is named as, and one is named where a benchmark asks for it."""
+    asking = [benchmark for benchmark, entry in drawn.items() if entry.needs_judge == role]
+    if name is not None:
+        judge = where.table(role, name, "judges")
+        if role not in judge.roles:
+            raise where.refuse(role, name, f"is of kind {_tag(judge)}, which can be no {role}; name another judge")
+        _pretrained(where, role, judge)
+    elif asking:
+        raise where.refuse(role, None, f"{asking[0]} is judged by one: name an entry of score.judges")
+
+
+def _pretrained(where: _Where, key: str, entry: scoring.Judge | scoring.Features) -> None:
+    if entry.pretrained is not None:
+        _known_model(where, key, *entry.pretrained)
 
 
 def _style(where: _Where, row: schema.ScoreRow, probe: scoring.StyleProbe) -> None:
@@ -426,7 +427,7 @@ def _style(where: _Where, row: schema.ScoreRow, probe: scoring.StyleProbe) -> No
         why = f"{row.images} has no pictures of {probe.benchmark}; it has {', '.join(drawn)}"
         raise where.refuse("style", row.style, why)
     asked = where.table("style.benchmark", probe.benchmark, "generate/benchmarks")
-    if not isinstance(asked, schema.GenevalShapesBenchmark | schema.GenevalShapesLongBenchmark):
+    if not asked.has_geneval_tasks:
         raise where.refuse("style", row.style, f"{probe.benchmark} has not GenEval's tasks; name one of geneval_shapes")
     for key in ("plain", "aesthetic"):
         fitted, held = getattr(probe, key), getattr(probe, f"heldout_{key}")

@@ -50,9 +50,9 @@ def find_fault(value: Any, kind: Any) -> Fault | None:
 
 def unknown_key(key: Any, allowed: Iterable[str], where: str = "") -> str:
     """``is not a parameter``, with the key that was meant, or all that there are."""
-    known = list(allowed)
-    near = difflib.get_close_matches(str(key), known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    names = list(allowed)
+    near = difflib.get_close_matches(str(key), names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
     return f" is not a parameter{where}; {hint}"
 
 
@@ -116,10 +116,10 @@ def _in_struct(value: dict[Any, Any], structs: list[Any]) -> Fault | None:
         if not structs:
             return Fault((tag_field,), f" = {value[tag_field]!r}: must be {tags}")
         where = f" where {tag_field} is {value[tag_field]}"
-    known = sorted(field_names(structs[0]))
+    names = sorted(field_names(structs[0]))
     for key in value:
-        if key not in known:
-            return Fault((key,), unknown_key(key, known, where), of_value=False)
+        if key not in names:
+            return Fault((key,), unknown_key(key, names, where), of_value=False)
     for field in msgspec.structs.fields(structs[0]):
         if field.encode_name not in value:
             if field.required:

@@ -1,4 +1,4 @@
-"""Which sampler can follow which objective, and a sampler with some of its values changed by hand."""
+"""Whether a sampler can follow an objective, and a sampler with some of its values changed by hand."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from pipeline.errors import Refusal
+from pipeline.params.kinds import OBJECTIVES
 from pipeline.params.load import Params
-from pipeline.params.schema import FolderScheduler, Objective, Sampler
+from pipeline.params.schema import FolderScheduler, GenerateRow, Sampler
 
 Kind = TypeVar("Kind")
 
-# A velocity is what Euler and Heun integrate. On the straight path DDIM is Euler's method: one name for it is enough.
-OBJECTIVES = {
-    "euler": ("rectified_flow",),
-    "heun": ("rectified_flow",),
-    "dpmpp_2m": ("rectified_flow", "noise", "v"),
-    "ddim": ("noise", "v"),
-}
 
-
-def kind_of(value: Objective | Sampler | FolderScheduler) -> str:
+def kind_of(value: msgspec.Struct) -> str:
     """The kind that the parameters name."""
     return str(value.__struct_config__.tag)
 
@@ -29,9 +22,10 @@ def kind_of(value: Objective | Sampler | FolderScheduler) -> str:
 def misfit(sampler: Sampler | FolderScheduler, objective_kind: str) -> str | None:
     """Why a sampler cannot draw with a model of an objective, and which can; None where it can."""
     kind = kind_of(sampler)
-    if objective_kind in OBJECTIVES.get(kind, ()):
+    objectives: list[Any] = list(OBJECTIVES.paths)
+    fitting = next(objective.samplers for objective in objectives if objective.__struct_config__.tag == objective_kind)
+    if kind in fitting:
         return None
-    fitting = [name for name, kinds in OBJECTIVES.items() if objective_kind in kinds]
     return f"sampler {kind} does not fit a model of objective {objective_kind}; take {' or '.join(fitting)}"
 
 
@@ -41,14 +35,14 @@ def drawing_rows(params: Params, objective_kind: str) -> list[Any]:
     Raises:
         Refusal: there is none.
     """
-    rows: list[Any] = [params.row("generate", name) for name in params.rows("generate")]
-    found = [row for row in rows if hasattr(row, "sampler") and misfit(row.sampler, objective_kind) is None]
-    if not found:
+    rows = [params.row("generate", name) for name in params.rows("generate")]
+    fitting = [r for r in rows if isinstance(r, GenerateRow) and misfit(r.sampler, objective_kind) is None]
+    if not fitting:
         raise Refusal(
             f"{params.source}: generate has no row that draws with a model of objective {objective_kind}, so there "
             "are no sampling values to take; add one"
         )
-    return found
+    return fitting
 
 
 def changed(sampler: Sampler, num_steps: int | None, guidance_scale: float | None) -> Sampler:

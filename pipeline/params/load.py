@@ -7,6 +7,8 @@ weights, lists) replaces whole. It names its own ``run``. A resolved file has al
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import yaml
 
 from pipeline.digest import digest_json
 from pipeline.errors import Refusal
-from pipeline.params import schema, scoring
+from pipeline.params import kinds, schema, scoring
 from pipeline.params.explain import allowed_values, field_names, find_fault, unknown_key
 from pipeline.params.schema import STAGE_NAMES
 from pipeline.params.types import Name
@@ -29,28 +31,59 @@ IMPORT = "import"
 KIND = "kind"
 MERGE_TAG = "tag:yaml.org,2002:merge"
 
-ROW_TYPES: dict[str, Any] = {
-    "download": schema.ShapeWorldRow | schema.FolderRow,
-    "augment": schema.CutMixRow | schema.CropRow,
-    "recaption": schema.RecaptionRow,
-    "encode_images": schema.EncodeImagesRow,
-    "encode_text": schema.EncodeTextRow,
-    "train": schema.TrainRow,
-    "finetune": schema.FinetuneRow,
-    "generate": schema.GenerateRow,
-    "score": schema.ScoreRow,
-    "report": schema.ReportRow,
-}
-IMPORT_TYPES: dict[str, Any] = {"train": schema.ImportedModelRow, "generate": schema.ImportedPicturesRow}
-# Of an import whose row says what kind it is.
-KINDS_OF_IMPORT: dict[str, Any] = {"train": schema.ImportedPipelineRow}
-SIDE_TABLES: dict[str, dict[str, Any]] = {
-    "recaption": {"captioners": schema.Captioner},
-    "encode_images": {"autoencoders": schema.Autoencoder},
-    "encode_text": {"encoders": schema.TextEncoder},
-    "generate": {"benchmarks": schema.Benchmark},
-    "score": {"feature_extractors": schema.Features, "style_probes": scoring.StyleProbe},
-}
+
+@dataclass(frozen=True)
+class SectionTypes:
+    """What a section may hold.
+
+    Attributes:
+        row: the type of its rows.
+        imported: of its rows that name something made elsewhere; None where there are none.
+        imported_kinds: of such rows whose ``kind`` says more.
+        tables: side table -> the type of its entries.
+    """
+
+    row: Any
+    imported: Any = None
+    imported_kinds: Any = None
+    tables: dict[str, Any] = field(default_factory=dict)
+
+
+def section_types() -> dict[str, SectionTypes]:
+    """The types of all sections, built from the tables of kinds; anew only after a kind was added."""
+    return _section_types(kinds.num_added())
+
+
+@cache
+def _section_types(num_added: int) -> dict[str, SectionTypes]:
+    del num_added
+    trained = {"objective": kinds.OBJECTIVES}
+    return {
+        "download": SectionTypes(kinds.SOURCES.union()),
+        "augment": SectionTypes(kinds.AUGMENTATIONS.union()),
+        "recaption": SectionTypes(schema.RecaptionRow, tables={"captioners": kinds.CAPTIONERS.union()}),
+        "encode_images": SectionTypes(schema.EncodeImagesRow, tables={"autoencoders": kinds.AUTOENCODERS.union()}),
+        "encode_text": SectionTypes(schema.EncodeTextRow, tables={"encoders": kinds.TEXT_ENCODERS.union()}),
+        "train": SectionTypes(
+            kinds.built_from(schema.TrainRow, network=kinds.NETWORKS, **trained),
+            schema.ImportedModelRow,
+            schema.ImportedPipelineRow,
+        ),
+        "finetune": SectionTypes(kinds.built_from(schema.FinetuneRow, **trained)),
+        "generate": SectionTypes(
+            schema.GenerateRow, schema.ImportedPicturesRow, tables={"benchmarks": kinds.BENCHMARKS.union()}
+        ),
+        "score": SectionTypes(
+            schema.ScoreRow,
+            tables={
+                "judges": kinds.JUDGES.union(),
+                "metrics": kinds.METRICS.union(),
+                "feature_extractors": kinds.FEATURES.union(),
+                "style_probes": scoring.StyleProbe,
+            },
+        ),
+        "report": SectionTypes(schema.ReportRow),
+    }
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -175,9 +208,9 @@ def convert(raw: dict[str, Any], source: str) -> Params:
 def _section(raw: Any, stage: str, source: str) -> Section:
     if not isinstance(raw, dict) or not isinstance(raw.get(ROWS), dict):
         raise Refusal(f"{source}: {stage} must be a mapping with a table {ROWS!r} in it")
-    kinds = SIDE_TABLES.get(stage, {})
-    common = {k: v for k, v in raw.items() if k != ROWS and k not in kinds}
-    tables = {table: _table(raw.get(table), kind, source, f"{stage}.{table}") for table, kind in kinds.items()}
+    table_types = section_types()[stage].tables
+    common = {k: v for k, v in raw.items() if k != ROWS and k not in table_types}
+    tables = {table: _table(raw.get(table), kind, source, f"{stage}.{table}") for table, kind in table_types.items()}
     _known_common(common, stage, source)
     rows = {
         _name(name, source, f"{stage}.{ROWS}"): _row(own, common, stage, name, source)
@@ -199,7 +232,7 @@ def _row(own: Any, common: dict[str, Any], stage: str, name: str, source: str) -
     if not isinstance(own, dict):
         raise Refusal(f"{source}: {where} must be a mapping, got {own!r}")
     kind = _row_type(own, stage)
-    if stage in IMPORT_TYPES:  # each of the two kinds of row takes those common values that it knows
+    if section_types()[stage].imported is not None:  # each kind of row takes those common values that it knows
         common = {k: v for k, v in common.items() if k in field_names(kind)}
     # A common value that is no good is named where it stands.
     homes = {key: stage for key in common if key not in own}
@@ -207,16 +240,18 @@ def _row(own: Any, common: dict[str, Any], stage: str, name: str, source: str) -
 
 
 def _row_type(own: dict[str, Any], stage: str) -> Any:
-    if IMPORT not in own or stage not in IMPORT_TYPES:
-        return ROW_TYPES[stage]
-    return KINDS_OF_IMPORT[stage] if KIND in own and stage in KINDS_OF_IMPORT else IMPORT_TYPES[stage]
+    types = section_types()[stage]
+    if IMPORT not in own or types.imported is None:
+        return types.row
+    return types.imported_kinds if KIND in own and types.imported_kinds is not None else types.imported
 
 
 def _known_common(common: dict[str, Any], stage: str, source: str) -> None:
     """A misspelt common value is refused even where the table has no rows."""
-    allowed = field_names(ROW_TYPES[stage] | IMPORT_TYPES[stage] if stage in IMPORT_TYPES else ROW_TYPES[stage])
+    types = section_types()[stage]
+    allowed = field_names(types.row if types.imported is None else types.row | types.imported)
     for key in common:
-        _known(key, sorted(allowed | {ROWS, *SIDE_TABLES.get(stage, {})}), source, f"{stage}.")
+        _known(key, sorted(allowed | {ROWS, *types.tables}), source, f"{stage}.")
 
 
 def _known(key: Any, allowed: Iterable[str], source: str, prefix: str) -> None:

@@ -35,6 +35,12 @@ def origin(params: Params, reference: str) -> str:
     return f"{stage}/{row}"
 
 
+def base_of(params: Params, pictures: str) -> str:
+    """The row of download that pictures were made from: of augmented ones the main set, of others their own row."""
+    stage, row = split_reference(pictures)
+    return str(params.row(stage, row).images) if stage == "augment" else pictures
+
+
 def num_shards_of(params: Params, reference: str) -> int:
     """The number of shards of a referenced row."""
     stage, row = split_reference(reference)
@@ -49,10 +55,10 @@ def training_references(params: Params, stage: str, row: str) -> list[str]:
     values = params.row(stage, row)
     latents, texts = data_of_model(params, stage, row)
     swaps = values.swap if isinstance(values.swap, list) else [values.swap] if values.swap else []
-    found = [latents, *sorted(texts)]
+    references = [latents, *sorted(texts)]
     for swap in [*swaps, *([values.validation] if values.validation else [])]:
-        found += [swap.latents, *sorted(swap.texts)]
-    return list(dict.fromkeys(found))
+        references += [swap.latents, *sorted(swap.texts)]
+    return list(dict.fromkeys(references))
 
 
 def data_of_model(params: Params, stage: str, row: str) -> tuple[str, dict[str, float]]:
@@ -65,8 +71,3 @@ def data_of_model(params: Params, stage: str, row: str) -> tuple[str, dict[str, 
         latents = values.latents if latents is None else latents
         texts = values.texts if texts is None else texts
     return latents, texts
-
-
-def is_diffusers_folder(values: Any) -> bool:
-    """Whether a row of train takes in a pipeline of diffusers, which has no references."""
-    return getattr(values, "kind", None) == "diffusers"

@@ -7,28 +7,27 @@ explains each value to people; the meaning is told there once.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
-from pipeline.params import networks, samplers
+from pipeline.params import networks, objectives, samplers
 from pipeline.params.types import (
     Count,
     CountOrZero,
     Fraction,
     Name,
     NotNegative,
-    OpenFraction,
-    PerChannel,
     Positive,
     Reference,
     References,
     Seed,
+    ShardedRow,
     StorageDtype,
     Strict,
+    TableRow,
     Text,
-    Weights,
 )
 
 STAGE_NAMES = (
@@ -59,108 +58,7 @@ class Execution(Strict, frozen=True, kw_only=True):
     checkpoint_every: Count
 
 
-class TableRow(Strict, frozen=True, kw_only=True):
-    """What the rows of all stages have in common."""
-
-    version: Count
-
-
-class ShardedRow(TableRow, frozen=True, kw_only=True):
-    """A row whose result is a set of shards."""
-
-    max_reject_fraction: Fraction
-    row_group_rows: Count
-
-
-# --- download
-
-
-class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):
-    """A dataset."""
-
-    revision: Count
-    num_rows: Count | Literal["all"]
-    num_shards: Count
-    max_image_pixels: Count
-    heldout: Reference | None = None
-
-
-class ShapeWorldRow(DownloadRow, tag="shape_world", kw_only=True, frozen=True):
-    """Pictures of the demo's own small world."""
-
-    num_scenes: Count
-    style: Literal["plain", "aesthetic"]
-    layout: Literal["grid", "corners"]
-    several: Fraction
-    side_px: Count
-
-
-class FolderRow(DownloadRow, tag="folder", kw_only=True, frozen=True):
-    """Pictures of a folder, one sub-folder a class."""
-
-    path: Text
-
-
-# --- augment
-
-
-class AugmentRow(ShardedRow, tag_field="kind", frozen=True, kw_only=True):
-    """A dataset made from another, row by row."""
-
-    images: Reference
-    side_px: Count
-
-
-class CutMixWeights(Strict, frozen=True, kw_only=True):
-    """How often each CutMix pattern is drawn, relative to the others."""
-
-    half: NotNegative
-    quarter: NotNegative
-    ninth: NotNegative
-    sixteenth: NotNegative
-
-
-class CutMixRow(AugmentRow, tag="cutmix", frozen=True, kw_only=True):
-    """A picture with a part of another class pasted in."""
-
-    weights: CutMixWeights
-
-
-class CropRow(AugmentRow, tag="crop", frozen=True, kw_only=True):
-    """A random square part of a picture."""
-
-    min_scale: Annotated[float, Meta(gt=0.0, le=1.0)]
-    max_scale: Annotated[float, Meta(gt=0.0, le=1.0)]
-
-
 # --- recaption
-
-
-class LabelCaptioner(Strict, tag_field="kind", tag="label", frozen=True, kw_only=True):
-    """A caption made from the class name alone."""
-
-    template: Text
-
-
-class LocalCaptioner(Strict, tag_field="kind", tag="local", frozen=True, kw_only=True):
-    """A vision-language model run here."""
-
-    model: Text
-    side_px: Count
-    instructions: Weights
-    max_new_tokens: Count
-    cut_at_full_stop: bool
-    loop_ngram_words: Count
-    loop_max_repeats: Count
-    dtype: Literal["float32", "float16", "bfloat16"]
-    revision: Text | None = None
-
-
-class ShuffledCaptioner(Strict, tag_field="kind", tag="shuffled", frozen=True, kw_only=True):
-    """Another set's captions, each given to another picture of its shard: a control."""
-
-
-Captioner = LabelCaptioner | LocalCaptioner | ShuffledCaptioner
 
 
 class RecaptionRow(ShardedRow, frozen=True, kw_only=True):
@@ -174,17 +72,6 @@ class RecaptionRow(ShardedRow, frozen=True, kw_only=True):
 # --- encode_images, encode_text
 
 
-class Autoencoder(Strict, frozen=True, kw_only=True):
-    """An image autoencoder and how its raw latents are scaled when they are read."""
-
-    model: Text
-    scale: PerChannel
-    source: Text
-    shift: PerChannel | None = None
-    revision: Text | None = None
-    subfolder: Text | None = None
-
-
 class EncodeImagesRow(ShardedRow, frozen=True, kw_only=True):
     """A latent set."""
 
@@ -193,14 +80,6 @@ class EncodeImagesRow(ShardedRow, frozen=True, kw_only=True):
     side_px: Count
     view: Literal["square"]
     dtype: StorageDtype
-
-
-class TextEncoder(Strict, frozen=True, kw_only=True):
-    """A text encoder and the longest text it is given."""
-
-    model: Text
-    max_text_tokens: Count
-    revision: Text | None = None
 
 
 class EncodeTextRow(ShardedRow, frozen=True, kw_only=True):
@@ -218,57 +97,14 @@ DiTI = networks.DiTI
 RIN = networks.RIN
 
 
-class UniformTimesteps(Strict, tag_field="kind", tag="uniform", frozen=True, kw_only=True):
-    """t uniform in (0, 1)."""
-
-
-class LogitNormalTimesteps(Strict, tag_field="kind", tag="logit_normal", frozen=True, kw_only=True):
-    """t = sigmoid(mean + std * normal)."""
-
-    mean: float
-    std: Positive
-
-
-class LinearGamma(Strict, tag_field="kind", tag="linear", frozen=True, kw_only=True):
-    """gamma = max(1 - t, clip_min)."""
-
-    clip_min: OpenFraction
-
-
-class SigmoidGamma(Strict, tag_field="kind", tag="sigmoid", frozen=True, kw_only=True):
-    """gamma falls along a sigmoid between start and end, at temperature tau."""
-
-    start: float
-    end: float
-    tau: Positive
-    clip_min: OpenFraction
-    clip_max: OpenFraction
-
-
-class TrainingObjective(Strict, tag_field="kind", frozen=True, kw_only=True):
-    """What a network is asked, and at which t between picture (t = 0) and noise (t = 1)."""
-
-    timesteps: UniformTimesteps | LogitNormalTimesteps
-    shift: Positive
-
-
-class RectifiedFlow(TrainingObjective, tag="rectified_flow", frozen=True, kw_only=True):
-    """Velocity prediction on the straight path."""
-
-
-class NoisePrediction(TrainingObjective, tag="noise", frozen=True, kw_only=True):
-    """Noise prediction on the variance-preserving path of a gamma."""
-
-    gamma: LinearGamma | SigmoidGamma
-
-
-class VPrediction(TrainingObjective, tag="v", frozen=True, kw_only=True):
-    """v-prediction on the variance-preserving path of a gamma."""
-
-    gamma: LinearGamma | SigmoidGamma
-
-
-Objective = RectifiedFlow | NoisePrediction | VPrediction
+UniformTimesteps = objectives.UniformTimesteps
+LogitNormalTimesteps = objectives.LogitNormalTimesteps
+LinearGamma = objectives.LinearGamma
+SigmoidGamma = objectives.SigmoidGamma
+Objective = objectives.TrainingObjective
+RectifiedFlow = objectives.RectifiedFlow
+NoisePrediction = objectives.NoisePrediction
+VPrediction = objectives.VPrediction
 
 
 class AdamW(Strict, tag_field="kind", tag="adamw", frozen=True, kw_only=True):
@@ -351,7 +187,7 @@ class TrainRow(TrainingRow, kw_only=True, frozen=True):
     """A model trained from scratch."""
 
     arm: Name
-    network: DiTI | RIN
+    network: networks.NetworkParams
     latents: Reference
     texts: References
     swap: Swap | list[Swap] | None = None
@@ -359,6 +195,8 @@ class TrainRow(TrainingRow, kw_only=True, frozen=True):
 
 class ImportedModelRow(TableRow, frozen=True, kw_only=True):
     """A model made elsewhere and taken in."""
+
+    is_import: ClassVar[bool] = True
 
     import_: Text = msgspec.field(name="import")
     arm: Name
@@ -370,7 +208,10 @@ class ImportedModelRow(TableRow, frozen=True, kw_only=True):
 
 
 class ImportedPipelineRow(TableRow, frozen=True, kw_only=True):
-    """A text-to-image pipeline of diffusers, drawn with as it is."""
+    """A text-to-image pipeline of diffusers, drawn with as it is: it has no references."""
+
+    is_import: ClassVar[bool] = True
+    is_pipeline: ClassVar[bool] = True
 
     import_: Text = msgspec.field(name="import")
     kind: Literal["diffusers"]
@@ -390,45 +231,6 @@ class FinetuneRow(TrainingRow, kw_only=True, frozen=True):
 
 
 # --- generate, score, report
-
-
-# What the world of shapes has contents and words for.
-MAX_PROMPTS_PER_TASK, MAX_DENSE_PROMPTS = 48, 1152
-
-
-class GenevalShapesBenchmark(Strict, tag_field="kind", tag="geneval_shapes", frozen=True, kw_only=True):
-    """GenEval's six tasks over shapes and colours."""
-
-    num_prompts_per_task: Annotated[int, Meta(ge=1, le=MAX_PROMPTS_PER_TASK)]
-    num_images: Count
-    num_shards: Count
-
-
-class GenevalShapesLongBenchmark(Strict, tag_field="kind", tag="geneval_shapes_long", frozen=True, kw_only=True):
-    """The same contents in the length of full captions."""
-
-    num_prompts_per_task: Annotated[int, Meta(ge=1, le=MAX_PROMPTS_PER_TASK)]
-    num_images: Count
-    num_shards: Count
-
-
-class DpgShapesBenchmark(Strict, tag_field="kind", tag="dpg_shapes", frozen=True, kw_only=True):
-    """DPG-Bench's questions about dense prompts over shapes and colours."""
-
-    num_prompts: Annotated[int, Meta(ge=1, le=MAX_DENSE_PROMPTS)]
-    num_images: Count
-    num_shards: Count
-
-
-class CaptionsBenchmark(Strict, tag_field="kind", tag="captions", frozen=True, kw_only=True):
-    """Pictures for captions of real pictures, for distances between the two sets."""
-
-    captions: Reference
-    num_images: Count
-    num_shards: Count
-
-
-Benchmark = GenevalShapesBenchmark | GenevalShapesLongBenchmark | DpgShapesBenchmark | CaptionsBenchmark
 
 
 Sampler = samplers.Sampler
@@ -452,6 +254,8 @@ class GenerateRow(TableRow, frozen=True, kw_only=True):
 class ImportedPicturesRow(TableRow, frozen=True, kw_only=True):
     """Pictures made elsewhere: ``<folder>/<benchmark>/<prompt id>/<image index>.png``."""
 
+    is_import: ClassVar[bool] = True
+
     import_: Text = msgspec.field(name="import")
     arm: Name
     seed: Seed
@@ -460,24 +264,16 @@ class ImportedPicturesRow(TableRow, frozen=True, kw_only=True):
     max_image_pixels: Count
 
 
-class Features(Strict, frozen=True, kw_only=True):
-    """An image encoder whose features distances are measured on."""
-
-    model: Text
-    side_px: Count
-    demo: bool
-    revision: Text | None = None
-
-
 class ScoreRow(TableRow, frozen=True, kw_only=True):
     """Scores of one row of generate."""
 
     images: Reference
     num_bootstrap: Count
-    kid_subset_size: Count
-    kid_num_subsets: Count
     features: Name
+    detector: Name | None = None
+    answerer: Name | None = None
     real: Reference | None = None
+    metrics: Annotated[list[Name], Meta(min_length=1)] | None = None
     style: Name | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -29,3 +29,39 @@ StorageDtype = Literal["float32", "float16"]
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A set of parameters that knows its keys: an unknown one is refused, none can be changed later."""
+
+
+class TableRow(Strict, frozen=True, kw_only=True):
+    """What the rows of all stages have in common.
+
+    Attributes:
+        is_import: the row names something made elsewhere.
+        is_pipeline: that is a whole pipeline of diffusers.
+        path_fields: fields that name a place in the file system; a stamp of what lies there counts, not the path.
+    """
+
+    is_import: ClassVar[bool] = False
+    is_pipeline: ClassVar[bool] = False
+    path_fields: ClassVar[tuple[str, ...]] = ()
+
+    version: Count
+
+
+class ShardedRow(TableRow, frozen=True, kw_only=True):
+    """A row whose result is a set of shards."""
+
+    max_reject_fraction: Fraction
+    row_group_rows: Count
+
+
+class Fault(NamedTuple):
+    """A value that does not fit: its key, the value, and why."""
+
+    key: str
+    value: Any
+    why: str
+
+
+def no_weight(key: str, weights: dict[str, float]) -> Fault | None:
+    """A fault where no weight is above 0."""
+    return None if sum(weights.values()) > 0 else Fault(key, weights, "one weight at least must be above 0")

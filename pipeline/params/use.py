@@ -109,8 +109,8 @@ def _write_atomically(path: Path, content: bytes) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Write the preset that is named; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.params.use", description="write a preset to params.yaml")
-    known = ", ".join(presets(Path.cwd()))
-    parser.add_argument("preset", nargs="?", default="", help=f"one of {known}" if known else "a file in params/")
+    names = ", ".join(presets(Path.cwd()))
+    parser.add_argument("preset", nargs="?", default="", help=f"one of {names}" if names else "a file in params/")
     parsed = parser.parse_args(arguments)
     return exit_status(lambda: print(use(parsed.preset, Path.cwd())))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.dag.units import UnitId
 from pipeline.data.schema import Augmentation, Column
-from pipeline.reporting.captions import CaptionSet, CaptionShards, Said, caption_rows_of, count_captions
+from pipeline.reporting.captions import CaptionSet, CaptionShards, PictureCaption, caption_rows_of, count_captions
 from pipeline.reporting.real import RealPictures
 from pipeline.reporting.side_by_side import in_turn
 from pipeline.runner.job import Job
@@ -35,7 +35,7 @@ class Augmented:
     picture: str | None
     parents: tuple[Parent, ...]
     box: tuple[float, float, float, float]
-    said: tuple[Said, ...]
+    captions: tuple[PictureCaption, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _Derived:
         self.augmentations = [values[Column.AUGMENTATION] for values in self.shard.rows([Column.AUGMENTATION])]
         self.parents = [need for need in job.plan.unit(self.unit_id).needs if need.reference == self.values.images]
         self.caption_rows = caption_rows_of(job, self.unit_id.reference)
-        self.captions = [CaptionShards(job, name) for name in self.caption_rows]
+        self.caption_shards = [CaptionShards(job, name) for name in self.caption_rows]
 
     def dataset(self) -> AugmentedDataset:
         """What the page shows of it."""
@@ -89,7 +89,7 @@ class _Derived:
         ]
         return AugmentedDataset(
             name=self.unit_id.row,
-            is_cutmix=hasattr(self.values, "weights"),
+            is_cutmix=self.values.mixes,
             without_labels=all(label is None for label in labels),
             sets=tuple(count_captions(self.job, name) for name in self.caption_rows),
             num_kinds=dict(sorted(Counter(kinds.values()).items())),
@@ -105,7 +105,7 @@ class _Derived:
             picture=self.real.in_row(self.shard, number, None),
             parents=tuple(self._parent(key, side_px) for key in augmentation[Augmentation.PARENTS]),
             box=(left, top, right - left, bottom - top),
-            said=tuple(one.said(0, number) for one in self.captions),
+            captions=tuple(shards.caption_of(0, number) for shards in self.caption_shards),
         )
 
     def _parent(self, key: str, side_px: int) -> Parent:

@@ -41,8 +41,8 @@ class CaptionSet:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one caption set says of one picture.
+class PictureCaption:
+    """The caption that one set has for one picture.
 
     Attributes:
         instruction: what the captioner was told; None for a template, which is the same for all.
@@ -62,7 +62,7 @@ class CaptionedPicture:
     key: str
     class_name: str | None
     picture: str | None
-    said: tuple[Said, ...]
+    captions: tuple[PictureCaption, ...]
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,20 @@ class CaptionShards:
     def __init__(self, job: Job, row: str) -> None:
         self.name = row
         self._job = job
-        self._shards: dict[int, list[Said]] = {}
+        self._shards: dict[int, list[PictureCaption]] = {}
 
-    def said(self, shard: int, number: int) -> Said:
-        """What the set says of row ``number`` of shard ``shard``."""
+    def caption_of(self, shard: int, number: int) -> PictureCaption:
+        """The set's caption of row ``number`` of shard ``shard``."""
         if shard not in self._shards:
             self._shards[shard] = self._read(shard)
         return self._shards[shard][number]
 
-    def _read(self, number: int) -> list[Said]:
+    def _read(self, number: int) -> list[PictureCaption]:
         shard = Shard(self._job.input(units.unit_id(f"recaption/{self.name}", number)), CAPTIONS)
         reasons = {reject.key: f"{reject.reason}: {reject.detail}" for reject in shard.rejects}
         columns = [Column.KEY, Column.CAPTION, Column.INSTRUCTION, Column.FINISH_REASON]
         return [
-            Said(
+            PictureCaption(
                 self.name,
                 row[Column.CAPTION],
                 row[Column.INSTRUCTION] if row[Column.FINISH_REASON] != FinishReason.TEMPLATE else None,
@@ -123,16 +123,16 @@ def caption_rows_of(job: Job, images: str) -> list[str]:
 
 
 def _dataset(job: Job, images: str, rows: list[str], real: RealPictures) -> CaptionedDataset:
-    captions = [CaptionShards(job, row) for row in rows]
+    caption_shards = [CaptionShards(job, row) for row in rows]
     pictures: list[CaptionedPicture] = []
     for number in range(num_shards_of(job.plan.params, images)):
         shard = real.shard(units.unit_id(images, number))
         for row, values in enumerate(shard.rows([Column.KEY, Column.CLASS_NAME])):
             if len(pictures) == job.row_params.num_captions:
                 break
-            said = tuple(one.said(number, row) for one in captions)
+            captions = tuple(shards.caption_of(number, row) for shards in caption_shards)
             picture = real.in_row(shard, row, _view_px(job, rows))
-            pictures.append(CaptionedPicture(values[Column.KEY], values[Column.CLASS_NAME], picture, said))
+            pictures.append(CaptionedPicture(values[Column.KEY], values[Column.CLASS_NAME], picture, captions))
         if len(pictures) == job.row_params.num_captions:
             break
     return CaptionedDataset(images, tuple(count_captions(job, row) for row in rows), tuple(pictures))
@@ -144,7 +144,7 @@ def _view_px(job: Job, rows: list[str]) -> int | None:
     entries = [
         params.sections["recaption"].tables["captioners"][params.row("recaption", row).captioner] for row in rows
     ]
-    return max((entry.side_px for entry in entries if hasattr(entry, "side_px")), default=None)
+    return max((entry.view_side_px for entry in entries if entry.view_side_px is not None), default=None)
 
 
 def count_captions(job: Job, row: str) -> CaptionSet:
@@ -158,9 +158,9 @@ def count_captions(job: Job, row: str) -> CaptionSet:
         columns: dict[str, list[Any]] = table.to_pydict()
         reasons.update(reason for reason in columns[Column.FINISH_REASON] if reason is not None)
         instructions.update(
-            told
-            for told, reason in zip(columns[Column.INSTRUCTION], columns[Column.FINISH_REASON], strict=True)
-            if told and reason is not None
+            instruction
+            for instruction, reason in zip(columns[Column.INSTRUCTION], columns[Column.FINISH_REASON], strict=True)
+            if instruction and reason is not None
         )
         tokens += [number for number in columns[Column.NUM_GENERATED_TOKENS] if number]
     return CaptionSet(

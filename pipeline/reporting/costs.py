@@ -22,7 +22,7 @@ class StageCost:
         num_without_record: results that came another way, such as ``dvc pull``.
         seconds: of all jobs together, one after the other.
         longest_seconds: of the longest job.
-        longest: its place.
+        longest: its unit.
     """
 
     stage: str
@@ -35,7 +35,7 @@ class StageCost:
 
 def stage_costs(job: Job) -> list[StageCost]:
     """One entry per stage of which the store has results."""
-    found: dict[str, list[tuple[float, str]]] = {}
+    timed_jobs: dict[str, list[tuple[float, str]]] = {}
     without: dict[str, int] = {}
     for unit_id in job.plan.unit_ids():
         fingerprint = job.plan.fingerprints.of(unit_id)
@@ -49,11 +49,11 @@ def stage_costs(job: Job) -> list[StageCost]:
         if seconds is None:
             without[unit_id.stage] = without.get(unit_id.stage, 0) + 1
         else:
-            found.setdefault(unit_id.stage, []).append((float(seconds), str(unit_id)))
+            timed_jobs.setdefault(unit_id.stage, []).append((float(seconds), str(unit_id)))
     return [
-        _cost(stage, found.get(stage, []), without.get(stage, 0))
+        _cost(stage, timed_jobs.get(stage, []), without.get(stage, 0))
         for stage in STAGE_NAMES
-        if stage in found or stage in without
+        if stage in timed_jobs or stage in without
     ]
 
 

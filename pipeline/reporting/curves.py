@@ -36,14 +36,14 @@ class Curve:
 
 def read_curves(job: Job) -> list[Curve]:
     """The curves of all models of the run, train before finetune. A model that was taken in has none."""
-    found = []
+    curves = []
     for stage in STAGES:
         for row in job.plan.params.rows(stage):
             unit_id = UnitId(stage, row, MODEL)
             folder = job.input(unit_id, FINGERPRINT_JSON).parent / FOLDER
             for path in sorted(folder.glob("*.tsv")) if folder.is_dir() else []:
-                found.append(Curve(unit_id.reference, path.stem, read_points(path)))
-    return found
+                curves.append(Curve(unit_id.reference, path.stem, read_points(path)))
+    return curves
 
 
 def read_points(path: Path) -> tuple[tuple[int, float], ...]:

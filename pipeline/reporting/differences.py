@@ -29,7 +29,7 @@ class Pair:
 
     minuend: str
     subtrahend: str
-    found: Differences
+    differences: Differences
 
 
 @dataclass(frozen=True)
@@ -47,28 +47,28 @@ class PairsOfBenchmark:
 
 def pairs_by_benchmark(job: Job, scores: list[Scored]) -> dict[str, PairsOfBenchmark]:
     """The pairs of every benchmark of tasks or questions that judged two models or more."""
-    names = dict.fromkeys(name for kind in (SHAPES, QUESTIONS) for scored in scores for name in scored.of_kind(kind))
+    names = dict.fromkeys(name for form in (SHAPES, QUESTIONS) for scored in scores for name in scored.of_form(form))
     judged = {name: [scored for scored in scores if name in scored.benchmarks] for name in names}
     return {name: _pairs(job, name, of_name) for name, of_name in judged.items() if len(of_name) > 1}
 
 
 def _pairs(job: Job, benchmark: str, scores: list[Scored]) -> PairsOfBenchmark:
     weights: Shares | None = None
-    if benchmark in scores[0].of_kind(QUESTIONS):
+    if benchmark in scores[0].of_form(QUESTIONS):
         weights = num_questions_of(job, scores[0], benchmark)
         shares = {scored.name: answers_of(job, scored, benchmark) for scored in scores}
     else:
         shares = {scored.name: shares_of(job, scored, benchmark) for scored in scores}
     bootstrap = bootstrap_of(job, scores[0].score_rows[benchmark])
 
-    def found(minuend: Shares, subtrahend: Shares) -> Differences:
+    def minus(minuend: Shares, subtrahend: Shares) -> Differences:
         if weights is None:
             return differences(minuend, subtrahend, bootstrap)
         return weighted_differences(minuend, subtrahend, weights, bootstrap)
 
     def compared(sides: Sequence[tuple[str, Shares]]) -> tuple[Pair, ...]:
         return tuple(
-            Pair(later, earlier, found(of_later, of_earlier))
+            Pair(later, earlier, minus(of_later, of_earlier))
             for (earlier, of_earlier), (later, of_later) in combinations(sides, 2)
         )
 
@@ -118,12 +118,12 @@ def answers_of(job: Job, scored: Scored, benchmark: str) -> Shares:
 
 def num_questions_of(job: Job, scored: Scored, benchmark: str) -> Shares:
     """Category -> prompt id -> number of its questions; 1 for overall, where prompts count alike."""
-    found: dict[str, dict[str, float]] = {OVERALL: {}}
+    numbers: dict[str, dict[str, float]] = {OVERALL: {}}
     for prompt_id, detail in _details(job, scored, benchmark):
-        found[OVERALL][prompt_id] = 1.0
+        numbers[OVERALL][prompt_id] = 1.0
         for category, number in Counter(one["category"] for one in detail["answers"]).items():
-            found.setdefault(category, {})[prompt_id] = float(number)
-    return found
+            numbers.setdefault(category, {})[prompt_id] = float(number)
+    return numbers
 
 
 def _details(job: Job, scored: Scored, benchmark: str) -> list[tuple[str, dict[str, Any]]]:

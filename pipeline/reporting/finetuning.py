@@ -61,13 +61,13 @@ def finetunings(job: Job, scores: list[Scored]) -> list[Finetuning]:
     for scored in scores:
         if scored.lineage.models:
             by_model.setdefault(scored.lineage.models[-1], []).append(scored)
-    found = []
+    shown = []
     for after in scores:
         for before in by_model.get(after.lineage.models[-2], []) if len(after.lineage.models) > 1 else []:
             one = _finetuning(job, before, after)
             if one.changes or one.refused:
-                found.append(one)
-    return found
+                shown.append(one)
+    return shown
 
 
 def _finetuning(job: Job, before: Scored, after: Scored) -> Finetuning:
@@ -79,8 +79,8 @@ def _finetuning(job: Job, before: Scored, after: Scored) -> Finetuning:
             refused = before.style["refused"]
         else:
             changes.append(_style_change(job, before, after))
-    for benchmark, metrics in after.of_kind(SHAPES).items():
-        if benchmark in before.of_kind(SHAPES):
+    for benchmark, metrics in after.of_form(SHAPES).items():
+        if benchmark in before.of_form(SHAPES):
             shares = [shares_of(job, one, benchmark) for one in (before, after)]
             bootstrap = bootstrap_of(job, after.score_rows[benchmark])
             changes.append(_change(benchmark, before.benchmarks[benchmark], metrics, shares, bootstrap))

@@ -20,7 +20,7 @@ REPORT_ROW = "main"
 
 
 def headline(plan: Plan) -> str:
-    """The headline scores and the place of the report, as lines.
+    """The headline scores and the path of the report, as lines.
 
     Raises:
         Refusal: there is no report, or it is one of other parameters.
@@ -29,13 +29,13 @@ def headline(plan: Plan) -> str:
     page = (folder / REPORT_FILES[0]).relative_to(plan.layout.project)
     todo = f"run snakemake --configfile {plan.params.source}"
     try:
-        made = json.loads((folder / FINGERPRINT_JSON).read_text())["fingerprint"]
+        fingerprint = json.loads((folder / FINGERPRINT_JSON).read_text())["fingerprint"]
         metrics = json.loads((folder / METRICS_JSON).read_text())
     except FileNotFoundError:
         raise Refusal(f"{page}: there is no report of this run yet; {todo}") from None
     except (ValueError, KeyError) as error:
         raise Refusal(f"{folder}: not a report ({error}); {todo}") from error
-    if made != plan.fingerprints.of(UnitId(REPORT, REPORT_ROW, REPORT)):
+    if fingerprint != plan.fingerprints.of(UnitId(REPORT, REPORT_ROW, REPORT)):
         raise Refusal(f"{page}: made with other parameters than {plan.params.source} has now; {todo}")
     return "\n".join([*_score_lines(metrics["models"]), f"Report: {page}"])
 

@@ -38,7 +38,7 @@ class Lineage:
 def lineage_of(params: Params, generate_row: str) -> Lineage:
     """The lineage of a row of generate."""
     values = params.row("generate", generate_row)
-    if hasattr(values, "import_"):
+    if values.is_import:
         return Lineage(generate_row, values.arm, values.seed, (), (), values.import_)
     models = chain_of(params, values.model)
     root = params.row(*split_reference(models[0]))
@@ -48,15 +48,15 @@ def lineage_of(params: Params, generate_row: str) -> Lineage:
         root.seed,
         tuple(dataset_of(params, model) for model in models[1:]),
         models,
-        getattr(root, "import_", None),
+        root.import_ if root.is_import else None,
     )
 
 
 def chain_of(params: Params, model: str) -> tuple[str, ...]:
     """References of a model and of those that it starts from, the one that starts from none in front."""
     chain = [model]
-    while (row := params.row(*split_reference(chain[0]))) and hasattr(row, "model"):
-        chain.insert(0, row.model)
+    while split_reference(chain[0])[0] == "finetune":
+        chain.insert(0, params.row(*split_reference(chain[0])).model)
     return tuple(chain)
 
 
@@ -70,7 +70,7 @@ def recipe_in_words(params: Params, model: str) -> str:
     """One line on what a model was trained with."""
     stage, row = split_reference(model)
     values = params.row(stage, row)
-    if hasattr(values, "import_"):
+    if values.is_import:
         return f"taken in from {values.import_}"
     _, texts = data_of_model(params, stage, row)
     parts = [

@@ -21,8 +21,8 @@ from pipeline.data.images import MAX_PIXELS_CEILING, decode
 from pipeline.data.schema import GENERATED, IMAGES, Column, Table
 from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
+from pipeline.params.benchmarks import Benchmark
 from pipeline.params.references import origin, split_reference
-from pipeline.params.schema import CaptionsBenchmark
 from pipeline.runner.command import tell_of_run
 
 LEAST_SHARE = 60 / 64
@@ -57,9 +57,9 @@ def num_nearest_to_own(drawn: dict[str, np.ndarray], real: dict[str, np.ndarray]
     """
     keys = list(real)
     pictures = np.stack([real[key] for key in keys]).astype(np.float64)
-    distances = {key: np.square(pictures - one).sum(axis=(1, 2, 3)) for key, one in drawn.items()}
+    distances = {key: np.square(pictures - picture).sum(axis=(1, 2, 3)) for key, picture in drawn.items()}
     # A tie is no knowledge of one of them.
-    return sum(int((found <= found[keys.index(key)]).sum()) == 1 for key, found in distances.items())
+    return sum(int((to_real <= to_real[keys.index(key)]).sum()) == 1 for key, to_real in distances.items())
 
 
 def by_heart(plan: Plan) -> list[ByHeart]:
@@ -68,50 +68,50 @@ def by_heart(plan: Plan) -> list[ByHeart]:
     Raises:
         Refusal: something is not made, there is no such benchmark, captions are equal, or pictures are not trained on.
     """
-    found = []
+    counts = []
     for reference in plan.params.row(REPORT, REPORT_ROW).scores:
         row = plan.params.row(*split_reference(reference))
         images = split_reference(row.images)[1]
         table = plan.params.sections["generate"].tables["benchmarks"]
         for benchmark in plan.params.row("generate", images).benchmarks:
             entry = table[benchmark]
-            if isinstance(entry, CaptionsBenchmark):
+            if entry.caption_set is not None:
                 drawn = _drawn(plan, images, benchmark, entry)
                 side_px = plan.params.row("generate", images).side_px
-                real = _real(plan, origin(plan.params, entry.captions), side_px)
-                found.append(ByHeart(split_reference(reference)[1], num_nearest_to_own(drawn, real), len(drawn)))
-    if not found:
+                real = _real(plan, origin(plan.params, entry.caption_set), side_px)
+                counts.append(ByHeart(split_reference(reference)[1], num_nearest_to_own(drawn, real), len(drawn)))
+    if not counts:
         raise Refusal(f"{plan.params.source}: no row of score has a benchmark of kind captions to look at")
-    return found
+    return counts
 
 
-def _drawn(plan: Plan, row: str, benchmark: str, entry: CaptionsBenchmark) -> dict[str, np.ndarray]:
+def _drawn(plan: Plan, row: str, benchmark: str, entry: Benchmark) -> dict[str, np.ndarray]:
     """Key -> the first picture of its caption."""
-    found: dict[str, np.ndarray] = {}
+    pictures: dict[str, np.ndarray] = {}
     prompts: set[str] = set()
     columns = [Column.PROMPT_ID, Column.IMAGE_INDEX, Column.PROMPT, Column.IMAGE]
     for number in range(entry.num_shards):
         unit_id = UnitId("generate", row, benchmark_part(benchmark, number))
-        for one in _shard(plan, unit_id, GENERATED).rows(columns):
-            if one[Column.IMAGE_INDEX] > 0:
+        for values in _shard(plan, unit_id, GENERATED).rows(columns):
+            if values[Column.IMAGE_INDEX] > 0:
                 continue
-            if one[Column.PROMPT] in prompts:
+            if values[Column.PROMPT] in prompts:
                 raise Refusal(
-                    f"{unit_id}: the caption {one[Column.PROMPT]!r} is there twice; take pictures that differ"
+                    f"{unit_id}: the caption {values[Column.PROMPT]!r} is there twice; take pictures that differ"
                 )
-            prompts.add(one[Column.PROMPT])
-            found[one[Column.PROMPT_ID]] = np.asarray(decode(one[Column.IMAGE], max_pixels=MAX_PIXELS_CEILING))
-    return found
+            prompts.add(values[Column.PROMPT])
+            pictures[values[Column.PROMPT_ID]] = np.asarray(decode(values[Column.IMAGE], max_pixels=MAX_PIXELS_CEILING))
+    return pictures
 
 
 def _real(plan: Plan, reference: str, side_px: int) -> dict[str, np.ndarray]:
     """Key -> the picture as models see it."""
-    found: dict[str, np.ndarray] = {}
+    pictures: dict[str, np.ndarray] = {}
     for unit_id in shard_units(plan.params, reference):
         for row in image_rows(_shard(plan, unit_id, IMAGES), side_px):
             if row.view is not None:
-                found[row.key] = np.asarray(row.view)
-    return found
+                pictures[row.key] = np.asarray(row.view)
+    return pictures
 
 
 def _shard(plan: Plan, unit_id: UnitId, table: Table) -> Shard:
@@ -120,9 +120,9 @@ def _shard(plan: Plan, unit_id: UnitId, table: Table) -> Shard:
 
 def checked(plan: Plan) -> str:
     """The lines of all models. Raises Refusal where one has not learned its pictures by heart."""
-    found = by_heart(plan)
-    text = "\n".join(one.line() for one in found)
-    if not all(one.passes for one in found):
+    counts = by_heart(plan)
+    text = "\n".join(count.line() for count in counts)
+    if not all(count.passes for count in counts):
         raise Refusal(f"{text}\na model that cannot learn so few pictures is not to be trusted with more; train longer")
     return text
 

@@ -133,8 +133,8 @@ def report_html(content: Content) -> str:
     )
 
 
-def _names(scores: list[Scored], kind: str) -> list[str]:
-    return list(dict.fromkeys(name for scored in scores for name in scored.of_kind(kind)))
+def _names(scores: list[Scored], form: str) -> list[str]:
+    return list(dict.fromkeys(name for scored in scores for name in scored.of_form(form)))
 
 
 def _of_benchmark(scores: list[Scored], name: str) -> list[Scored]:
@@ -170,15 +170,15 @@ def _sections(
 
 def colors(content: Content) -> dict[str, int]:
     """A colour's number for each model, by its reference and by the row of generate that draws with it."""
-    found = {model.reference: number % NUM_COLORS for number, model in enumerate(content.models)}
-    number = len(found)
+    color_numbers = {model.reference: number % NUM_COLORS for number, model in enumerate(content.models)}
+    number = len(color_numbers)
     for scored in content.scores:
         if scored.lineage.models:
-            found[scored.name] = found[scored.lineage.models[-1]]
+            color_numbers[scored.name] = color_numbers[scored.lineage.models[-1]]
         else:
-            found[scored.name] = number % NUM_COLORS
+            color_numbers[scored.name] = number % NUM_COLORS
             number += 1
-    return found
+    return color_numbers
 
 
 def findings(benchmark: str, scores: list[Scored]) -> list[str]:
@@ -188,12 +188,12 @@ def findings(benchmark: str, scores: list[Scored]) -> list[str]:
     low = best.benchmarks[benchmark]["interval"][0]
     below = [scored.name for scored in others if scored.benchmarks[benchmark]["interval"][1] < low]
     near = [scored.name for scored in others if scored.name not in below]
-    said = [f"{best.name} has the highest score."] if others else []
+    sentences = [f"{best.name} has the highest score."] if others else []
     if below:
-        said.append(f"Its interval lies above {_its_or_theirs(below)}.")
+        sentences.append(f"Its interval lies above {_its_or_theirs(below)}.")
     if near:
-        said.append(f"Its interval overlaps {_its_or_theirs(near)}: look at the differences on the same prompts.")
-    return said + _seeds(benchmark, scores)
+        sentences.append(f"Its interval overlaps {_its_or_theirs(near)}: look at the differences on the same prompts.")
+    return sentences + _seeds(benchmark, scores)
 
 
 def _its_or_theirs(names: list[str]) -> str:
@@ -208,28 +208,31 @@ def _seeds(benchmark: str, scores: list[Scored]) -> list[str]:
     for scored in scores:
         key = (scored.lineage.arm, scored.lineage.finetuned_name)
         groups.setdefault(key, {})[scored.lineage.seed] = scored.benchmarks[benchmark]["overall"]
-    said = []
+    sentences = []
     for (arm, finetuned), values in groups.items():
         if len(values) > 1:
             name = f"{arm}, finetuned on {finetuned}" if finetuned else arm
-            found = sorted(values.values())
-            mean = sum(found) / len(found)
-            said.append(
-                f"{name} over {len(found)} training seeds: mean {mean:.3f}, from {found[0]:.3f} to {found[-1]:.3f}."
+            overalls = sorted(values.values())
+            mean = sum(overalls) / len(overalls)
+            sentences.append(
+                f"{name} over {len(overalls)} training seeds: mean {mean:.3f}, "
+                f"from {overalls[0]:.3f} to {overalls[-1]:.3f}."
             )
-    if not said and any(scored.lineage.models for scored in scores):
-        said.append("Each arm was trained with one seed: what another training would give is outside the intervals.")
-    return said
+    if not sentences and any(scored.lineage.models for scored in scores):
+        sentences.append(
+            "Each arm was trained with one seed: what another training would give is outside the intervals."
+        )
+    return sentences
 
 
 def refusals(benchmark: str, scores: list[Scored]) -> list[tuple[tuple[str, str], list[str]]]:
     """((distance, reason), models) of the distances that were refused, each reason once."""
-    found: dict[tuple[str, str], list[str]] = {}
+    models_of_refusal: dict[tuple[str, str], list[str]] = {}
     for scored in scores:
         for name, value in sorted(scored.benchmarks[benchmark]["distances"].items()):
             if "refused" in value:
-                found.setdefault((name, value["refused"]), []).append(scored.name)
-    return list(found.items())
+                models_of_refusal.setdefault((name, value["refused"]), []).append(scored.name)
+    return list(models_of_refusal.items())
 
 
 def duration(seconds: float) -> str:

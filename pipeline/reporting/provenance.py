@@ -15,7 +15,7 @@ from pipeline.dag.units import MODEL, UnitId
 from pipeline.data.files import FINGERPRINT_JSON, MODEL_FOLDER, PIPELINE_JSON, REFERENCES_JSON, WEIGHTS
 from pipeline.digest import sha256_of_file
 from pipeline.interop import references
-from pipeline.params.references import is_diffusers_folder, side_table, split_reference
+from pipeline.params.references import side_table, split_reference
 from pipeline.reporting.lineage import chain_of, recipe_in_words
 from pipeline.reporting.rows import RowCount
 from pipeline.runner.job import Job
@@ -95,7 +95,7 @@ def trained_models(job: Job) -> list[TrainedModel]:
 
 def _trained_model(job: Job, unit_id: UnitId) -> TrainedModel:
     params, folder = job.plan.params, job.input(unit_id, FINGERPRINT_JSON).parent
-    if is_diffusers_folder(params.row(unit_id.stage, unit_id.row)):
+    if params.row(unit_id.stage, unit_id.row).is_pipeline:
         return _pipeline_taken_in(job, unit_id)
     refers = references.read(job.input(unit_id, f"{MODEL_FOLDER}/{REFERENCES_JSON}").parent)
     fingerprint = job.plan.fingerprints.of(unit_id)
@@ -150,7 +150,7 @@ def count_parameters(path: Path) -> int:
 def models_used(job: Job, rows: list[RowCount]) -> list[tuple[str, str, str]]:
     """(what, name in the parameters, identity) of all models that rows were made with, each once."""
     params = job.plan.params
-    found: dict[tuple[str, str], tuple[str, str, str]] = {}
+    models: dict[tuple[str, str], tuple[str, str, str]] = {}
     for row in rows:
         stage = BY_NAME[row.stage]
         for field, table in stage.tables:
@@ -159,8 +159,8 @@ def models_used(job: Job, rows: list[RowCount]) -> list[tuple[str, str, str]]:
                 entries = side_table(params, row.stage, table)
                 name = entries[getattr(params.row(row.stage, row.row), field)].model
                 what = field.replace("encoder", "text encoder") if field == "encoder" else field
-                found[(what, name)] = (what, name, str(entry["model"]))
-    return [found[key] for key in sorted(found)]
+                models[(what, name)] = (what, name, str(entry["model"]))
+    return [models[key] for key in sorted(models)]
 
 
 def machine(project: Path) -> Machine:
@@ -212,15 +212,15 @@ def _locked(path: Path) -> dict[str, str]:
 
 def _cpu() -> str:
     if CPU_INFO.is_file():
-        found = re.search(r"^model name\s*:\s*(.+)$", CPU_INFO.read_text(errors="replace"), flags=re.MULTILINE)
-        if found:
-            return found[1].strip()
+        match = re.search(r"^model name\s*:\s*(.+)$", CPU_INFO.read_text(errors="replace"), flags=re.MULTILINE)
+        if match:
+            return match[1].strip()
     return platform.processor() or platform.machine()
 
 
 def _gpus() -> tuple[str, ...]:
     names = []
     for path in sorted(NVIDIA_GPUS.glob("*/information")):
-        found = re.search(r"^Model:\s*(.+)$", path.read_text(errors="replace"), flags=re.MULTILINE)
-        names.append(found[1].strip() if found else "NVIDIA GPU")
+        match = re.search(r"^Model:\s*(.+)$", path.read_text(errors="replace"), flags=re.MULTILINE)
+        names.append(match[1].strip() if match else "NVIDIA GPU")
     return tuple(names)

@@ -70,5 +70,5 @@ class RealPictures:
         if stage != "recaption":
             return None
         captioner = self._job.plan.params.row(stage, row).captioner
-        entry = self._job.plan.params.sections[stage].tables["captioners"][captioner]
-        return getattr(entry, "side_px", None)
+        side_px: int | None = self._job.plan.params.sections[stage].tables["captioners"][captioner].view_side_px
+        return side_px

@@ -93,12 +93,12 @@ def _count(job: Job, unit_id: UnitId) -> RowCount:
 
 
 def _examples(job: Job, unit_id: UnitId, name: str) -> dict[str, list[tuple[str, str]]]:
-    found: dict[str, list[tuple[str, str]]] = {}
+    examples: dict[str, list[tuple[str, str]]] = {}
     for row in Shard(job.input(unit_id, name), REJECTS).rows([Column.KEY, Column.REASON, Column.DETAIL]):
-        examples = found.setdefault(row[Column.REASON], [])
-        if len(examples) < NUM_EXAMPLES:
-            examples.append((row[Column.KEY], row[Column.DETAIL]))
-    return found
+        examples_of_reason = examples.setdefault(row[Column.REASON], [])
+        if len(examples_of_reason) < NUM_EXAMPLES:
+            examples_of_reason.append((row[Column.KEY], row[Column.DETAIL]))
+    return examples
 
 
 def meaning(reason: str) -> str:

@@ -21,7 +21,8 @@ from pipeline.runner.job import Job
 
 SCHEMA = 1
 SIGNIFICANT_DIGITS = 4
-SHAPES, QUESTIONS, CAPTIONS = "geneval_shapes", "dpg_shapes", "captions"
+# Forms of scores, by the key of the metrics file that holds their parts.
+SHAPES, QUESTIONS, CAPTIONS = FORMS = ("tasks", "categories", "distances")
 OVERALL = "overall"
 TASKS_COLUMNS = ("model", "task", "score", "low", "high")
 
@@ -52,9 +53,14 @@ class Scored:
         """The content of the style score's metrics file; None without one."""
         return next(iter(self.styles.values()), None)
 
-    def of_kind(self, kind: str) -> dict[str, dict[str, Any]]:
-        """The benchmarks of one kind."""
-        return {name: metrics for name, metrics in self.benchmarks.items() if metrics["kind"] == kind}
+    def of_form(self, form: str) -> dict[str, dict[str, Any]]:
+        """The benchmarks whose scores are of one form, whatever their kind."""
+        return {name: metrics for name, metrics in self.benchmarks.items() if form in metrics}
+
+
+def form_of(metrics: dict[str, Any]) -> str | None:
+    """The form of a benchmark's scores: ``tasks``, ``categories`` or ``distances``; None: none that the page shows."""
+    return next((form for form in FORMS if form in metrics), None)
 
 
 def read_scores(job: Job) -> list[Scored]:
@@ -64,33 +70,33 @@ def read_scores(job: Job) -> list[Scored]:
         Refusal: two rows of score judged the same pictures by the same benchmark, or their style, and disagree.
     """
     params = job.plan.params
-    found: dict[str, Scored] = {}
+    scored_of_row: dict[str, Scored] = {}
     for reference in job.row_params.scores:
         row = split_reference(reference)[1]
         name = split_reference(params.row("score", row).images)[1]
-        scored = found.setdefault(name, Scored(lineage_of(params, name), {}, {}))
+        scored = scored_of_row.setdefault(name, Scored(lineage_of(params, name), {}, {}))
         for benchmark in params.row("generate", name).benchmarks:
             path = job.input(UnitId("score", row, benchmark), f"{benchmark}/{METRICS_JSON}")
             metrics = json.loads(path.read_text())
-            if metrics.get("kind") not in (SHAPES, QUESTIONS, CAPTIONS):
+            if form_of(metrics) is None:
                 raise Refusal(f"{path}: of kind {metrics.get('kind')!r}, which this page does not know")
             _merge(scored, benchmark, row, metrics)
         if params.row("score", row).style is not None:
             path = job.input(UnitId("score", row, STYLE), f"{STYLE}/{METRICS_JSON}")
             _merge_style(scored, row, json.loads(path.read_text()))
-    return list(found.values())
+    return list(scored_of_row.values())
 
 
 def _merge(scored: Scored, benchmark: str, row: str, metrics: dict[str, Any]) -> None:
     """Distances on several features stand beside each other; two scores of one name must be equal."""
-    known = scored.benchmarks.get(benchmark)
-    if known is None:
+    earlier = scored.benchmarks.get(benchmark)
+    if earlier is None:
         scored.benchmarks[benchmark] = metrics
         scored.score_rows[benchmark] = row
-    elif metrics["kind"] == CAPTIONS and not set(known["distances"]) & set(metrics["distances"]):
-        known["distances"] = {**known["distances"], **metrics["distances"]}
-        known["num_real"] = known["num_real"] if known["num_real"] is not None else metrics["num_real"]
-    elif known != metrics:
+    elif CAPTIONS in metrics and not set(earlier["distances"]) & set(metrics["distances"]):
+        earlier["distances"] = {**earlier["distances"], **metrics["distances"]}
+        earlier["num_real"] = earlier["num_real"] if earlier["num_real"] is not None else metrics["num_real"]
+    elif earlier != metrics:
         raise Refusal(
             f"score/{scored.score_rows[benchmark]} and score/{row} give {scored.name} two different scores of "
             f"{benchmark}; list one of them in report.rows.main.scores"
@@ -98,8 +104,8 @@ def _merge(scored: Scored, benchmark: str, row: str, metrics: dict[str, Any]) ->
 
 
 def _merge_style(scored: Scored, row: str, metrics: dict[str, Any]) -> None:
-    for other, known in scored.styles.items():
-        if known != metrics:
+    for other, earlier in scored.styles.items():
+        if earlier != metrics:
             raise Refusal(
                 f"score/{other} and score/{row} give {scored.name} two different style scores; list one of them in "
                 "report.rows.main.scores"
@@ -127,14 +133,14 @@ def metrics_content(run: str, scores: list[Scored]) -> dict[str, Any]:
 
 
 def _benchmark_content(metrics: dict[str, Any]) -> dict[str, Any]:
-    if metrics["kind"] == CAPTIONS:
-        distances: dict[str, Any] = metrics["distances"]
-        return distances
-    parts = "categories" if metrics["kind"] == QUESTIONS else "tasks"
+    form = str(form_of(metrics))
+    parts: dict[str, Any] = metrics[form]
+    if form == CAPTIONS:
+        return parts
     return {
         OVERALL: metrics["overall"],
         "interval": metrics["interval"],
-        parts: {name: values["score"] for name, values in metrics[parts].items()},
+        form: {name: values["score"] for name, values in parts.items()},
     }
 
 
@@ -164,10 +170,10 @@ def distance_text(distance: dict[str, Any]) -> str:
 
 def tasks_csv(scores: list[Scored]) -> str:
     """``plots/tasks.csv``: one line per model and task, the overall score last. Only benchmarks that have tasks."""
-    several = len({name for scored in scores for name in scored.of_kind(SHAPES)}) > 1
+    several = len({name for scored in scores for name in scored.of_form(SHAPES)}) > 1
     lines: list[list[Any]] = []
     for scored in scores:
-        for name, metrics in scored.of_kind(SHAPES).items():
+        for name, metrics in scored.of_form(SHAPES).items():
             prefix = f"{name}: " if several else ""
             tasks = {**metrics["tasks"], OVERALL: {"score": metrics["overall"], "interval": metrics["interval"]}}
             lines += [

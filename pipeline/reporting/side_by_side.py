@@ -11,7 +11,7 @@ from pipeline.data.schema import GENERATED, VERDICTS, Column
 from pipeline.data.shards import Shard
 from pipeline.reporting.pictures import PictureBook
 from pipeline.reporting.real import RealPictures
-from pipeline.reporting.scores import Scored
+from pipeline.reporting.scores import Scored, form_of
 from pipeline.runner.job import Job
 
 SHOWN_IMAGE = 0  # of each prompt, the picture with this number
@@ -52,12 +52,13 @@ class Comparison:
     """The prompts of one benchmark that are shown.
 
     Attributes:
+        form: of its scores (see ``scores.form_of``).
         num_prompts: prompts of the benchmark.
         same_noise: every model started from the same noise.
     """
 
     benchmark: str
-    kind: str
+    form: str
     num_prompts: int
     same_noise: bool
     prompts: tuple[SamePrompt, ...]
@@ -119,11 +120,10 @@ def _compare(job: Job, scores: list[Scored], benchmark: str, real: RealPictures,
         for verdict in verdicts.values()
     }
     entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
-    captions = getattr(entry, "captions", None)
     shown = in_turn(((prompt_id, tasks.get(prompt_id, "")) for prompt_id in prompts), job.row_params.num_pictures)
     return Comparison(
         benchmark=benchmark,
-        kind=scores[0].benchmarks[benchmark]["kind"],
+        form=str(form_of(scores[0].benchmarks[benchmark])),
         num_prompts=len(prompts),
         same_noise=len(sides) > 1
         and all(scored.lineage.models for scored in scores)
@@ -132,7 +132,7 @@ def _compare(job: Job, scores: list[Scored], benchmark: str, real: RealPictures,
             SamePrompt(
                 prompts[prompt_id],
                 tasks.get(prompt_id, ""),
-                real.of_key(captions, prompt_id) if captions else None,
+                real.of_key(entry.caption_set, prompt_id) if entry.caption_set else None,
                 tuple(side.drawn(prompt_id, book) for side in sides),
             )
             for prompt_id in shown
@@ -165,10 +165,10 @@ def _verdicts(job: Job, scored: Scored, benchmark: str) -> dict[str, dict[int, _
     """Prompt id -> image index -> verdict."""
     place = UnitId("score", scored.score_rows[benchmark], benchmark)
     path = job.input(place, f"{benchmark}/{VERDICTS_PARQUET}")
-    found: dict[str, dict[int, _Verdict]] = {}
+    verdicts: dict[str, dict[int, _Verdict]] = {}
     for row in Shard(path, VERDICTS).rows(
         [Column.PROMPT_ID, Column.IMAGE_INDEX, Column.TASK, Column.CORRECT, Column.REASON]
     ):
         verdict = _Verdict(row[Column.TASK] or "", row[Column.CORRECT], row[Column.REASON] or "")
-        found.setdefault(row[Column.PROMPT_ID], {})[row[Column.IMAGE_INDEX]] = verdict
-    return found
+        verdicts.setdefault(row[Column.PROMPT_ID], {})[row[Column.IMAGE_INDEX]] = verdict
+    return verdicts

@@ -24,13 +24,13 @@ def score_blocks(scores: list[Scored]) -> list[str]:
     if not scores:
         return ["No model was scored in this run."]
     blocks = []
-    for kind, key, parts in ((SHAPES, "tasks", TASKS), (QUESTIONS, "categories", CATEGORIES)):
-        for name in dict.fromkeys(name for scored in scores for name in scored.of_kind(kind)):
+    for form, parts in ((SHAPES, TASKS), (QUESTIONS, CATEGORIES)):
+        for name in dict.fromkeys(name for scored in scores for name in scored.of_form(form)):
             judged = [scored for scored in scores if name in scored.benchmarks]
-            shown = [part for part in parts if part in judged[0].benchmarks[name][key]]
-            lines = [[s.name, _arm(s), *_score_cells(s.benchmarks[name], key, shown)] for s in judged]
+            shown = [part for part in parts if part in judged[0].benchmarks[name][form]]
+            lines = [[s.name, _arm(s), *_score_cells(s.benchmarks[name], form, shown)] for s in judged]
             blocks += [f"## {name}", table(["model", "arm", "overall", "95 % interval", *shown], lines)]
-    for name in dict.fromkeys(name for scored in scores for name in scored.of_kind(CAPTIONS)):
+    for name in dict.fromkeys(name for scored in scores for name in scored.of_form(CAPTIONS)):
         lines = [
             [scored.name, distance, distance_text(value), *_num_pictures(scored.benchmarks[name])]
             for scored in scores

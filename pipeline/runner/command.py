@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.dag.missing_sources import absent_line, refuse_absent
+from pipeline.dag.missing_sources import missing_line, refuse_missing
 from pipeline.dag.plan import Plan
 from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import UnitId, part_name
@@ -73,7 +73,7 @@ class Command:
 
         self.plan.digests.remember = False
         unit_ids = self.unit_ids()
-        refuse_absent(self.plan, unit_ids)
+        refuse_missing(self.plan, unit_ids)
         row = msgspec.to_builtins(self.plan.params.row(self.stage, self.row))
         print(json.dumps({f"{self.stage}/{self.row}": row}, indent=2))
         for unit_id in unit_ids:
@@ -83,7 +83,7 @@ class Command:
 
     def run(self) -> int:
         """Provide and show the units asked for; returns the exit status."""
-        refuse_absent(self.plan, self.unit_ids())
+        refuse_missing(self.plan, self.unit_ids())
         token = os.environ.get(TOKEN_VARIABLE)
         if token:
             return self._provide_all(lambda: self.lock.engine_lives(token))
@@ -125,7 +125,7 @@ class Command:
                         f"{unit_id} needs {need}, which is not made: run snakemake, or the stage {need.stage}"
                     )
                 self.provide(need)
-        self.plan.fingerprints.index_made_anywhere()
+        self.plan.fingerprints.forget_unknowns()
         with _logged(self.plan, unit_id) as log:
             _make_locked(self.plan, unit_id, self.make, log)
 
@@ -136,7 +136,7 @@ class Command:
             raise Refusal(f"{self.params_path} was changed while this ran: the result is kept; type the command again")
 
     def _remove_surplus(self) -> None:
-        """Unlink what the row's folder shows beyond its parts, such as shards of a larger number."""
+        """Unlink what the row's folder shows beyond its units, such as shards of a larger number."""
         folder = self.plan.layout.shown(self.stage, self.row)
         wanted: set[str] = set()
         for unit_id in self.unit_ids():
@@ -165,8 +165,8 @@ def _make_locked(plan: Plan, unit_id: UnitId, make: Make, log: JobLog) -> None:
     """Make a unit while nobody else does."""
     fingerprint, work_name = plan.fingerprints.of(unit_id), plan.fingerprints.work_name(unit_id)
     if fingerprint is None or work_name is None:
-        gone = absent_line(plan, [unit_id])  # with a part of its index still in view
-        raise Refusal(gone or f"{unit_id}: its index is not made; run the stage download first")
+        missing = missing_line(plan, [unit_id])  # with a part of its index still in view
+        raise Refusal(missing or f"{unit_id}: its index is not made; run the stage download first")
     with plan.store.locked(work_name, lambda line: log.notice(f"{unit_id}: {line}")) as partial:
         if plan.store.has(fingerprint):
             log.notice(f"{unit_id}: found in the store, made by another process meanwhile")
@@ -177,17 +177,17 @@ def _make_locked(plan: Plan, unit_id: UnitId, make: Make, log: JobLog) -> None:
 
             keep_freed_memory()
             make(Job(plan, unit_id, row, fingerprint, partial, log))
-            absent = [name for name in plan.unit(unit_id).files if not (partial.out / name).is_file()]
-            if absent:
-                raise AssertionError(f"{unit_id}: the stage did not write {', '.join(absent)}")
+            unwritten = [name for name in plan.unit(unit_id).files if not (partial.out / name).is_file()]
+            if unwritten:
+                raise AssertionError(f"{unit_id}: the stage did not write {', '.join(unwritten)}")
             plan.store.commit(fingerprint, partial, seconds())
             log.notice(f"{unit_id}: made in {seconds():.1f} s")
-    plan.fingerprints.index_made_anywhere()
+    plan.fingerprints.forget_unknowns()
 
 
 @contextlib.contextmanager
 def _logged(plan: Plan, unit_id: UnitId) -> Iterator[JobLog]:
-    """Everything that is printed goes to the part's log; an error leaves its traceback there and a mark beside it."""
+    """Everything that is printed goes to the unit's log; an error leaves its traceback there and a mark beside it."""
     log_path, failure = plan.log(unit_id), plan.failure(unit_id)
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("a") as file, _outputs_to(file) as terminal:
@@ -242,8 +242,10 @@ def _some(names: list[str]) -> str:
 
 def parser(stage: str) -> argparse.ArgumentParser:
     """The arguments of a stage command; the same for all stages."""
-    known = BY_NAME[stage]
-    result = argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=f"{stage}: {known.does}.")
+    stage_declaration = BY_NAME[stage]
+    result = argparse.ArgumentParser(
+        prog=f"python -m stages.{stage}", description=f"{stage}: {stage_declaration.does}."
+    )
     result.add_argument("--params", default="params.yaml", help="parameter file (params.yaml)")
     result.add_argument("--row", required=True, help=f"a row of the table {stage}.rows")
     result.add_argument("--part", help="one part of the row, such as a shard's number; without it, all of the row")

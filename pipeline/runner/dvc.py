@@ -142,10 +142,10 @@ def _lacks_something(step: Any) -> bool:
         return True
     entries: list[Any] = []
     for kind in ("deps", "outs"):
-        found = step.get(kind, [])
-        if not isinstance(found, list):
+        listed = step.get(kind, [])
+        if not isinstance(listed, list):
             return True
-        entries += found
+        entries += listed
     params = step.get("params", {})
     if not isinstance(params, dict) or not all(isinstance(values, dict) for values in params.values()):
         return True

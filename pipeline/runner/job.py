@@ -60,7 +60,7 @@ class Job:
         """The store's path of an input, of one of its files where ``name`` is given (else of its first).
 
         Raises:
-            Refusal: the input has not been made, or is not declared as an input of this part.
+            Refusal: the input has not been made, or is not declared as an input of this unit.
         """
         fingerprint = self.plan.fingerprints.of(unit_id)
         if fingerprint is None or not self.plan.store.has(fingerprint):

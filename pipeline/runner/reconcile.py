@@ -16,7 +16,7 @@ from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import INDEX, Unit, UnitId
 from pipeline.layout import Layout
 from pipeline.params.schema import STAGE_NAMES
-from pipeline.store.embedded import Found, results_in
+from pipeline.store.embedded import ShownResult, results_in
 from pipeline.store.links import are_shown, is_shown, remove_empty_folders
 from pipeline.store.store import relative_files
 
@@ -140,22 +140,22 @@ def _extra_files(plan: Plan, unit: Unit, fingerprint: str, names: set[str]) -> l
 def _take_in(plan: Plan, folder: Path, names: set[str], done: Reconciled, act: bool) -> None:
     """Give the store whatever of these files is a whole result that it lacks."""
     results, _ = results_in(folder, sorted(names))
-    for found in _whole_and_new(plan, folder, results):
+    for result in _whole_and_new(plan, folder, results):
         if act:
-            plan.store.take_in(found.fingerprint, folder, list(found.names))
-            plan.fingerprints.index_made_anywhere()
+            plan.store.take_in(result.fingerprint, folder, list(result.names))
+            plan.fingerprints.forget_unknowns()
         done.num_taken_in += 1
 
 
-def _whole_and_new(plan: Plan, folder: Path, results: list[Found]) -> list[Found]:
+def _whole_and_new(plan: Plan, folder: Path, results: list[ShownResult]) -> list[ShownResult]:
     """The whole results that the store lacks; those that belong here under the very names that are declared here."""
     declared = {plan.fingerprints.of(unit.unit_id): set(unit.files) for unit in _units_of_folder(plan, folder)}
     return [
-        found
-        for found in results
-        if found.complete
-        and not plan.store.has(found.fingerprint)
-        and declared.get(found.fingerprint, set()) <= set(found.names)
+        result
+        for result in results
+        if result.complete
+        and not plan.store.has(result.fingerprint)
+        and declared.get(result.fingerprint, set()) <= set(result.names)
     ]
 
 
@@ -166,18 +166,18 @@ def remove_from_view(plan: Plan, folder: Path, names: set[str]) -> tuple[set[str
         the files removed, and where the others were moved.
     """
     results, _ = results_in(folder, sorted(names))
-    for found in _whole_and_new(plan, folder, results):
-        plan.store.take_in(found.fingerprint, folder, list(found.names))
-    kept = {name for found in results if plan.store.has(found.fingerprint) for name in found.names}
+    for result in _whole_and_new(plan, folder, results):
+        plan.store.take_in(result.fingerprint, folder, list(result.names))
+    removed = {name for result in results if plan.store.has(result.fingerprint) for name in result.names}
     moved = []
     for name in sorted(names):
         path = folder / name
-        if name in kept:
+        if name in removed:
             path.unlink()
         else:
             moved.append(_set_aside(plan.layout, path))
         remove_empty_folders(path.parent, plan.layout.project)
-    return kept, moved
+    return removed, moved
 
 
 def _set_aside(layout: Layout, path: Path) -> Path:

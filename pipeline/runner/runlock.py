@@ -67,15 +67,15 @@ class RunLock:
         Raises:
             Refusal: an engine runs here.
         """
-        said = False
+        has_announced = False
         deadline = time.monotonic() + PROBE_SECONDS  # an orphan may be looking at a dead engine's lock this very moment
         while (lock := try_lock(self._path)) is None:
             owner = self._owner()
             if owner["kind"] == ENGINE and time.monotonic() > deadline:
                 raise Refusal(f"snakemake runs here (pid {owner['pid']}): wait for it to end")
-            if owner["kind"] != ENGINE and not said:
+            if owner["kind"] != ENGINE and not has_announced:
                 say(f"waits for another stage command (pid {owner['pid']})")
-                said = True
+                has_announced = True
             time.sleep(0.1)
         self._own(lock.handle, COMMAND)
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET
+from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
-from pipeline.data.schema import REJECTS, SCHEMA_VERSION, Meta, Table
+from pipeline.data.schema import REJECTS, Meta, Table
 from pipeline.data.shards import Shard, ShardBuilder, count_reasons, write_rejects
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal
@@ -19,6 +21,14 @@ from pipeline.store.embedded import FILES, FINGERPRINT
 COMMON_METADATA = (Meta.CHANNELS, Meta.DIM, Meta.DTYPE)
 
 
+def make_shard_or_manifest(job: Job, table: Table, make_shard: Callable[[Job], None]) -> None:
+    """Make the part of a sharded row that the job is for: its manifest, or a shard by ``make_shard``."""
+    if job.unit_id.part == MANIFEST:
+        make_manifest(job, table, shard_units(job.plan.params, job.unit_id.reference))
+    else:
+        make_shard(job)
+
+
 def open_input(job: Job, unit_id: UnitId, table: Table) -> Shard:
     """A shard of the store, whose fingerprint was checked against the one wanted."""
     shard = Shard(job.input(unit_id), table)
@@ -26,8 +36,8 @@ def open_input(job: Job, unit_id: UnitId, table: Table) -> Shard:
     return shard
 
 
-def finish_shard(job: Job, builder: ShardBuilder) -> None:
-    """Write the shard, unless its rejects alone already pass the limit of the whole row."""
+def finish_shard(job: Job, builder: ShardBuilder, more: str = "") -> None:
+    """Write the shard, unless its rejects alone pass the limit of the whole row; log numbers of rows, then ``more``."""
     num_shards = num_shards_of(job.plan.params, job.unit_id.reference)
     refuse_too_many(
         str(job.unit_id), builder.rejects, len(builder.rows) * num_shards, job.row_params.max_reject_fraction
@@ -35,6 +45,7 @@ def finish_shard(job: Job, builder: ShardBuilder) -> None:
     name = job.plan.unit(job.unit_id).files[0]
     (job.out / name).parent.mkdir(parents=True, exist_ok=True)
     builder.write(job.out / name, fingerprint=job.fingerprint, row_group_rows=job.row_params.row_group_rows)
+    job.log.info(f"{len(builder.rows)} rows, {len(builder.rejects)} rejected{more}")
 
 
 def make_manifest(job: Job, table: Table, shards: list[UnitId], folder: str = "") -> None:
@@ -46,13 +57,13 @@ def make_manifest(job: Job, table: Table, shards: list[UnitId], folder: str = ""
     facts, rejects, common = [], [], None
     num_null_upstream = num_truncated = 0
     for unit_id in shards:
-        path = job.input(unit_id)
-        shard = Shard(path, table)
-        check_fingerprint(job, unit_id, shard)
-        own = {key.value: shard.metadata[key] for key in COMMON_METADATA if key in shard.metadata}
-        if common is not None and own != common:
-            raise Refusal(f"{unit_id}: {own} where the shards before it have {common}; raise the section's version")
-        common = own
+        shard = open_input(job, unit_id, table)
+        metadata = {key.value: shard.metadata[key] for key in COMMON_METADATA if key in shard.metadata}
+        if common is not None and metadata != common:
+            raise Refusal(
+                f"{unit_id}: {metadata} where the shards before it have {common}; raise the section's version"
+            )
+        common = metadata
         rejects += shard.rejects
         num_null_upstream += shard.num_null_upstream
         num_truncated += int(shard.metadata.get(Meta.NUM_TRUNCATED, "0"))
@@ -108,12 +119,12 @@ def _shard_facts(job: Job, unit_id: UnitId, shard: Shard) -> dict[str, Any]:
 
 def _upstream(job: Job) -> list[dict[str, str]]:
     """The manifests and the index that this row was made from."""
-    found = []
+    upstream = []
     for need in job.plan.unit(job.unit_id).needs:
         if need.part in (MANIFEST, INDEX):
             fingerprint = job.plan.fingerprints.of(need)
             assert fingerprint is not None
             name = job.plan.unit(need).files[0]
             sha256 = job.plan.store.job_record(fingerprint)["files"][name]["sha256"]
-            found.append({FINGERPRINT: fingerprint, "sha256": sha256})
-    return found
+            upstream.append({FINGERPRINT: fingerprint, "sha256": sha256})
+    return upstream

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.dag.missing_sources import absent_in_run
+from pipeline.dag.missing_sources import missing_in_run
 from pipeline.dag.plan import Plan
 from pipeline.dag.units import REPORT, UnitId
 from pipeline.layout import LOGS
@@ -37,7 +37,7 @@ RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 
 @dataclass(frozen=True)
 class Failure:
-    """A part that is not made and whose last job ended in an error."""
+    """A unit that is not made and whose last job ended in an error."""
 
     unit_id: UnitId
     message: str
@@ -65,28 +65,28 @@ class Status:
     Attributes:
         rows: all rows, in the order of the stages.
         num_to_take_in: how many results found in view the store will take in.
-        absent: one line on sources that are not there; None where there are all.
+        missing_sources: one line on sources that are not there; None where there are all.
     """
 
     rows: list[RowStatus]
     num_to_take_in: int
-    absent: str | None
+    missing_sources: str | None
 
 
 def look(plan: Plan) -> Status:
     """Compare what is wanted with store, shown folders and failure marks."""
-    found = reconcile(plan, act=False)
+    reconciled = reconcile(plan, act=False)
     rows: dict[tuple[str, str], RowStatus] = {}
     for unit_id in plan.unit_ids():
         row = rows.setdefault((unit_id.stage, unit_id.row), RowStatus(unit_id.stage, unit_id.row))
         row.num_parts += 1
-        row.num_missing += unit_id in found.missing
-        row.num_done += unit_id not in found.missing
+        row.num_missing += unit_id in reconciled.missing
+        row.num_done += unit_id not in reconciled.missing
     for (stage, name), paths in _stale_files(plan).items():
         _row(rows, stage, name).stale += paths
-    _add_failures(plan, found.missing, rows)
+    _add_failures(plan, reconciled.missing, rows)
     in_order = sorted(rows.values(), key=lambda row: _order(row.stage, row.row))
-    return Status(in_order, found.num_taken_in, absent_in_run(plan))
+    return Status(in_order, reconciled.num_taken_in, missing_in_run(plan))
 
 
 def _row(rows: dict[tuple[str, str], RowStatus], stage: str, name: str) -> RowStatus:
@@ -112,8 +112,8 @@ def _stale_files(plan: Plan) -> dict[tuple[str, str], list[Path]]:
                 names -= {name for name in files if is_shown(folder / name, entry / name)}
         if names:  # only now is anything opened: a right result that the store lacks is no stale one
             results, _ = results_in(folder, sorted(names))
-            right = [found for found in results if found.complete and found.fingerprint in wanted]
-            names -= {name for found in right for name in found.names}
+            right = [result for result in results if result.complete and result.fingerprint in wanted]
+            names -= {name for result in right for name in result.names}
         if names:
             stale[stage, row] = [folder / name for name in sorted(names)]
     return stale
@@ -168,8 +168,8 @@ def render(status: Status, plan: Plan, colored: bool) -> str:
     for failure in failures:
         log = os.path.relpath(failure.log, plan.layout.project)
         lines += [_paint(f"failed: {failure.unit_id}: {failure.message}", RED, colored), f"        log: {log}"]
-    if status.absent:
-        lines.append(_paint(f"cannot be made: {status.absent}", RED, colored))
+    if status.missing_sources:
+        lines.append(_paint(f"cannot be made: {status.missing_sources}", RED, colored))
     stale = [path for row in status.rows for path in row.stale]
     if stale:
         first = os.path.relpath(stale[0], plan.layout.project)

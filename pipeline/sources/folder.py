@@ -13,10 +13,12 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
-from pipeline.data.keys import fault_of_id
+from pipeline.data.keys import fault_of_id, source_id_of
 from pipeline.errors import Refusal, Reject
-from pipeline.sources.base import Entry
+from pipeline.params.datasets import FolderRow
+from pipeline.sources.base import Entry, OneByOne
 
 # formats that we do not decode are listed too: their rows show up as rejects instead of being missing
 IMAGE_EXTENSIONS = frozenset(
@@ -36,8 +38,8 @@ REJECT_REASONS = {
 _WORDNET_PREFIX = re.compile(r"^n\d{8}_")
 
 
-class FolderSource:
-    """Pictures below a folder; ``source_id`` and ``place`` are both the path below it, with forward slashes."""
+class FolderSource(OneByOne):
+    """Pictures below a folder; the location is the path below it, with forward slashes."""
 
     random_access = True
 
@@ -48,6 +50,12 @@ class FolderSource:
             path: the folder; it may itself be a link.
         """
         self.path = path
+
+    @classmethod
+    def open(cls, params: FolderRow, seed: int) -> Self:
+        """The folder that a row names."""
+        del seed
+        return cls(Path(params.path))
 
     def entries(self) -> Iterator[Entry]:
         """All pictures, sorted by name within each folder; those of the folder itself come first.
@@ -98,10 +106,11 @@ class FolderSource:
             raise Reject("not_readable", f"{location!r}: {what}") from None
 
     def _entry(self, folder: str, name: str, texts: list[str], label: int | None, class_name: str | None) -> Entry:
-        source_id = _join(folder, name)
+        location = _join(folder, name)
+        source_id = source_id_of(location)
         _check_id(self.path, source_id)
         captions = (self._caption(_join(folder, text)) for text in texts)
-        return Entry(source_id, source_id, label, class_name, tuple(caption for caption in captions if caption))
+        return Entry(source_id, location, label, class_name, tuple(caption for caption in captions if caption))
 
     def _caption(self, relative: str) -> str:
         text = self._text(relative)

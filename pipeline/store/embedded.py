@@ -1,7 +1,7 @@
-"""Fingerprints that results carry themselves, so that a file that came another way can be recognised.
+"""Fingerprints embedded in results, so that a file that came another way can be recognised.
 
-A shard carries its own in its Parquet metadata. Results of several files have one JSON file that carries it, with the
-sha256 of the others: ``index.json``, ``manifest.json``, ``fingerprint.json``.
+A shard has its own in its Parquet metadata. Results of several files have it in one JSON file, with the sha256 of the
+others: ``index.json``, ``manifest.json``, ``fingerprint.json``.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from pipeline.data.files import (
 )
 from pipeline.digest import sha256_of_file
 
-CARRIERS = (INDEX_JSON, MANIFEST_JSON, FINGERPRINT_JSON)
-# nothing whole without the carrier beside it
-CARRIED = (INDEX_PARQUET, REJECTS_PARQUET, VERDICTS_PARQUET, STYLE_PARQUET)
+FINGERPRINT_FILES = (INDEX_JSON, MANIFEST_JSON, FINGERPRINT_JSON)
+# of results of several files: nothing whole without the fingerprint file beside them
+MEMBER_FILES = (INDEX_PARQUET, REJECTS_PARQUET, VERDICTS_PARQUET, STYLE_PARQUET)
 FILES, FINGERPRINT = "files", "fingerprint"
 
 
 @dataclass(frozen=True)
-class Found:
-    """A result found in a shown folder: its fingerprint and its files, relative to the row's folder."""
+class ShownResult:
+    """A result in a shown folder: its fingerprint and its files, relative to the row's folder."""
 
     fingerprint: str
     names: tuple[str, ...]
     complete: bool
 
 
-def results_in(folder: Path, names: list[str]) -> tuple[list[Found], list[str]]:
-    """Sort the files of a row's folder into results and strangers, by the fingerprints that they carry."""
-    results, taken = [], set()
+def results_in(folder: Path, names: list[str]) -> tuple[list[ShownResult], list[str]]:
+    """Sort the files of a row's folder into results and strangers, by the fingerprints embedded in them."""
+    results, assigned = [], set()
     for name in names:
-        if name.rsplit("/", 1)[-1] in CARRIERS and (found := _carried_by_json(folder, name)):
-            results.append(found)
-            taken |= set(found.names)
+        if name.rsplit("/", 1)[-1] in FINGERPRINT_FILES and (result := _embedded_in_json(folder, name)):
+            results.append(result)
+            assigned |= set(result.names)
     strangers = []
     for name in names:
-        if name in taken:
+        if name in assigned:
             continue
-        fingerprint = _carried_by_parquet(folder / name) if name.endswith(".parquet") else None
+        fingerprint = _embedded_in_parquet(folder / name) if name.endswith(".parquet") else None
         if fingerprint:
-            results.append(Found(fingerprint, (name,), complete=name.rsplit("/", 1)[-1] not in CARRIED))
+            results.append(ShownResult(fingerprint, (name,), complete=name.rsplit("/", 1)[-1] not in MEMBER_FILES))
         else:
             strangers.append(name)
     return results, strangers
 
 
-def _carried_by_json(folder: Path, name: str) -> Found | None:
+def _embedded_in_json(folder: Path, name: str) -> ShownResult | None:
     try:
         content = json.loads((folder / name).read_text())
         fingerprint, files = str(content[FINGERPRINT]), dict(content[FILES])
@@ -71,10 +71,10 @@ def _carried_by_json(folder: Path, name: str) -> Found | None:
             complete = complete and sha256_of_file(path) == sha256
         else:
             complete = False
-    return Found(fingerprint, tuple(members), complete)
+    return ShownResult(fingerprint, tuple(members), complete)
 
 
-def _carried_by_parquet(path: Path) -> str | None:
+def _embedded_in_parquet(path: Path) -> str | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -89,7 +89,7 @@ def _carried_by_parquet(path: Path) -> str | None:
 
 
 def write_fingerprint_json(folder: Path, fingerprint: str, names: list[str]) -> None:
-    """Write the file that carries a fingerprint for results that cannot carry it themselves."""
+    """Write the fingerprint file of a result of files in which none can be embedded."""
     files = {name: sha256_of_file(folder / name) for name in sorted(names)}
     text = json.dumps({FINGERPRINT: fingerprint, FILES: files}, indent=1, sort_keys=True)
     (folder / FINGERPRINT_JSON).write_text(text + "\n")

@@ -17,12 +17,12 @@ from pipeline.store.store import Store, link_or_copy
 def is_shown(target: str | Path, stored: str | Path) -> bool:
     """Does ``target`` show the store's file?"""
     try:
-        found, kept = os.stat(target, follow_symlinks=False), os.stat(stored)
+        target_stat, stored_stat = os.stat(target, follow_symlinks=False), os.stat(stored)
     except FileNotFoundError:
         return False
-    if (found.st_dev, found.st_ino) == (kept.st_dev, kept.st_ino):
+    if (target_stat.st_dev, target_stat.st_ino) == (stored_stat.st_dev, stored_stat.st_ino):
         return True
-    return (found.st_size, found.st_mtime_ns) == (kept.st_size, kept.st_mtime_ns)
+    return (target_stat.st_size, target_stat.st_mtime_ns) == (stored_stat.st_size, stored_stat.st_mtime_ns)
 
 
 def are_shown(names: Iterable[str], entry: Path, folder: Path) -> bool:

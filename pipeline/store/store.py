@@ -123,18 +123,18 @@ class Store:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             shutil.rmtree(folder)  # made twice, where the file system knows no locks: the first one stays
-        _flush_folder(entry.parent)
+        flush(entry.parent)
 
     def size_bytes(self) -> int:
         """Bytes of all files in the store, each hard link counted once."""
-        seen: set[tuple[int, int]] = set()
+        counted: set[tuple[int, int]] = set()
         total = 0
         for folder, _, names in os.walk(self.root):
             for name in names:
                 with contextlib.suppress(FileNotFoundError):
                     stat = os.lstat(os.path.join(folder, name))
-                    if (stat.st_dev, stat.st_ino) not in seen:
-                        seen.add((stat.st_dev, stat.st_ino))
+                    if (stat.st_dev, stat.st_ino) not in counted:
+                        counted.add((stat.st_dev, stat.st_ino))
                         total += stat.st_size
         return total
 
@@ -147,11 +147,11 @@ def timed() -> Callable[[], float]:
 
 def relative_files(folder: Path, leave_out: tuple[str, ...] = ()) -> list[str]:
     """Names of all files below a folder, relative to it, sorted."""
-    found = []
+    relative_names = []
     for parent, _, names in os.walk(folder):
         base = os.path.relpath(parent, folder)
-        found += [name if base == "." else f"{base}/{name}" for name in names]
-    return sorted(name for name in found if name not in leave_out)
+        relative_names += [name if base == "." else f"{base}/{name}" for name in names]
+    return sorted(name for name in relative_names if name not in leave_out)
 
 
 def file_facts(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
@@ -178,16 +178,13 @@ def link_or_copy(source: Path, target: Path) -> None:
 def _flush_tree(folder: Path) -> None:
     for parent, _, names in os.walk(folder):
         for name in names:
-            handle = os.open(os.path.join(parent, name), os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        _flush_folder(Path(parent))
+            flush(Path(parent, name))
+        flush(Path(parent))
 
 
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

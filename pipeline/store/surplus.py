@@ -62,17 +62,17 @@ def surplus_of(root: Path, results: Set[str], works: Set[str]) -> list[Surplus]:
         results: wanted fingerprints.
         works: names of unfinished work that may go on.
     """
-    found = []
+    surplus = []
     for path in store_folders(root):
         name = path.name
         if name.endswith(PARTIAL_SUFFIX):
             if name.removesuffix(PARTIAL_SUFFIX) not in works:
-                found.append(_surplus(path, kind_of_partial(path), _is_locked(path)))
+                surplus.append(_surplus(path, kind_of_partial(path), _is_locked(path)))
         elif temporary := _TEMPORARY.search(name):
-            found.append(_surplus(path, Kind("left by a killed process", ""), _lives(int(temporary[1]))))
+            surplus.append(_surplus(path, Kind("left by a killed process", ""), _lives(int(temporary[1]))))
         elif name not in results:
-            found.append(_surplus(path, kind_of_entry(path), is_locked=False))
-    return sorted(found, key=lambda item: (-item.num_bytes, item.name))
+            surplus.append(_surplus(path, kind_of_entry(path), is_locked=False))
+    return sorted(surplus, key=lambda item: (-item.num_bytes, item.name))
 
 
 def _surplus(path: Path, kind: Kind, is_locked: bool) -> Surplus:

@@ -7,7 +7,6 @@ rest; nothing is pickled. A folder is written under another name, flushed, and r
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from pipeline.errors import Refusal
 from pipeline.models.networks import Network
 from pipeline.params.schema import ConstantSchedule, TrainingRow, WarmupStableDecay
+from pipeline.store.store import flush
 from pipeline.training.ema import Ema
 from pipeline.training.optimizer import OptimizerSet
 from pipeline.training.schedule import continues, decay_start, rate_factor
@@ -90,7 +90,7 @@ class Checkpoint:
     folder: Path
 
 
-def found(folder: Path) -> list[Checkpoint]:
+def list_checkpoints(folder: Path) -> list[Checkpoint]:
     """All checkpoints of a folder, by step. An absent folder has none."""
     if not folder.is_dir():
         return []
@@ -102,7 +102,7 @@ def latest(folder: Path, row: TrainingRow) -> Checkpoint | None:
     """The furthest checkpoint that is a state of the training that ``row`` asks for (see ``schedule.continues``)."""
     usable = [
         checkpoint
-        for checkpoint in found(folder)
+        for checkpoint in list_checkpoints(folder)
         if continues(row.schedule, step=checkpoint.step, made_under=checkpoint.num_steps, num_steps=row.num_steps)
     ]
     return usable[-1] if usable else None
@@ -128,9 +128,9 @@ def save(folder: Path, row: TrainingRow, state: TrainingState, next_sample: tupl
         save_file(_contiguous(state.optimizer.tensors()), partial / OPTIMIZER_FILE)
         (partial / STATE_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(_as_json(row, state, next_sample))))
         for path in (*sorted(partial.iterdir()), partial):
-            _flush(path)
+            flush(path)
         partial.rename(target)
-        _flush(folder)
+        flush(folder)
     checkpoint = Checkpoint(progress.step, row.num_steps, target)
     _prune(folder, row, checkpoint)
     return checkpoint
@@ -173,7 +173,7 @@ def _prune(folder: Path, row: TrainingRow, newest: Checkpoint) -> None:
     is_constant = isinstance(row.schedule, ConstantSchedule)
     ours = [
         checkpoint
-        for checkpoint in found(folder)
+        for checkpoint in list_checkpoints(folder)
         if checkpoint.step <= newest.step and (is_constant or checkpoint.num_steps == row.num_steps)
     ]
     kept = ours[-NUM_KEPT:]
@@ -213,14 +213,6 @@ def _load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> N
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in sorted(tensors.items())}
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _one_line(error: Exception) -> str:

@@ -143,8 +143,8 @@ class TrainingDraws:
     def of_step(self, step: int) -> list[Draw]:
         """The samples of a step, in order."""
         first = step * self._batch_size
-        places = (divmod(i, self.num_usable) for i in range(first, first + self._batch_size))
-        return [self.of_sample(epoch, int(self._order(epoch)[offset])) for epoch, offset in places]
+        positions = (divmod(i, self.num_usable) for i in range(first, first + self._batch_size))
+        return [self.of_sample(epoch, int(self._order(epoch)[offset])) for epoch, offset in positions]
 
     def of_sample(self, epoch: int, row: int) -> Draw:
         """The sample that a row gives in an epoch."""
@@ -237,6 +237,6 @@ def _check_swap(main: PairedRows, swap: PairedRows) -> None:
         raise Refusal(f"latents of {main.latents.size} and swap of {swap.latents.size} channels; use one autoencoder")
     if not np.array_equal(main.latents.ends, swap.latents.ends):
         raise Refusal("swap: its shards have other numbers of rows than the plain ones; make it from the plain set")
-    for plain, made in zip(main.latents.keys.to_pylist(), swap.latents.keys.to_pylist(), strict=True):
-        if not is_derived_from(made, plain):
-            raise Refusal(f"swap: {made} stands in the place of {plain}; make it from the plain set")
+    for plain, augmented in zip(main.latents.keys.to_pylist(), swap.latents.keys.to_pylist(), strict=True):
+        if not is_derived_from(augmented, plain):
+            raise Refusal(f"swap: {augmented} stands in the place of {plain}; make it from the plain set")

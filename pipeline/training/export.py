@@ -20,11 +20,11 @@ def train_and_export(job: Job) -> None:
     else:
         train_here(job)
     references.write(job.out / MODEL_FOLDER, refers)
-    write_carrier(job)
+    write_model_fingerprint(job)
     if job.row_params.schedule.__struct_config__.tag in OPEN_ENDED_SCHEDULES:
         job.keep_work()  # more steps may be asked for later
 
 
-def write_carrier(job: Job) -> None:
+def write_model_fingerprint(job: Job) -> None:
     """Write ``fingerprint.json`` over all files of the model."""
     write_fingerprint_json(job.out, job.fingerprint, relative_files(job.out))

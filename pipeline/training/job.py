@@ -32,8 +32,8 @@ def first_weights(job: Job) -> tuple[Callable[[], Any], References]:
         check_same_encoders(own, start, where)
         check_same_prediction(own, start, where)
         check_trainable(folder, references.chosen_scores(start, {}), where)
-        told = ("self_conditioning", "scores", "negative_scores")  # beside the text; not its own empty caption
-        own = msgspec.structs.replace(own, **{name: getattr(start, name) for name in told})
+        conditions = ("self_conditioning", "scores", "negative_scores")  # beside the text; not its own empty caption
+        own = msgspec.structs.replace(own, **{name: getattr(start, name) for name in conditions})
         return lambda: load_network(folder), own
     seed = job.plan.params.seeds.train
     channels, dim = latent_channels(job), text_dim(job)
@@ -43,7 +43,7 @@ def first_weights(job: Job) -> tuple[Callable[[], Any], References]:
         return new_network(job.row_params.network, in_channels=channels, text_dim=dim, generator=generator)
 
     own = references_of(job, job.row_params.arm)
-    share = getattr(job.row_params.network, "self_conditioning", None)
+    share = job.row_params.network.first_pass_share()
     return fresh, own if share is None else msgspec.structs.replace(own, self_conditioning=share)
 
 

@@ -25,7 +25,7 @@ from pipeline.store.store import Partial
 
 REFUSAL_TXT = "refusal.txt"
 # Before each line that a process says through its job, unlike those of the launcher and of libraries.
-SAID = "\x1e"
+JOB_LINE_MARK = "\x1e"
 LAUNCHER = "torch.distributed.run"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -62,11 +62,11 @@ def train_in_processes(job: Job) -> None:
     number = num_processes_of(job)
     job.log.info(f"starts {number} processes")
     # The launcher inherits the lock on this work: if this process is killed, nobody else takes it up meanwhile.
-    held = () if job.partial.lock is None else (job.partial.lock,)
+    lock_handles = () if job.partial.lock is None else (job.partial.lock,)
     with subprocess.Popen(
         _launcher(job, number),
         env=_environment(),
-        pass_fds=held,
+        pass_fds=lock_handles,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -74,13 +74,13 @@ def train_in_processes(job: Job) -> None:
     ) as launcher:
         assert launcher.stdout is not None
         for line in launcher.stdout:
-            if line.startswith(SAID):
-                job.log.info(line.removeprefix(SAID).rstrip())
+            if line.startswith(JOB_LINE_MARK):
+                job.log.info(line.removeprefix(JOB_LINE_MARK).rstrip())
             else:  # the launcher's own lines and tracebacks are for the log alone
                 job.log.debug(line.rstrip())
     if launcher.returncode != 0:
-        said = refusal.read_text() if refusal.exists() else f"the processes ended with status {launcher.returncode}"
-        raise Refusal(said)
+        message = refusal.read_text() if refusal.exists() else f"the processes ended with status {launcher.returncode}"
+        raise Refusal(message)
 
 
 def _launcher(job: Job, number: int) -> list[str]:
@@ -110,7 +110,7 @@ class _Plain(JobLog):
     """What a process says goes to the one that started it, which puts the time before it."""
 
     def info(self, line: str) -> None:
-        print(SAID + line, flush=True)
+        print(JOB_LINE_MARK + line, flush=True)
 
 
 def _end_with_the_launcher() -> None:
@@ -138,17 +138,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="One of several processes of a training; started by the stage.")
     for name in ("params", "stage", "row", "part", "fingerprint", "work", "out"):
         parser.add_argument(f"--{name}", required=True)
-    asked = parser.parse_args()
+    parsed = parser.parse_args()
     _end_with_the_launcher()
     _spare_what_some_gpus_cannot()
     project = Path.cwd()
-    unit_id = UnitId(asked.stage, asked.row, asked.part)
-    partial = Partial(work=Path(asked.work), out=Path(asked.out))
+    unit_id = UnitId(parsed.stage, parsed.row, parsed.part)
+    partial = Partial(work=Path(parsed.work), out=Path(parsed.out))
     try:
-        plan = Plan(project_params(Path(asked.params), project), project)
+        plan = Plan(project_params(Path(parsed.params), project), project)
         fingerprint = plan.fingerprints.of(unit_id)
-        if fingerprint is None or fingerprint != asked.fingerprint:
-            raise Refusal(f"{asked.params} was changed while {unit_id} began to train; run again")
+        if fingerprint is None or fingerprint != parsed.fingerprint:
+            raise Refusal(f"{parsed.params} was changed while {unit_id} began to train; run again")
         log = _Plain(sys.stdout, sys.stdout)
         train_here(Job(plan, unit_id, plan.params.row(unit_id.stage, unit_id.row), fingerprint, partial, log))
     except Refusal as refusal:

@@ -60,8 +60,8 @@ class SetRows:
         self.num_bytes = sum(path.stat().st_size for path in paths)
         self.ends = np.cumsum([shard.num_rows for shard in shards])
         opened = [shard.read([Column.KEY, small]) for shard in shards]
-        self.keys: pa.Array = pa.concat_arrays([_one_array(part, Column.KEY) for part in opened])
-        self.whole = np.concatenate([np.asarray(_one_array(part, small).is_valid()) for part in opened])
+        self.keys: pa.Array = pa.concat_arrays([_one_array(columns, Column.KEY) for columns in opened])
+        self.whole = np.concatenate([np.asarray(_one_array(columns, small).is_valid()) for columns in opened])
 
     def __len__(self) -> int:
         return len(self.whole)
@@ -136,19 +136,19 @@ def read_unconditional(texts: Iterable[TextSet]) -> np.ndarray:
     Raises:
         Refusal: it is missing, or differs between the sets, which then have different text encoders.
     """
-    found: np.ndarray | None = None
+    unconditional: np.ndarray | None = None
     for text in texts:
         rows = TextRows((text.unconditional,))
         if len(rows) != 1 or not rows.whole[0]:
             raise Refusal(f"{text.unconditional}: must hold one embedding, that of the empty caption; encode it anew")
         embedding = rows.read(0)
-        if found is None:
-            found = embedding
-        elif found.shape != embedding.shape or not np.allclose(found, embedding, rtol=1e-2, atol=1e-2):
+        if unconditional is None:
+            unconditional = embedding
+        elif unconditional.shape != embedding.shape or not np.allclose(unconditional, embedding, rtol=1e-2, atol=1e-2):
             raise Refusal(f"{text.unconditional}: not the empty caption of the other sets; use one text encoder")
-    if found is None:
+    if unconditional is None:
         raise Refusal("no text set has a positive weight; give one")
-    return found
+    return unconditional
 
 
 def check_aligned(rows: SetRows, others: Sequence[SetRows], what: str) -> None:
@@ -166,10 +166,12 @@ def _one_array(table: pa.Table, name: Column) -> pa.Array:
 
 
 def _dtype_and_size(shards: list[Shard], size: Meta) -> tuple[StorageDtype, int]:
-    found = {(shard.metadata[Meta.DTYPE], int(shard.metadata[size])) for shard in shards}
-    if len(found) != 1:
-        raise Refusal(f"{shards[0].path.parent}: shards differ in dtype or width ({sorted(found)}); make the set anew")
-    dtype, width = found.pop()
+    dtypes_and_sizes = {(shard.metadata[Meta.DTYPE], int(shard.metadata[size])) for shard in shards}
+    if len(dtypes_and_sizes) != 1:
+        raise Refusal(
+            f"{shards[0].path.parent}: shards differ in dtype or width ({sorted(dtypes_and_sizes)}); make the set anew"
+        )
+    dtype, width = dtypes_and_sizes.pop()
     if dtype not in STORAGE_DTYPES:
         raise Refusal(f"{shards[0].path}: dtype {dtype} is not one of {', '.join(STORAGE_DTYPES)}")
     return cast(StorageDtype, dtype), width

@@ -1,4 +1,4 @@
-"""What a model is trained on, as places: shards of latents and of text, and how they are combined.
+"""What a model is trained on, as paths: shards of latents and of text, and how they are combined.
 
 Row j of shard i is the same picture in every set: rows never move. Paths are the store's files; nothing is read here.
 """

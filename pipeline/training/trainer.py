@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.diffusion.process import Process, process_of
 from pipeline.errors import Refusal
-from pipeline.models.networks import Network, rebuilt, training_output
+from pipeline.models.networks import Network, rebuilt
 from pipeline.params.schema import Execution, FinetuneRow, TrainRow
 from pipeline.training import checkpoint, curves
 from pipeline.training.checkpoint import Progress, TrainingState
@@ -174,7 +174,7 @@ def _resume(run: _Run) -> None:
     if usable is not None:
         checkpoint.load(usable, run.row, run.state)
         run.say(f"going on from step {usable.step} of {run.row.num_steps}")
-    elif others := checkpoint.found(run.checkpoints):
+    elif others := checkpoint.list_checkpoints(run.checkpoints):
         steps = ", ".join(f"{other.step} of {other.num_steps}" for other in others)
         run.say(f"training starts anew: checkpoints at step {steps} are no states of {run.row.num_steps} steps; left")
     run.accelerator.wait_for_everyone()  # nobody may write before all have looked
@@ -186,8 +186,7 @@ def _train_step(run: _Run, batch: Batch) -> None:
     on_device = batch.to(run.accelerator.device)
     x_t = run.process.interpolate(on_device.latents, on_device.noise, on_device.t)
     with autocast(run.accelerator.device, row.precision):
-        output = training_output(
-            state.model,
+        output = state.model.training_output(
             run.network,
             run.process,
             x_t,

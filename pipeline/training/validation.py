@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from pipeline.diffusion.process import process_of
-from pipeline.models.networks import Network, training_output
+from pipeline.models.networks import Network
 from pipeline.params.schema import TrainingRow
 from pipeline.training.conditioning import Conditioning
 from pipeline.training.draws import TrainingRows, validation_draws
@@ -43,8 +43,7 @@ class Validator:
         for first in range(0, len(self._draws), self._batch_size):
             batch = self._reader.read(self._draws[first : first + self._batch_size]).to(device)
             x_t = self._process.interpolate(batch.latents, batch.noise, batch.t)
-            output = training_output(
-                model,
+            output = model.training_output(
                 model,
                 self._process,
                 x_t,

@@ -7,18 +7,28 @@ import sys
 from collections import Counter
 
 import pytest
+from PIL import Image
 
-from pipeline.captioners.base import Caption, draw_instruction
+from pipeline.captioners.base import Caption, Picture, draw_instruction
 from pipeline.captioners.label import LabelCaptioner
 from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
-from pipeline.params.schema import LabelCaptioner as LabelParams
+from pipeline.params.captioners import LabelCaptioner as LabelParams
 
 TEMPLATE = "an image of a {class_name}"
 
 
+def of_class(class_name: str | None) -> Picture:
+    """A row with this class name, whose picture nobody may look at."""
+
+    def view(side_px: int) -> Image.Image:
+        raise AssertionError(side_px)
+
+    return Picture(0, "imagenet/0", class_name, (), view)
+
+
 def test_the_class_name_is_put_into_the_template() -> None:
-    rows = LabelCaptioner(LabelParams(template=TEMPLATE)).caption(["tench", "{odd} name "])
+    rows = LabelCaptioner(LabelParams(template=TEMPLATE), 4).caption([of_class("tench"), of_class("{odd} name ")])
     assert rows == [
         Caption("an image of a tench", TEMPLATE, FinishReason.TEMPLATE, 0),
         Caption("an image of a {odd} name", TEMPLATE, FinishReason.TEMPLATE, 0),
@@ -26,7 +36,7 @@ def test_the_class_name_is_put_into_the_template() -> None:
 
 
 def test_a_row_without_a_class_name_is_rejected_and_keeps_its_place() -> None:
-    rows = LabelCaptioner(LabelParams(template=TEMPLATE)).caption([None, "star", " "])
+    rows = LabelCaptioner(LabelParams(template=TEMPLATE), 4).caption([of_class(None), of_class("star"), of_class(" ")])
     assert [row.reason if isinstance(row, Reject) else row.text for row in rows] == [
         "no_class_name",
         "an image of a star",
@@ -41,7 +51,7 @@ def test_a_row_without_a_class_name_is_rejected_and_keeps_its_place() -> None:
 )  # fmt: skip
 def test_other_templates_are_refused(template: str) -> None:
     with pytest.raises(Refusal, match="template"):
-        LabelCaptioner(LabelParams(template=template))
+        LabelCaptioner(LabelParams(template=template), 4)
 
 
 def test_labels_need_no_deep_learning_library() -> None:

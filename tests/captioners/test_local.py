@@ -17,7 +17,8 @@ from pipeline.captioners.local import LocalVlm, check_left_padding
 from pipeline.data.randomness import generator
 from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
-from pipeline.params.schema import Execution, LocalCaptioner
+from pipeline.params.captioners import LocalCaptioner
+from pipeline.params.schema import Execution
 
 INSTRUCTIONS = ["full", "a brief one, please", "x", "name only", "full", "describe this image in a few words"]
 MAX_NEW_TOKENS = 12

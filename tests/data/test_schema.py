@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.data.schema import TABLES, Augmentation, Column, FinishReason, Meta, Table
+from pipeline.data.schema import TABLES, Answered, Augmentation, Column, Detected, FinishReason, Meta, Table
 
 PROJECT = Path(__file__).resolve().parents[2]
-HOME = PROJECT / "pipeline" / "contract" / "schema.py"
-ENUMS = (Column, Augmentation, FinishReason, Meta)
+HOME = PROJECT / "pipeline" / "data" / "schema.py"
+ENUMS = (Column, Augmentation, Detected, Answered, FinishReason, Meta)
 
 
 def sources() -> list[Path]:
@@ -34,7 +34,20 @@ def opens_shards(path: Path) -> bool:
 
 
 # Words that are column names and keys of other things too: manifests, job records, metrics, published prompt files.
-ALSO_OTHERS = {"sha256", "seed", "stage", "task", "reason", "detail", "text", "mean", "std", "label", "prompt"}
+ALSO_OTHERS = {
+    "sha256",
+    "seed",
+    "stage",
+    "task",
+    "reason",
+    "detail",
+    "answers",
+    "text",
+    "mean",
+    "std",
+    "label",
+    "prompt",
+}
 
 
 def test_rows_are_read_by_the_columns_names_alone() -> None:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.schema import CAPTIONS, IMAGES, LATENTS, REJECTS, SCHEMA_VERSION, TABLES, Column, Meta, Table
+from pipeline.data.files import SCHEMA_VERSION
+from pipeline.data.schema import CAPTIONS, IMAGES, LATENTS, REJECTS, TABLES, Column, Meta, Table
 from pipeline.data.shards import RejectedRow, Shard, ShardBuilder, count_reasons, leaf_names, write_rejects
 from pipeline.errors import Refusal, Reject
 

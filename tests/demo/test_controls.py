@@ -34,11 +34,11 @@ def scored(folder: Path, color_of: Callable[[int, str], str], monkeypatch: pytes
     for number, line in enumerate(prompts(NUM_PROMPTS, plan.params.seeds.generate)):
         wanted = line["include"][0]
         color = color_of(number, wanted.get("color", ""))
-        detail = json.dumps([{"class": wanted["class"], "color": color, "score": 0.9, "box": [0, 0, 9, 9]}])
+        seen = [{"class": wanted["class"], "color": color, "score": 0.9, "box": [0, 0, 9, 9]}]
         correct = color == wanted.get("color")
         right += [correct] if line["tag"] == "colors" else []
         builder.add(
-            prompt_id=line["prompt_id"], image_index=0, task=line["tag"], correct=correct, reason="", detail=detail
+            prompt_id=line["prompt_id"], image_index=0, task=line["tag"], correct=correct, reason="", detections=seen
         )
     builder.write(entry / "verdicts.parquet", fingerprint="x", row_group_rows=64)
     score = sum(right) / len(right)
@@ -50,10 +50,10 @@ def scored(folder: Path, color_of: Callable[[int, str], str], monkeypatch: pytes
 def test_colours_that_do_not_follow_the_prompt_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = scored(tmp_path, lambda number, asked: tuple(COLORS)[number % 6], monkeypatch)
     (control,) = controls(plan)
-    assert control.found.right_shapes == 1
-    assert control.found.chance == pytest.approx(1 / 6, abs=0.02)
-    assert control.passes == (control.interval[1] <= control.found.chance + 0.05)
-    assert f"chance {control.found.chance:.3f} at 1.000 right shapes" in control.line()
+    assert control.by_chance.right_shapes == 1
+    assert control.by_chance.chance == pytest.approx(1 / 6, abs=0.02)
+    assert control.passes == (control.interval[1] <= control.by_chance.chance + 0.05)
+    assert f"chance {control.by_chance.chance:.3f} at 1.000 right shapes" in control.line()
 
 
 def test_colours_of_one_kind_have_the_chance_that_they_are_asked_for(
@@ -61,7 +61,7 @@ def test_colours_of_one_kind_have_the_chance_that_they_are_asked_for(
 ) -> None:
     plan = scored(tmp_path, lambda number, asked: "red", monkeypatch)
     (control,) = controls(plan)
-    assert control.score == pytest.approx(control.found.chance), "always red: right where red is asked for"
+    assert control.score == pytest.approx(control.by_chance.chance), "always red: right where red is asked for"
     assert control.passes
     assert "the interval ends within 0.05 above chance" in checked(plan)
     assert main(["--params", "params.yaml"]) == 0

@@ -14,7 +14,7 @@ from pipeline.data.randomness import generator
 from pipeline.demo.judge import scenes, table
 from pipeline.demo.judge.detector import classify_color, detect
 from pipeline.demo.judge.scenes import WRONGS, half_cut, true_scene
-from pipeline.demo.markdown import markdown
+from pipeline.demo.judge.table import markdown
 from pipeline.demo.world.render import outline_mask, render
 from pipeline.demo.world.scene import Scene, SceneObject
 from pipeline.demo.world.world import COLORS, SHAPES, STYLES

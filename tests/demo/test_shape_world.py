@@ -183,10 +183,10 @@ def test_values_out_of_range_are_refused(change: dict[str, object], message: str
         source(**change)
 
 
-@pytest.mark.parametrize("place", ["scene-0000300", "scene-12", "../scene-0000001"])
-def test_a_place_that_is_not_listed_is_a_reject(place: str) -> None:
+@pytest.mark.parametrize("location", ["scene-0000300", "scene-12", "../scene-0000001"])
+def test_a_location_that_is_not_listed_is_a_reject(location: str) -> None:
     with pytest.raises(Reject) as caught:
-        source().read(place)
+        source().read(location)
     assert caught.value.reason == "missing"
 
 

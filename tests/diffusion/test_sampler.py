@@ -13,7 +13,8 @@ from pipeline.diffusion.guidance import Condition, from_text_alone
 from pipeline.diffusion.process import process_of
 from pipeline.diffusion.sampler import sample
 from pipeline.params import schema
-from pipeline.params.fits import OBJECTIVES, misfit
+from pipeline.params.fits import misfit
+from pipeline.params.kinds import OBJECTIVES
 
 pytestmark = pytest.mark.models
 
@@ -28,7 +29,8 @@ SAMPLERS: dict[str, schema.Sampler] = {
     "dpmpp_2m": schema.Dpmpp2m(**GUIDED, clamp=1.2),
     "ddim": schema.Ddim(**GUIDED, clamp=1.2),
 }
-PAIRS = [(sampler, kind) for sampler, kinds in OBJECTIVES.items() for kind in kinds]
+FOLLOWED = {str(kind.__struct_config__.tag): kind.samplers for kind in OBJECTIVES.paths}
+PAIRS = [(sampler, kind) for sampler in SAMPLERS for kind in FOLLOWED if sampler in FOLLOWED[kind]]
 OBJECTIVE = {"rectified_flow": "rectified_flow", "noise": "noise-linear", "v": "v-sigmoid"}
 
 
@@ -100,6 +102,6 @@ def test_values_of_guidance_reach_the_picture(network: nn.Module) -> None:
 def test_every_objective_has_a_sampler_and_a_misfit_is_told_in_one_line() -> None:
     for kind in ("rectified_flow", "noise", "v"):
         fitting = [name for name, sampler in SAMPLERS.items() if misfit(sampler, kind) is None]
-        assert fitting == [name for name, kinds in OBJECTIVES.items() if kind in kinds]
+        assert fitting == list(FOLLOWED[kind])
         assert fitting
     assert misfit(SAMPLERS["heun"], "v") == ("sampler heun does not fit a model of objective v; take dpmpp_2m or ddim")

@@ -16,7 +16,8 @@ from tiny_models import SCALING_FACTOR, SIDE_PX, make_tiny_autoencoder
 from pipeline.data.randomness import generator
 from pipeline.encoders.autoencoder import ImageAutoencoder, Latent
 from pipeline.errors import Refusal, Reject
-from pipeline.params.schema import Autoencoder, Execution
+from pipeline.params.encoders import Autoencoder
+from pipeline.params.schema import Execution
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pipeline.data.randomness import generator
 from pipeline.encoders import scaling
 from pipeline.errors import Refusal
-from pipeline.params.schema import Autoencoder, PerChannel
+from pipeline.params.encoders import Autoencoder
+from pipeline.params.types import PerChannel
 
 RAW = generator(0, "latents").normal(size=(2, 3, 4, 5)).astype(np.float32)
 

@@ -13,8 +13,8 @@ from tiny_models import DIM, make_tiny_autoencoder, make_tiny_text_encoder, tiny
 
 from pipeline.encoders.text import TextEmbedding, TextEncoder
 from pipeline.errors import Refusal, Reject
+from pipeline.params.encoders import TextEncoder as TextEncoderParams
 from pipeline.params.schema import Execution
-from pipeline.params.schema import TextEncoder as TextEncoderParams
 
 TEXTS = ["a red dog on the grass", "", "a cat", "an image of a tench", "x"]
 

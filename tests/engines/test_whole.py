@@ -75,7 +75,7 @@ LEAVES: dict[str, tuple[str, Any]] = {
 
 
 def readers_of_leaf(stage: str) -> Callable[[UnitId], bool]:
-    """The places whose own row holds the changed leaf."""
+    """The units whose own row holds the changed leaf."""
     row = {
         "download": {"aesthetic"},
         "augment": {"crop"},
@@ -90,7 +90,7 @@ def readers_of_leaf(stage: str) -> Callable[[UnitId], bool]:
 
 
 def everything_after(plan: Plan, first: Callable[[UnitId], bool]) -> set[UnitId]:
-    """The places that read a leaf, and all that are made from them."""
+    """The units that read a leaf, and all that are made from them."""
     changed: set[UnitId] = set()
     for unit_id in plan.unit_ids():
         if first(unit_id) or any(need in changed for need in plan.unit(unit_id).needs):

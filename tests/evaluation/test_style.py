@@ -11,7 +11,7 @@ import pytest
 from small_project import PROJECT, WORLD, plan_of, run_stage, small_parameters, write_parameters
 
 from pipeline.dag.units import UnitId
-from pipeline.data.schema import INDEX, STYLES
+from pipeline.data.schema import INDEX, STYLES, Column
 from pipeline.data.shards import Shard
 from pipeline.demo.benchmarks.geneval_shapes import prompts
 from pipeline.demo.world.render import render
@@ -101,7 +101,7 @@ def test_held_out_pictures_of_the_two_styles_are_other_pictures(project: Path) -
         fingerprint = plan.fingerprints.of(UnitId("download", row, "index"))
         assert fingerprint is not None
         index = plan.store.entry(fingerprint) / "index.parquet"
-        seen[row] = {one["place"] for one in Shard(index, INDEX).rows(["place"])}
+        seen[row] = {one[Column.LOCATION] for one in Shard(index, INDEX).rows([Column.LOCATION])}
     assert not seen["plain"] & seen["held"]
     assert not seen["aesthetic"] & seen["held-aesthetic"]
     assert len(seen["held-aesthetic"]) == NUM_HELDOUT

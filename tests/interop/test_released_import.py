@@ -28,8 +28,7 @@ from pipeline.encoders.autoencoder import ImageAutoencoder
 from pipeline.encoders.text import TextEncoder
 from pipeline.interop import paper, references
 from pipeline.interop.released import SDXL_SHIFT, SDXL_SPREAD, read_released
-from pipeline.models.rin import RIN
-from pipeline.models.sizes import new_rin
+from pipeline.models.rin import RIN, new_rin
 
 pytestmark = pytest.mark.paper
 
@@ -107,12 +106,12 @@ def parameters() -> dict[str, Any]:
     """A taken in model of each kind, and a row of generate that draws with it."""
     raw = small_project.small_parameters(generate={"side_px": SIDE_PX})
     raw["execution"].update(device="cpu", inference_batch_size=3)
-    tiny = {"model": "data/tiny/autoencoder", "source": "test"}
+    tiny = {"kind": "diffusers", "model": "data/tiny/autoencoder", "source": "test"}
     raw["encode_images"]["autoencoders"] = {
         "cad": {**tiny, "scale": 0.18215},
         "miro": {**tiny, "scale": MIRO_SCALE, "shift": SDXL_SHIFT},
     }
-    raw["encode_text"]["encoders"]["demo"] = {"model": "data/tiny/text_encoder", "max_text_tokens": 40}
+    raw["encode_text"]["encoders"]["demo"] = {"kind": "t5", "model": "data/tiny/text_encoder", "max_text_tokens": 40}
     raw["generate"]["benchmarks"] = {
         "captions": {"kind": "captions", "captions": "recaption/pictures-label", "num_images": 1, "num_shards": 1},
         "geneval_shapes": {"kind": "geneval_shapes", "num_prompts_per_task": 1, "num_images": 1, "num_shards": 1},
@@ -125,7 +124,7 @@ def parameters() -> dict[str, Any]:
     raw["encode_text"]["rows"] = {"pictures-label": {"captions": "recaption/pictures-label"}}
     raw["score"].update(num_bootstrap=20)
     raw["score"]["feature_extractors"] = {  # never loaded
-        "demo_vision": {"model": "data/tiny/autoencoder", "side_px": 32, "demo": True}
+        "demo_vision": {"kind": "vision_tower", "model": "data/tiny/autoencoder", "side_px": 32, "demo": True}
     }
     raw["finetune"].update(FINETUNING)
     for kind, (encoders, sampler) in MODELS.items():

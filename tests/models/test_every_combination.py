@@ -24,8 +24,7 @@ from pipeline.dag.units import UnitId
 from pipeline.data.schema import GENERATED
 from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
-from pipeline.params import schema
-from pipeline.params.fits import OBJECTIVES as FITTING
+from pipeline.params import kinds, schema
 
 pytestmark = pytest.mark.models
 
@@ -69,11 +68,12 @@ MODELS = [
     for objective, values in OBJECTIVES.items()
     if values["kind"] == ONLY.get(network, values["kind"])
 ]
+FITTING = {str(kind.__struct_config__.tag): kind.samplers for kind in kinds.OBJECTIVES.paths}
 DRAWN = [
     (model, sampler)
     for model in MODELS
     for sampler in SAMPLERS
-    if OBJECTIVES[model.partition(".")[2]]["kind"] in FITTING[sampler]
+    if sampler in FITTING[OBJECTIVES[model.partition(".")[2]]["kind"]]
 ]
 
 
@@ -99,8 +99,13 @@ def parameters() -> dict[str, Any]:
     raw["execution"].update(device="cpu", inference_batch_size=2, checkpoint_every=100)
     world = {**small_project.WORLD, "side_px": SIDE_PX}
     raw["download"]["rows"] = {"pictures": {**world, "num_rows": NUM_PROMPTS, "num_shards": 1}}
-    raw["encode_images"]["autoencoders"]["demo"] = {"model": "data/tiny/autoencoder", "scale": 0.18, "source": "test"}
-    raw["encode_text"]["encoders"]["demo"] = {"model": "data/tiny/text_encoder", "max_text_tokens": 32}
+    raw["encode_images"]["autoencoders"]["demo"] = {
+        "kind": "diffusers",
+        "model": "data/tiny/autoencoder",
+        "scale": 0.18,
+        "source": "test",
+    }
+    raw["encode_text"]["encoders"]["demo"] = {"kind": "t5", "model": "data/tiny/text_encoder", "max_text_tokens": 32}
     raw["generate"]["benchmarks"] = {
         "captions": {"kind": "captions", "captions": "recaption/pictures-label", "num_images": 1, "num_shards": 1}
     }
@@ -135,14 +140,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_the_tables_are_all_that_parameters_may_name() -> None:
-    def kinds(union: Any) -> set[str]:
-        return {str(member.__struct_config__.tag) for member in get_args(union) or (union,)}
+    def tags(union: Any) -> set[str]:
+        return {str(member.__struct_config__.tag) for member in get_args(union)}
 
-    assert {values["kind"] for values in SAMPLERS.values()} == kinds(schema.Sampler) == set(FITTING)
-    named = {values["kind"] for values in OBJECTIVES.values()}
-    assert named == kinds(schema.Objective) == {kind for fitting in FITTING.values() for kind in fitting}
-    network = next(field.type for field in msgspec.structs.fields(schema.TrainRow) if field.name == "network")
-    assert {values["kind"] for values in NETWORKS.values()} == kinds(network)
+    fitting = {sampler for samplers in FITTING.values() for sampler in samplers}
+    assert {values["kind"] for values in SAMPLERS.values()} == tags(schema.Sampler) == fitting
+    assert {values["kind"] for values in OBJECTIVES.values()} == tags(kinds.OBJECTIVES.union())
+    assert {values["kind"] for values in NETWORKS.values()} == tags(kinds.NETWORKS.union())
 
 
 def losses(project: Path, row: str) -> list[float]:
@@ -176,7 +180,7 @@ def test_a_file_of_rectified_flow_says_no_more_than_before(project: Path) -> Non
     assert small_project.run_stage("train", row) == 0
     written = json.loads((project / f"data/small/train/{row}/model/references.json").read_text())
     assert "objective" not in written
-    assert written["schema"] == 1
+    assert written["schema"] == 2
 
 
 def drawn(project: Path, row: str) -> list[dict[str, Any]]:
@@ -281,8 +285,8 @@ def test_a_finetuning_of_a_model_made_elsewhere_must_ask_what_it_knows(project: 
     small_project.write_parameters(project / "other.yaml", raw)
     assert small_project.run_stage("train", "taken_in", "other.yaml") == 0
     plan = small_project.plan_of(project, "other.yaml")
-    place = UnitId("finetune", "other", "model")
-    job: Any = Job(plan, place, plan.params.row("finetune", "other"), "", None, None)  # type: ignore[arg-type]
+    unit_id = UnitId("finetune", "other", "model")
+    job: Any = Job(plan, unit_id, plan.params.row("finetune", "other"), "", None, None)  # type: ignore[arg-type]
     with pytest.raises(Refusal, match=r"other\.model = 'train/taken_in': is asked to predict v with gamma"):
         first_weights(job)
 

@@ -12,9 +12,8 @@ from tiny_rin import KINDS, SCORES, doubled, inputs, random_rin
 
 from pipeline.encoders.loading import load_strictly
 from pipeline.errors import Refusal
-from pipeline.models.rin import RIN
+from pipeline.models.rin import RIN, new_rin
 from pipeline.models.self_conditioning import previous_latents
-from pipeline.models.sizes import new_rin
 
 pytestmark = pytest.mark.models
 

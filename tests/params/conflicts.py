@@ -21,8 +21,8 @@ FINETUNE = ("finetune", "rows", "ta_ia+aesthetic")
 NO_MIXES = {(*FINETUNE, "swap"): ...}  # in finetuning
 PROBE = ("score", "style_probes", "demo_style")
 CROP = {"kind": "crop", "images": "download/imagenet", "side_px": 64, "min_scale": 0.9, "max_scale": 0.5}
-OTHER_AUTOENCODER = {"model": "owner/ae", "revision": "abc", "scale": 1.0, "source": "its card"}
-OTHER_ENCODER = {"model": "owner/t5", "revision": "abc", "max_text_tokens": 64}
+OTHER_AUTOENCODER = {"kind": "diffusers", "model": "owner/ae", "revision": "abc", "scale": 1.0, "source": "its card"}
+OTHER_ENCODER = {"kind": "t5", "model": "owner/t5", "revision": "abc", "max_text_tokens": 64}
 CAD_I = {"import": "owner/model", "revision": "abc", "arm": "cad_i", "seed": 0}
 FOLDER = {"source": "folder", "revision": 1, "path": "pictures", "num_rows": "all", "num_shards": 1}
 

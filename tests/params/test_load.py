@@ -340,7 +340,7 @@ def test_every_parameter_is_explained_in_a_comment() -> None:
 def _parameter_names(raw: dict[str, Any]) -> set[str]:
     """Keys that code knows: those of structs, not the names of rows, table entries, references and weights."""
     free = {"rows", "captioners", "autoencoders", "encoders", "benchmarks", "feature_extractors", "num_processes"}
-    free |= {"style_probes"}
+    free |= {"style_probes", "judges", "metrics"}
     found: set[str] = set()
 
     def walk(value: Any, under: str) -> None:

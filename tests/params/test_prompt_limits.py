@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.demo.benchmarks import dpg_shapes, geneval_shapes, geneval_shapes_long
 from pipeline.errors import Refusal
-from pipeline.params.schema import MAX_DENSE_PROMPTS, MAX_PROMPTS_PER_TASK
+from pipeline.params.benchmarks import MAX_DENSE_PROMPTS, MAX_PROMPTS_PER_TASK
 
 
 @pytest.mark.parametrize(

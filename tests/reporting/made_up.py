@@ -116,7 +116,7 @@ class MadeUpRun:
                 row = plan.params.row(unit_id.stage, unit_id.row)
                 maker(Job(plan, unit_id, row, fingerprint, partial, JobLog(self.lines, io.StringIO())))
                 plan.store.commit(fingerprint, partial, SECONDS)
-            plan.fingerprints.index_made_anywhere()
+            plan.fingerprints.forget_unknowns()
         return plan.store.entry(fingerprint)
 
 
@@ -165,7 +165,7 @@ def _download(job: Job) -> None:
         keys = [f"{job.unit_id.row}/{i}" for i in range(NUM_ROWS)]
         builder = ShardBuilder(INDEX_TABLE)
         for key in keys:
-            builder.add(key=key, place=key, text=[])
+            builder.add(key=key, location=key, text=[])
         builder.write(job.out / "index.parquet", fingerprint=job.fingerprint, row_group_rows=64)
         content = {
             "fingerprint": job.fingerprint,
@@ -385,7 +385,7 @@ def dpg_answers(share: float, prompt_id: str) -> tuple[str, ...]:
 
 
 def _score_questions(job: Job) -> None:
-    from stages.score import questions_metrics
+    from pipeline.evaluation.dpg_benchmark import dpg_metrics
 
     benchmark, share = job.unit_id.part, SHARE_CORRECT[split_reference(job.row_params.images)[1]]
     prompts, number = _prompts(job, benchmark), _num_images(job, benchmark)
@@ -407,7 +407,7 @@ def _score_questions(job: Job) -> None:
     builder.write(folder / "verdicts.parquet", fingerprint=job.fingerprint, row_group_rows=1024)
     questions = {prompt_id: DPG_QUESTIONS for prompt_id, _, _ in prompts}
     scores = aggregate(questions, answered, number, Bootstrap(100, 0.95, 0), only_last_image_in_categories=False)
-    (folder / METRICS_JSON).write_text(json.dumps(questions_metrics(scores), sort_keys=True))
+    (folder / METRICS_JSON).write_text(json.dumps(dpg_metrics("dpg_shapes", scores), sort_keys=True))
     write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, "verdicts.parquet"])
 
 

@@ -41,7 +41,7 @@ def test_every_pair_of_a_benchmark_of_tasks_is_compared_once(pairs: Any) -> None
 
 def test_differences_are_those_of_the_verdicts(pairs: Any) -> None:
     """Made up: prompt n is right for aio where n % 10 < 3, for ta_ia where n % 10 < 7; three prompts a task."""
-    found = pairs["geneval_shapes"].models[0].found
+    found = pairs["geneval_shapes"].models[0].differences
     for number, task in enumerate(TASKS):
         prompts = range(3 * number, 3 * number + 3)
         wanted = sum((n % 10 < 7) - (n % 10 < 3) for n in prompts) / 3
@@ -52,7 +52,7 @@ def test_differences_are_those_of_the_verdicts(pairs: Any) -> None:
 
 def test_differences_of_questions_are_those_of_the_answers(pairs: Any) -> None:
     """Made up: of four prompts, one is right for aio and three for ta_ia; the others have a quarter of their score."""
-    found = pairs["dpg_shapes"].models[0].found
+    found = pairs["dpg_shapes"].models[0].differences
     assert found.overall.value == pytest.approx((3 + 0.25) / 4 - (1 + 3 * 0.25) / 4)
     assert {name: one.value for name, one in found.tasks.items()} == pytest.approx(
         {"global": 0.0, "entity": 0.5, "attribute": 0.0, "relation": 0.5}
@@ -82,7 +82,7 @@ class _Cells(HTMLParser):
 def test_the_page_shows_them_with_sign_and_interval(report: Reported, pairs: Any) -> None:
     rows = [" ".join(row.split()) for row in _Cells(report.text("report.html")).rows]
     shown = next(row for row in rows if row.startswith("ta_ia - aio"))
-    overall = pairs["geneval_shapes"].models[0].found.overall
+    overall = pairs["geneval_shapes"].models[0].differences.overall
     assert f"{overall.value:+.3f} {overall.interval.low:+.2f} to {overall.interval.high:+.2f}" in shown
     assert len(re.findall(r"[+-]\d\.\d\d to [+-]\d\.\d\d", shown)) == 1 + len(TASKS)
 
@@ -91,7 +91,7 @@ def test_the_page_shows_differences_of_questions_too(report: Reported, pairs: An
     rows = [" ".join(row.split()) for row in _Cells(report.text("report.html")).rows]
     shown = [row for row in rows if row.startswith("ta_ia - aio")]
     assert len(shown) == 2
-    overall = pairs["dpg_shapes"].models[0].found.overall
+    overall = pairs["dpg_shapes"].models[0].differences.overall
     assert f"{overall.value:+.3f} {overall.interval.low:+.2f} to {overall.interval.high:+.2f}" in shown[1]
     assert len(re.findall(r"[+-]\d\.\d\d to [+-]\d\.\d\d", shown[1])) == 1 + 4
 

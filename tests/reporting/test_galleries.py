@@ -101,13 +101,13 @@ def test_the_main_set_comes_first_and_says_what_became_of_each_row(galleries: _G
     ]
     rows = galleries.captioned[0].pictures
     assert [row.key for row in rows] == [f"imagenet/{i}" for i in range(6)]
-    label, vlm = rows[0].said
+    label, vlm = rows[0].captions
     assert (label.caption, label.instruction) == (f"an image of {HOSTILE}", None)
     assert (vlm.caption, vlm.instruction) == (f"a large circle {HOSTILE} on a pale ground, number 0", "full")
-    assert rows[1].said[1].caption is None
-    assert rows[1].said[1].rejected == f"loop: '{HOSTILE}' stands 9 times in it"
+    assert rows[1].captions[1].caption is None
+    assert rows[1].captions[1].rejected == f"loop: '{HOSTILE}' stands 9 times in it"
     assert rows[2].picture is None
-    assert [(said.caption, said.rejected) for said in rows[2].said] == [(None, ""), (None, "")]
+    assert [(caption.caption, caption.rejected) for caption in rows[2].captions] == [(None, ""), (None, "")]
 
 
 def test_ends_of_captions_are_counted_over_all_shards(galleries: _Galleries) -> None:
@@ -131,4 +131,4 @@ def test_mixes_show_where_the_second_picture_is(galleries: _Galleries) -> None:
     assert base.picture == f"{sha256_of_bytes(picture('imagenet/0'))}:64"
     assert pasted.key == "imagenet/7", "of the other shard"
     assert pasted.picture is not None
-    assert [said.name for said in half.said] == ["cutmix-vlm"]
+    assert [caption.name for caption in half.captions] == ["cutmix-vlm"]

@@ -42,7 +42,7 @@ def drawn_run(
     texts = {"encode_text/pictures": 1.0}
     raw["train"]["validation"] = None
     raw["train"]["rows"] = {"dit": {"arm": "dit", "latents": "encode_images/pictures", "texts": texts}}
-    raw["score"]["rows"] = {"dit": {"images": "generate/dit", "real": "download/pictures"}}
+    raw["score"]["rows"] = {"dit": {"images": "generate/dit", "real": "download/pictures", "metrics": ["kid"]}}
     raw["report"]["rows"] = {"main": {"scores": ["score/dit"]}}
     monkeypatch.chdir(sandbox.make(folder, raw))
     assert small_project.run_stage("download", "pictures") == 0

@@ -168,7 +168,7 @@ def test_hostile_files_stay_and_are_rejected_when_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "reason"),
+    ("location", "reason"),
     [
         ("../outside.jpg", "outside_source"),
         ("/outside.jpg", "outside_source"),

@@ -26,7 +26,7 @@ def test_rows_are_the_index_rows_and_bytes_are_the_sources(whole: WholeRuns) -> 
     rows = [row for shard in shards for row in shard.rows([Column.KEY, Column.IMAGE, Column.LABEL])]
     assert [row["key"] for row in rows] == [row["key"] for row in index]
     source = ShapeWorldSource(num_scenes=40, style="plain", layout="grid", side_px=32, seed=0, several=0.25)
-    assert all(row["image"] == source.read(entry["place"]) for row, entry in zip(rows, index, strict=True))
+    assert all(row["image"] == source.read(entry["location"]) for row, entry in zip(rows, index, strict=True))
 
 
 def test_held_out_pictures_are_in_no_training_row(whole: WholeRuns) -> None:

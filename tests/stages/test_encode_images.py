@@ -12,7 +12,7 @@ import pytest
 from pipeline.data.schema import IMAGES, LATENTS, Column, Meta
 from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
-from pipeline.params import schema
+from pipeline.params import encoders
 
 if TYPE_CHECKING:
     from whole_run import WholeRuns
@@ -53,6 +53,6 @@ def test_another_scale_than_the_models_own_is_refused(whole: WholeRuns, monkeypa
     params = whole.plan().params
     entry = params.sections["encode_images"].tables["autoencoders"]["demo"]
     wrong = msgspec.structs.replace(entry, scale=0.5)
-    assert isinstance(wrong, schema.Autoencoder)
+    assert isinstance(wrong, encoders.Autoencoder)
     with pytest.raises(Refusal, match=r"0\.18.*0\.5"):
         ImageAutoencoder(wrong, params.execution)

@@ -52,7 +52,7 @@ def test_the_empty_caption_has_one_token(whole: WholeRuns) -> None:
 
 def test_a_folder_that_is_no_text_encoder_is_refused(whole: WholeRuns, tmp_path: Path) -> None:
     from pipeline.encoders.text import TextEncoder
-    from pipeline.params.schema import TextEncoder as Entry
+    from pipeline.params.encoders import TextEncoder as Entry
 
     with pytest.raises(Refusal, match=str(tmp_path)):
         TextEncoder(Entry(model=str(tmp_path), max_text_tokens=4), whole.plan().params.execution)

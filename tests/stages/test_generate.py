@@ -79,7 +79,7 @@ def test_pictures_made_elsewhere_must_all_be_there(whole: WholeRuns, monkeypatch
 
     monkeypatch.chdir(whole.snakemake.folder)
     row = whole.plan().params.row("generate", "elsewhere")
-    read = pictures_made_elsewhere(SimpleNamespace(row=row), "geneval_shapes")  # type: ignore[arg-type]
+    read = pictures_made_elsewhere(SimpleNamespace(row_params=row), "geneval_shapes")  # type: ignore[arg-type]
     (data,) = read([{"prompt_id": "00000", "image_index": 1}])
     assert data == Path("data/elsewhere/pictures/geneval_shapes/00000/1.png").read_bytes()
     with pytest.raises(Refusal, match=r"00000/7\.png"):

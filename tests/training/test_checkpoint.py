@@ -46,7 +46,7 @@ def test_what_a_kill_left_half_written_does_not_count_and_is_removed(tmp_path: P
 
 
 def test_none_is_found_where_there_is_none(tmp_path: Path) -> None:
-    assert checkpoint.found(tmp_path / "absent") == []
+    assert checkpoint.list_checkpoints(tmp_path / "absent") == []
     assert checkpoint.latest(tmp_path / "absent", tiny.make_row()) is None
 
 

@@ -13,9 +13,9 @@ import torch
 from pipeline.data.randomness import torch_generator
 from pipeline.diffusion.process import RECTIFIED_FLOW
 from pipeline.errors import Refusal
-from pipeline.models.networks import check_trainable, new_network, rebuilt, training_output
-from pipeline.models.rin import RIN
-from pipeline.models.sizes import MIRO_KIND, new_rin
+from pipeline.models.networks import check_trainable, new_network, rebuilt
+from pipeline.models.rin import RIN, new_rin
+from pipeline.models.sizes import MIRO_KIND
 from pipeline.params import networks, schema
 from pipeline.training.conditioning import Conditioning
 from pipeline.training.sets import TrainingData
@@ -132,7 +132,7 @@ def with_scores(kind: dict[str, Any], scores: list[str]) -> RIN:
 def test_a_first_pass_is_given_to_the_samples_that_use_it() -> None:
     model, given = with_scores(MIRO_KIND, []), inputs(3)
     use = torch.tensor([True, False, True])
-    found = training_output(model, model, RECTIFIED_FLOW, **given, self_conditioned=use, scores={})
+    found = model.training_output(model, RECTIFIED_FLOW, **given, self_conditioned=use, scores={})
     gamma = 1 - given["t"]
     first, latents = model(given["x_t"], gamma, given["text"], given["text_mask"])
     second, _ = model(given["x_t"], gamma, given["text"], given["text_mask"], latents)
@@ -144,7 +144,7 @@ def test_a_first_pass_is_given_to_the_samples_that_use_it() -> None:
 def test_every_weight_has_a_gradient_where_scores_are_absent() -> None:
     model = with_scores(MIRO_KIND, ["vqa"])
     use = torch.tensor([True, False])
-    output = training_output(model, model, RECTIFIED_FLOW, **inputs(2), self_conditioned=use, scores={})
+    output = model.training_output(model, RECTIFIED_FLOW, **inputs(2), self_conditioned=use, scores={})
     output.square().sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     without = model(inputs(2)["x_t"], 1 - inputs(2)["t"], inputs(2)["text"], inputs(2)["text_mask"])[0]
@@ -168,7 +168,7 @@ def test_a_sample_is_trained_at_its_scores_and_one_without_its_caption_at_the_ot
     scores = told.scores_of(torch.tensor([True, False]))
     assert scores["vqa"].tolist() == [0.25, 0.75]
     given, none = inputs(2), torch.zeros(2, dtype=torch.bool)
-    found = training_output(model, model, RECTIFIED_FLOW, **given, self_conditioned=none, scores=scores)
+    found = model.training_output(model, RECTIFIED_FLOW, **given, self_conditioned=none, scores=scores)
     asked = (given["x_t"], 1 - given["t"], given["text"], given["text_mask"])
     expected = model(*asked, rewards={"vqa": torch.tensor([0.25, 0.75])})[0]
     torch.testing.assert_close(found, expected)
@@ -179,10 +179,8 @@ def test_a_sample_is_trained_at_its_scores_and_one_without_its_caption_at_the_ot
 def test_the_trainer_gives_each_sample_its_scores(
     tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.training import trainer
-
     seen: list[tuple[bool, float]] = []
-    real = trainer.training_output
+    real = RIN.training_output
 
     def spy(*given: Any) -> torch.Tensor:
         text, scores = given[5], given[8]
@@ -190,7 +188,7 @@ def test_the_trainer_gives_each_sample_its_scores(
         seen.extend(zip(empty.tolist(), scores["vqa"].tolist(), strict=True))
         return real(*given)
 
-    monkeypatch.setattr(trainer, "training_output", spy)
+    monkeypatch.setattr(RIN, "training_output", spy)
     train(
         tiny.make_row(num_steps=8, caption_dropout=0.4),
         data,

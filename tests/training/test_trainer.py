@@ -257,7 +257,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_at_its_step(tmp_path: Path
     with pytest.raises(Refusal, match=r"^training step 2: loss is (nan|inf); lower the learning rate"):
         tiny.run(row, data, tmp_path)
     assert not (tmp_path / "out").exists()
-    assert checkpoint.found(tmp_path / "work/checkpoints") == []
+    assert checkpoint.list_checkpoints(tmp_path / "work/checkpoints") == []
 
 
 def test_a_network_for_other_data_is_refused(tmp_path: Path, data: TrainingData) -> None:

@@ -19,6 +19,8 @@ from pipeline.demo.benchmarks.words import OPPOSITE, PLACES, PROMPT_ID_DIGITS
 from pipeline.demo.world.world import BACKGROUNDS, COLORS, SHAPES
 from pipeline.errors import Refusal
 from pipeline.evaluation.dpg import Question
+from pipeline.evaluation.dpg_benchmark import DpgBenchmark
+from pipeline.runner.job import Job
 
 ONE_OBJECT, TWO_OBJECTS = "one_object", "two_objects"
 TAGS = (ONE_OBJECT, TWO_OBJECTS)
@@ -56,6 +58,16 @@ class ShapesQuestion(Question):
     """A question with what the judge must look for: a kind of ``dpg_shapes_judge.CHECKS`` and its arguments."""
 
     check: tuple[str, ...]
+
+
+class DpgShapes(DpgBenchmark):
+    """Dense prompts of shape world."""
+
+    kind = "dpg_shapes"
+
+    def prompts(self, job: Job) -> list[dict[str, Any]]:
+        """The first prompts of the run's seed."""
+        return prompts(self.params.num_prompts, job.plan.params.seeds.generate)
 
 
 def prompts(num_prompts: int, seed: int) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ from pipeline.demo.benchmarks.words import PROMPT_ID_DIGITS
 from pipeline.demo.world.world import COLORS, SHAPES
 from pipeline.errors import Refusal
 from pipeline.evaluation.geneval import RELATIONS, TASKS
+from pipeline.evaluation.geneval_benchmark import GenevalBenchmark
+from pipeline.runner.job import Job
 
 # None makes a sentence of the demo's captioners, so that no prompt is a caption that a model was trained on.
 PHRASINGS = (
@@ -33,6 +35,16 @@ COUNT_WORDS = {2: "two", 3: "three", 4: "four"}  # GenEval's counts
 
 Content = tuple[str, dict[str, Any]]
 """Words for what must be seen, and its metadata without tag and prompt."""
+
+
+class GenevalShapes(GenevalBenchmark):
+    """Short prompts of shape world."""
+
+    kind = "geneval_shapes"
+
+    def prompts(self, job: Job) -> list[dict[str, Any]]:
+        """The first prompts of each task of the run's seed."""
+        return prompts(self.params.num_prompts_per_task, job.plan.params.seeds.generate)
 
 
 def prompts(num_prompts_per_task: int, seed: int) -> list[dict[str, Any]]:

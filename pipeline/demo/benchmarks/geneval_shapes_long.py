@@ -16,6 +16,8 @@ from pipeline.data.randomness import permutation
 from pipeline.demo.benchmarks import geneval_shapes
 from pipeline.demo.benchmarks.words import OPPOSITE, PLACES
 from pipeline.demo.world.world import BACKGROUNDS
+from pipeline.evaluation.geneval_benchmark import GenevalBenchmark
+from pipeline.runner.job import Job
 
 CORNERS = tuple(PLACES)
 
@@ -38,6 +40,16 @@ MANY = (
     "the picture shows {a} on a {ground} background, there are {a} in the picture",
     "a photo of {a} on a {ground} background, the picture shows {a}",
 )
+
+
+class GenevalShapesLong(GenevalBenchmark):
+    """Long prompts of shape world; its scores are of the same kind as those of the short ones."""
+
+    kind = "geneval_shapes"
+
+    def prompts(self, job: Job) -> list[dict[str, Any]]:
+        """The first prompts of each task of the run's seed."""
+        return prompts(self.params.num_prompts_per_task, job.plan.params.seeds.generate)
 
 
 def prompts(num_prompts_per_task: int, seed: int) -> list[dict[str, Any]]:
@@ -75,8 +87,8 @@ def _wordings(row: dict[str, Any]) -> list[str]:
     elif others:
         forms, words = TWO, {**words, "b": _called(others[0])}
     words |= {f"the_{name}": f"the {words[name].removeprefix('a ')}" for name in ("a", "b") if name in words}
-    found = [
+    wordings = [
         form.format(**words, place=place, other_place=CORNERS[-1 - number], ground=ground)
         for form, ground, (number, place) in product(forms, BACKGROUNDS["plain"], enumerate(CORNERS))
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(wordings))

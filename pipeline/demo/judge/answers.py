@@ -14,10 +14,9 @@ from PIL import Image
 from pipeline.demo.benchmarks.dpg_shapes import ShapesQuestion
 from pipeline.demo.benchmarks.words import PLACES
 from pipeline.demo.judge.detector import background_of, detect
-from pipeline.evaluation.dpg import YES
+from pipeline.evaluation.dpg import NO, YES
 from pipeline.evaluation.geneval import PUBLISHED_RULES, Detection, relative_position
 
-NO = "no"
 MIDDLE_HALF_WIDTH = 0.08  # in sides: a centre nearer to the picture's middle is neither left nor right; as captions say
 
 

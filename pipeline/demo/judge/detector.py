@@ -117,15 +117,15 @@ def background_of(image: Image.Image) -> str | None:
     reach = 2 * _reach_px(min(height, width))
     free = ~ndimage.binary_dilation(_paint(pixels).foreground, iterations=reach)
     names, grounds = list(BACKGROUNDS["plain"]), np.array([top for top, _ in BACKGROUNDS["plain"].values()])
-    found: list[str | None] = []
+    colors: list[str | None] = []
     for rows in np.array_split(np.arange(height), BACKGROUND_CELLS):
         for columns in np.array_split(np.arange(width), BACKGROUND_CELLS):
             cell = np.ix_(rows, columns)
             if free[cell].any() and free[cell].mean() >= MIN_CELL_SHARE:
                 distances = np.linalg.norm(grounds - np.median(pixels[cell][free[cell]], axis=0), axis=1)
                 near = distances.min() <= MAX_BACKGROUND_DISTANCE
-                found.append(names[int(distances.argmin())] if near else None)
-    return next((name for name in names if found.count(name) >= max(1.0, MIN_BACKGROUND_SHARE * len(found))), None)
+                colors.append(names[int(distances.argmin())] if near else None)
+    return next((name for name in names if colors.count(name) >= max(1.0, MIN_BACKGROUND_SHARE * len(colors))), None)
 
 
 def _paint(pixels: np.ndarray) -> _Paint:

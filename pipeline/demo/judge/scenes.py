@@ -78,24 +78,24 @@ def _anywhere(draws: np.random.Generator) -> Place:
 
 def _in_corners(number: int, draws: np.random.Generator) -> list[Place]:
     largest_px, jitter_px = (LARGE_PX, JITTER_PX) if number == 2 else (LARGEST_OF_MANY_PX, JITTER_OF_MANY_PX)
-    found = []
+    places = []
     for corner in draws.permutation(len(CORNERS_PX))[:number]:
         x, y = (center + _jitter(draws, jitter_px) for center in CORNERS_PX[corner])
-        found.append((x, y, float(draws.uniform(SMALL_PX, largest_px))))
-    return found
+        places.append((x, y, float(draws.uniform(SMALL_PX, largest_px))))
+    return places
 
 
 def _side_by_side(direction: tuple[int, int], draws: np.random.Generator) -> list[Place]:
     """The anchor, which is the first clause, then the object that stands in the relation to it."""
     across_px = float(draws.uniform(-APART_PX / 2, APART_PX / 2))
-    found = []
+    places = []
     for sign in (-1, 1):
         x, y = (
             SIDE_PX / 2 + sign * step * APART_PX + _jitter(draws, JITTER_PX) + (0 if step else across_px)
             for step in direction
         )
-        found.append((x, y, float(draws.uniform(SMALL_PX, LARGE_PX))))
-    return found
+        places.append((x, y, float(draws.uniform(SMALL_PX, LARGE_PX))))
+    return places
 
 
 # --- what is made wrong, in the scene

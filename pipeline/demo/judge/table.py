@@ -25,7 +25,6 @@ from pipeline.data.randomness import generator
 from pipeline.demo.benchmarks import geneval_shapes
 from pipeline.demo.judge.detector import classify_color, detect
 from pipeline.demo.judge.scenes import WRONGS, blurred, noisy, true_scene
-from pipeline.demo.markdown import markdown
 from pipeline.demo.models.recipes import HELDOUT_SEED
 from pipeline.demo.world.render import render
 from pipeline.demo.world.scene import Scene
@@ -50,10 +49,10 @@ Shares: TypeAlias = dict[tuple[str, str, str], float]
 @cache
 def prompts_by_task() -> dict[str, list[dict[str, Any]]]:
     """The prompts that scenes are made for."""
-    found: dict[str, list[dict[str, Any]]] = {task: [] for task in TASKS}
+    prompts: dict[str, list[dict[str, Any]]] = {task: [] for task in TASKS}
     for prompt in geneval_shapes.prompts(NUM_PROMPTS, HELDOUT_SEED):
-        found[prompt["tag"]].append(prompt)
-    return found
+        prompts[prompt["tag"]].append(prompt)
+    return prompts
 
 
 def cases(task: str, style: str, num: int) -> Iterable[tuple[dict[str, Any], Scene, np.random.Generator]]:
@@ -116,10 +115,10 @@ def right_by_degree(judge: Judge, num: int) -> Shares:
 
 def seen_as(detections: Sequence[Detection]) -> tuple[str, str]:
     """(shape, colour) of the one object that counts; ``none`` or ``several`` where it is not one."""
-    found = [one for one in detections if one.score > PUBLISHED_RULES.min_score]
-    if len(found) != 1:
-        return (SEVERAL, SEVERAL) if found else (NOTHING, NOTHING)
-    return found[0].class_name, found[0].color or NOTHING
+    confident = [one for one in detections if one.score > PUBLISHED_RULES.min_score]
+    if len(confident) != 1:
+        return (SEVERAL, SEVERAL) if confident else (NOTHING, NOTHING)
+    return confident[0].class_name, confident[0].color or NOTHING
 
 
 def confusion(judge: Judge, num: int) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]]:
@@ -138,6 +137,14 @@ def confusion(judge: Judge, num: int) -> tuple[Counter[tuple[str, str]], Counter
 # --- tables
 
 
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; each line has as many cells as the head."""
+    rows = [head, ["---"] * len(head), *lines]
+    if any(len(row) != len(head) for row in rows):
+        raise ValueError(f"a line of another length than the head {list(head)}")
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
@@ -148,8 +155,8 @@ def shares_table(first: str, shares: Shares) -> str:
     for name in dict.fromkeys(kind for kind, _, _ in shares):
         cells = []
         for task in TASKS:
-            known = [shares[name, task, style] for style in STYLES if (name, task, style) in shares]
-            cells.append(" / ".join(map(_percent, known)) or "-")
+            task_shares = [shares[name, task, style] for style in STYLES if (name, task, style) in shares]
+            cells.append(" / ".join(map(_percent, task_shares)) or "-")
         lines.append([name, *cells])
     return markdown([first, *TASKS], lines)
 

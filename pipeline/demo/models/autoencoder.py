@@ -50,9 +50,9 @@ def draw_batch(pools: dict[str, Pool], recipe: AutoencoderRecipe, phase: str, st
     draws = generator("demo_models", "autoencoder", TRAIN_SEED, phase, step)
     weights = dict(recipe.pair_weights)
     pictures = []
-    for place in range(recipe.batch_singles + recipe.batch_pairs):
+    for index in range(recipe.batch_singles + recipe.batch_pairs):
         pool = pools["aesthetic" if draws.random() < recipe.aesthetic_share else "plain"]
-        pictures.append(pool.draw_single(draws) if place < recipe.batch_singles else pool.draw_pair(draws, weights))
+        pictures.append(pool.draw_single(draws) if index < recipe.batch_singles else pool.draw_pair(draws, weights))
     left, top = (int(number) for number in draws.integers(0, SIDE_PX - side_px + 1, size=2))
     return to_tensor(pictures)[:, :, top : top + side_px, left : left + side_px].contiguous()
 
@@ -128,10 +128,10 @@ def quality_of(model: AutoencoderKL, num_each: int) -> tuple[dict[str, float], t
     quality, latents = {}, []
     for kind, pictures in heldout(num_each).items():
         clean = to_tensor(pictures)
-        found, decoded = reconstruct(model, clean)
+        means, decoded = reconstruct(model, clean)
         errors = (decoded - clean).square().mean(dim=(1, 2, 3))
         quality[f"PSNR of {kind}, dB"] = float(np.mean([psnr_db(error) for error in errors.tolist()]))
-        latents.append(found)
+        latents.append(means)
     return quality, torch.cat(latents)
 
 

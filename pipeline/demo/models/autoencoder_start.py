@@ -24,15 +24,15 @@ OUTPUT_GAIN = 0.5  # group normalisation makes the carried colours about twice t
 @torch.no_grad()
 def start_carrying(model: AutoencoderKL) -> None:
     """Set the weights in place; what the carried colours do not need keeps its random start."""
-    for part in model.modules():
-        if isinstance(part, ResnetBlock2D):
-            _zero(part.conv2)
-            if part.conv_shortcut is not None:
-                _pass_on(part.conv_shortcut, {(0, 0): 1.0})
-        elif isinstance(part, Downsample2D):
-            _pass_on(part.conv, {(row, column): 0.25 for row in (0, 1) for column in (0, 1)})
-        elif isinstance(part, Upsample2D):
-            _pass_on(part.conv, {(1, 1): 1.0})
+    for module in model.modules():
+        if isinstance(module, ResnetBlock2D):
+            _zero(module.conv2)
+            if module.conv_shortcut is not None:
+                _pass_on(module.conv_shortcut, {(0, 0): 1.0})
+        elif isinstance(module, Downsample2D):
+            _pass_on(module.conv, {(row, column): 0.25 for row in (0, 1) for column in (0, 1)})
+        elif isinstance(module, Upsample2D):
+            _pass_on(module.conv, {(1, 1): 1.0})
     _carry_in(model.encoder.conv_in)
     _carry_in(model.decoder.conv_in)
     channels = model.config["latent_channels"]
@@ -41,9 +41,9 @@ def start_carrying(model: AutoencoderKL) -> None:
     model.encoder.conv_out.bias[channels:] = START_LOGVAR
     _zero(model.decoder.conv_out)
     _carry_out(model.decoder.conv_out, OUTPUT_GAIN)
-    for part in (model.quant_conv, model.post_quant_conv):
-        _zero(part)
-        _pass_on(part, {(0, 0): 1.0})
+    for module in (model.quant_conv, model.post_quant_conv):
+        _zero(module)
+        _pass_on(module, {(0, 0): 1.0})
 
 
 def _bias(conv: nn.Conv2d) -> torch.Tensor:

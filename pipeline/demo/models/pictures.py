@@ -116,7 +116,7 @@ class Pool:
 
 def masks_of(scene: Scene) -> np.ndarray:
     """(objects, side_px, side_px) uint8, 255 where an object covers the whole pixel; objects do not overlap."""
-    return np.stack([np.round(outline_mask(one, scene.side_px) * 255).astype(np.uint8) for one in scene.objects])
+    return np.stack([np.round(outline_mask(thing, scene.side_px) * 255).astype(np.uint8) for thing in scene.objects])
 
 
 def owner_map(masks: np.ndarray) -> np.ndarray:

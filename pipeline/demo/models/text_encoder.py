@@ -116,8 +116,8 @@ def loss_of(
     written = batch_of([pair[1] for pair in pairs], pad)
     labels = written.masked_fill(written == pad, IGNORED)
     outputs: Any = model(input_ids=read, attention_mask=(read != pad).long(), labels=labels)
-    asked = (labels != IGNORED) & ~torch.isin(labels, torch.tensor([*sentinels, int(model.config.eos_token_id)]))  # type: ignore[arg-type]
-    right = (outputs.logits.argmax(-1) == labels)[asked].float().mean().item()
+    is_hidden = (labels != IGNORED) & ~torch.isin(labels, torch.tensor([*sentinels, int(model.config.eos_token_id)]))  # type: ignore[arg-type]
+    right = (outputs.logits.argmax(-1) == labels)[is_hidden].float().mean().item()
     return outputs.loss, right
 
 

@@ -89,7 +89,9 @@ def joint_loss(trainee: Trainee, pictures: list[Picture], draws: np.random.Gener
     recipe, model = trainee.recipe, trainee.model.model
     shares = dict(recipe.instruction_shares)
     instructions = [weighted_choice(shares, float(draws.random())) for _ in pictures]
-    captions = [truth_caption(picture, said) for picture, said in zip(pictures, instructions, strict=True)]
+    captions = [
+        truth_caption(picture, instruction) for picture, instruction in zip(pictures, instructions, strict=True)
+    ]
     tokens, mask, labels, weights = trainee.wording.batch(instructions, captions)
     start = trainee.wording.answer_start  # no answer begins before it
     with torch.autocast("cpu", torch.bfloat16):

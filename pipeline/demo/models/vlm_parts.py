@@ -151,8 +151,8 @@ def sight_truth(pictures: Sequence[Picture], patch_px: int) -> SightTruth:
     shown = np.zeros((len(pictures), num_patches), np.float32)
     present = np.zeros((len(pictures), len(SHAPES) * len(colors)), np.float32)
     for number, picture in enumerate(pictures):
-        for place, thing in enumerate(picture.things):
-            mine = (picture.owners == place + 1).reshape(SIDE_PX // patch_px, patch_px, -1, patch_px)
+        for index, thing in enumerate(picture.things):
+            mine = (picture.owners == index + 1).reshape(SIDE_PX // patch_px, patch_px, -1, patch_px)
             patches = mine.mean(axis=(1, 3)).flatten() >= MIN_PATCH_COVER
             shape[number, patches] = SHAPES.index(thing.shape) + 1
             color[number, patches] = colors.index(thing.color) + 1

@@ -19,11 +19,11 @@ BATCH = 50
 NUMBERS = {words: number for number, words in COUNT_WORDS.items()}
 COLORED_SHAPES = re.compile(rf"\b({'|'.join(NUMBERS)}) (?:small )?({'|'.join(COLORS)}) ({'|'.join(SHAPES)})(s?)\b")
 
-Seen = frozenset[tuple[int, str, str]]
+ColoredShapes = frozenset[tuple[int, str, str]]
 """How many objects of which colour and shape."""
 
 
-def colored_shapes(caption: str) -> Seen:
+def colored_shapes(caption: str) -> ColoredShapes:
     """The (number, colour, shape) that a caption names; ``the red ring`` and ``two red ring`` name nothing."""
     return frozenset(
         (NUMBERS[number], color, shape)
@@ -32,7 +32,7 @@ def colored_shapes(caption: str) -> Seen:
     )
 
 
-def visible_shapes(picture: Picture) -> Seen:
+def visible_shapes(picture: Picture) -> ColoredShapes:
     """The (number, colour, shape) that can be seen."""
     return frozenset((group.num, group.thing.color, group.thing.shape) for group in grouped(picture.visible))
 

@@ -51,8 +51,8 @@ def grouped(things: Sequence[SceneObject]) -> tuple[Group, ...]:
             SceneObject(
                 some[0].shape,
                 some[0].color,
-                sum(one.center_x_px for one in some) / len(some),
-                sum(one.center_y_px for one in some) / len(some),
+                sum(thing.center_x_px for thing in some) / len(some),
+                sum(thing.center_y_px for thing in some) / len(some),
                 some[0].radius_px,
             ),
         )
@@ -88,7 +88,9 @@ def relation_words(subject: SceneObject, other: SceneObject) -> str:
 def in_order(groups: Sequence[Group]) -> tuple[Group, ...]:
     """Groups in the order in which captions name them."""
     if len(groups) == 2:
-        first, second = sorted(groups, key=lambda one: (one.thing.center_x_px + one.thing.center_y_px, one.thing.shape))
+        first, second = sorted(
+            groups, key=lambda group: (group.thing.center_x_px + group.thing.center_y_px, group.thing.shape)
+        )
         if first.thing.radius_px < LIKE_SIZE * second.thing.radius_px:
             first, second = second, first
         return first, second

@@ -74,6 +74,18 @@ class Scene:
     objects: tuple[SceneObject, ...]
 
 
+def check_values(style: str, layout: str, side_px: int, several: float) -> None:
+    """Raise ValueError when these values of a world are none that ``scene_of`` draws with."""
+    if style not in BACKGROUNDS:
+        raise ValueError(f"style must be one of {', '.join(BACKGROUNDS)}, got {style!r}")
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
+    if side_px <= 0:
+        raise ValueError(f"side_px must be positive, got {side_px}")
+    if not 0.0 <= several <= 1.0:
+        raise ValueError(f"several must lie between 0 and 1, got {several}")
+
+
 def scene_of(scene_id: str, *, seed: int, style: str, layout: str, side_px: int, several: float) -> Scene:
     """The scene of that name: one object, its shape, colour, place and size drawn independently of one another.
 
@@ -93,14 +105,7 @@ def scene_of(scene_id: str, *, seed: int, style: str, layout: str, side_px: int,
     Raises:
         ValueError: an unknown style or layout, a side that is not positive, or a share outside [0, 1].
     """
-    if style not in BACKGROUNDS:
-        raise ValueError(f"style must be one of {', '.join(BACKGROUNDS)}, got {style!r}")
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
-    if side_px <= 0:
-        raise ValueError(f"side_px must be positive, got {side_px}")
-    if not 0.0 <= several <= 1.0:
-        raise ValueError(f"several must lie between 0 and 1, got {several}")
+    check_values(style, layout, side_px, several)
     draws = generator("shape_world", seed, style, scene_id)
     shape = SHAPES[int(draws.integers(len(SHAPES)))]
     color = tuple(COLORS)[int(draws.integers(len(COLORS)))]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Self
 
 from pipeline.demo.world.render import png_bytes, render
-from pipeline.demo.world.scene import LAYOUTS, Scene, scene_of
-from pipeline.demo.world.world import SHAPES, STYLES
+from pipeline.demo.world.scene import Scene, check_values, scene_of
+from pipeline.demo.world.world import SHAPES
 from pipeline.errors import Refusal, Reject
-from pipeline.sources.base import Entry
+from pipeline.params.datasets import ShapeWorldRow
+from pipeline.sources.base import Entry, OneByOne
 
 ID_PREFIX = "scene-"
 ID_DIGITS = 7
@@ -20,7 +22,7 @@ def scene_id_of(number: int) -> str:
     return f"{ID_PREFIX}{number:0{ID_DIGITS}d}"
 
 
-class ShapeWorldSource:
+class ShapeWorldSource(OneByOne):
     """The first ``num_scenes`` scenes of one style.
 
     Args:
@@ -40,20 +42,28 @@ class ShapeWorldSource:
     def __init__(self, *, num_scenes: int, style: str, layout: str, side_px: int, seed: int, several: float) -> None:
         if not 0 < num_scenes < 10**ID_DIGITS:
             raise Refusal(f"shape_world: num_scenes must lie between 1 and {10**ID_DIGITS - 1}, got {num_scenes}")
-        if style not in STYLES:
-            raise Refusal(f"shape_world: style must be one of {', '.join(STYLES)}, got {style!r}")
-        if layout not in LAYOUTS:
-            raise Refusal(f"shape_world: layout must be one of {', '.join(LAYOUTS)}, got {layout!r}")
-        if side_px <= 0:
-            raise Refusal(f"shape_world: side_px must be positive, got {side_px}")
-        if not 0.0 <= several <= 1.0:
-            raise Refusal(f"shape_world: several must lie between 0 and 1, got {several}")
+        try:
+            check_values(style, layout, side_px, several)
+        except ValueError as error:
+            raise Refusal(f"shape_world: {error}") from None
         self.num_scenes = num_scenes
         self.style = style
         self.layout = layout
         self.side_px = side_px
         self.seed = seed
         self.several = several
+
+    @classmethod
+    def open(cls, params: ShapeWorldRow, seed: int) -> Self:
+        """The world that a row describes, its scenes drawn from ``seed``."""
+        return cls(
+            num_scenes=params.num_scenes,
+            style=params.style,
+            layout=params.layout,
+            side_px=params.side_px,
+            seed=seed,
+            several=params.several,
+        )
 
     def scene(self, location: str) -> Scene:
         """The scene behind a place. Raises Reject when this source lists no such scene."""

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from pipeline import layout as paths
-from pipeline.dag.missing_sources import absent_in_run
+from pipeline.dag.missing_sources import missing_in_run
 from pipeline.dag.plan import Plan
 from pipeline.dag.units import REPORT, UnitId, part_name
 from pipeline.errors import Refusal
@@ -91,21 +91,21 @@ class SnakemakeRun:
             Refusal: a source is not there; no job is started for the rest. Or somebody else is at work, and what is
                 missing cannot be told to Snakemake.
         """
-        absent = absent_in_run(self.plan)
-        if absent:
-            raise Refusal(absent)
+        missing_sources = missing_in_run(self.plan)
+        if missing_sources:
+            raise Refusal(missing_sources)
         try:
             self._lock.take_for_engine()
         except Refusal as refusal:
             self._refusal = refusal
         for line in self._lock.mended:
             print(line, file=sys.stderr)
-        found = reconcile(self.plan, act=self._refusal is None)
-        self._missing = found.missing
-        print(f"{self.source} (run {self.params.run}): {found.summary()}{self._room()}", file=sys.stderr)
-        if self._refusal is not None and any(Path(self.file(unit_id)).exists() for unit_id in found.missing):
+        reconciled = reconcile(self.plan, act=self._refusal is None)
+        self._missing = reconciled.missing
+        print(f"{self.source} (run {self.params.run}): {reconciled.summary()}{self._room()}", file=sys.stderr)
+        if self._refusal is not None and any(Path(self.file(unit_id)).exists() for unit_id in reconciled.missing):
             raise self._refusal  # their older files are left in view: Snakemake would find nothing to do
-        for path in found.set_aside:
+        for path in reconciled.set_aside:
             print(f"not made by this pipeline, moved aside: {path}", file=sys.stderr)
         os.environ[TOKEN_VARIABLE] = self._lock.token
         os.environ[FROZEN_VARIABLE] = str(self.params_path)
