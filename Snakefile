@@ -20,11 +20,7 @@ include: "pipeline/rules/report.smk"
 rule all:
     default_target: True
     input:
-        RUN.wanted(),
-
-
-onstart:
-    RUN.started()
+        lambda w: RUN.wanted(),
 
 
 onsuccess:

@@ -12,7 +12,7 @@ rule augment:
         part=SHARD,
     threads: RUN.threads
     shell:
-        COMMAND + "augment --params {PARAMS} --row {wildcards.row} --part {wildcards.part}"
+        COMMAND + "augment --params {RUN.params_path} --row {wildcards.row} --part {wildcards.part}"
 
 
 rule augment_manifest:
@@ -24,4 +24,4 @@ rule augment_manifest:
         f"{RUN.log_folder('augment')}/{{row}}/manifest.log",
     threads: RUN.threads
     shell:
-        COMMAND + "augment --params {PARAMS} --row {wildcards.row} --part manifest"
+        COMMAND + "augment --params {RUN.params_path} --row {wildcards.row} --part manifest"

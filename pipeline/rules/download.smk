@@ -10,7 +10,7 @@ rule download_index:
         f"{RUN.log_folder('download')}/{{row}}/index.log",
     threads: RUN.threads
     shell:
-        COMMAND + "download --params {PARAMS} --row {wildcards.row} --part index"
+        COMMAND + "download --params {RUN.params_path} --row {wildcards.row} --part index"
 
 
 rule download:
@@ -24,7 +24,7 @@ rule download:
         part=SHARD,
     threads: RUN.threads
     shell:
-        COMMAND + "download --params {PARAMS} --row {wildcards.row} --part {wildcards.part}"
+        COMMAND + "download --params {RUN.params_path} --row {wildcards.row} --part {wildcards.part}"
 
 
 rule download_manifest:
@@ -36,4 +36,4 @@ rule download_manifest:
         f"{RUN.log_folder('download')}/{{row}}/manifest.log",
     threads: RUN.threads
     shell:
-        COMMAND + "download --params {PARAMS} --row {wildcards.row} --part manifest"
+        COMMAND + "download --params {RUN.params_path} --row {wildcards.row} --part manifest"

@@ -12,7 +12,7 @@ rule encode_images:
         part=SHARD,
     threads: RUN.threads
     shell:
-        COMMAND + "encode_images --params {PARAMS} --row {wildcards.row} --part {wildcards.part}"
+        COMMAND + "encode_images --params {RUN.params_path} --row {wildcards.row} --part {wildcards.part}"
 
 
 rule encode_images_manifest:
@@ -24,4 +24,4 @@ rule encode_images_manifest:
         f"{RUN.log_folder('encode_images')}/{{row}}/manifest.log",
     threads: RUN.threads
     shell:
-        COMMAND + "encode_images --params {PARAMS} --row {wildcards.row} --part manifest"
+        COMMAND + "encode_images --params {RUN.params_path} --row {wildcards.row} --part manifest"

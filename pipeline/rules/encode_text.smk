@@ -10,7 +10,7 @@ rule encode_text_unconditional:
         f"{RUN.log_folder('encode_text')}/{{row}}/unconditional.log",
     threads: RUN.threads
     shell:
-        COMMAND + "encode_text --params {PARAMS} --row {wildcards.row} --part unconditional"
+        COMMAND + "encode_text --params {RUN.params_path} --row {wildcards.row} --part unconditional"
 
 
 rule encode_text:
@@ -24,7 +24,7 @@ rule encode_text:
         part=SHARD,
     threads: RUN.threads
     shell:
-        COMMAND + "encode_text --params {PARAMS} --row {wildcards.row} --part {wildcards.part}"
+        COMMAND + "encode_text --params {RUN.params_path} --row {wildcards.row} --part {wildcards.part}"
 
 
 rule encode_text_manifest:
@@ -36,4 +36,4 @@ rule encode_text_manifest:
         f"{RUN.log_folder('encode_text')}/{{row}}/manifest.log",
     threads: RUN.threads
     shell:
-        COMMAND + "encode_text --params {PARAMS} --row {wildcards.row} --part manifest"
+        COMMAND + "encode_text --params {RUN.params_path} --row {wildcards.row} --part manifest"

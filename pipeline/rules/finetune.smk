@@ -10,4 +10,4 @@ rule finetune:
         f"{RUN.log_folder('finetune')}/{{row}}/model.log",
     threads: lambda w: RUN.threads_of("finetune", w.row)
     shell:
-        COMMAND + "finetune --params {PARAMS} --row {wildcards.row} --part model"
+        COMMAND + "finetune --params {RUN.params_path} --row {wildcards.row} --part model"

@@ -12,7 +12,7 @@ rule generate:
         part=SHARD,
     threads: RUN.threads
     shell:
-        COMMAND + "generate --params {PARAMS} --row {wildcards.row} --part {wildcards.benchmark}.{wildcards.part}"
+        COMMAND + "generate --params {RUN.params_path} --row {wildcards.row} --part {wildcards.benchmark}.{wildcards.part}"
 
 
 rule generate_manifest:
@@ -24,4 +24,4 @@ rule generate_manifest:
         f"{RUN.log_folder('generate')}/{{row}}/{{benchmark}}.manifest.log",
     threads: RUN.threads
     shell:
-        COMMAND + "generate --params {PARAMS} --row {wildcards.row} --part {wildcards.benchmark}.manifest"
+        COMMAND + "generate --params {RUN.params_path} --row {wildcards.row} --part {wildcards.benchmark}.manifest"

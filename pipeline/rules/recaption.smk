@@ -12,7 +12,7 @@ rule recaption:
         part=SHARD,
     threads: RUN.threads
     shell:
-        COMMAND + "recaption --params {PARAMS} --row {wildcards.row} --part {wildcards.part}"
+        COMMAND + "recaption --params {RUN.params_path} --row {wildcards.row} --part {wildcards.part}"
 
 
 rule recaption_manifest:
@@ -24,4 +24,4 @@ rule recaption_manifest:
         f"{RUN.log_folder('recaption')}/{{row}}/manifest.log",
     threads: RUN.threads
     shell:
-        COMMAND + "recaption --params {PARAMS} --row {wildcards.row} --part manifest"
+        COMMAND + "recaption --params {RUN.params_path} --row {wildcards.row} --part manifest"

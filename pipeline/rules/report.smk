@@ -10,4 +10,4 @@ rule report:
         f"{RUN.log_folder('report')}/main/report.log",
     threads: RUN.threads
     shell:
-        COMMAND + "report --params {PARAMS} --row main --part report"
+        COMMAND + "report --params {RUN.params_path} --row main --part report"

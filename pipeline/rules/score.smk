@@ -10,4 +10,4 @@ rule score:
         f"{RUN.log_folder('score')}/{{row}}/{{benchmark}}.log",
     threads: RUN.threads
     shell:
-        COMMAND + "score --params {PARAMS} --row {wildcards.row} --part {wildcards.benchmark}"
+        COMMAND + "score --params {RUN.params_path} --row {wildcards.row} --part {wildcards.benchmark}"

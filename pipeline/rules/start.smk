@@ -16,5 +16,5 @@ RUN = refused_in_one_line(
 )
 speak_briefly(logger, workflow.output_settings)
 COMMAND = RUN.command
-PARAMS = RUN.params_path
+workflow.execute = RUN.begin_with(workflow.execute)
 SHARD = r"\d{5}"

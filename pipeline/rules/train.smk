@@ -10,4 +10,4 @@ rule train:
         f"{RUN.log_folder('train')}/{{row}}/model.log",
     threads: lambda w: RUN.threads_of("train", w.row)
     shell:
-        COMMAND + "train --params {PARAMS} --row {wildcards.row} --part model"
+        COMMAND + "train --params {RUN.params_path} --row {wildcards.row} --part model"

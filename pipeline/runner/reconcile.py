@@ -23,9 +23,15 @@ from pipeline.store.store import relative_files
 
 @dataclass
 class Reconciled:
-    """What was found and done."""
+    """What was found and done.
+
+    Attributes:
+        missing: units that the store has not.
+        arrived: those of them whose whole result lies in view, to be taken in by the next run that acts.
+    """
 
     missing: set[UnitId] = field(default_factory=set)
+    arrived: set[UnitId] = field(default_factory=set)
     num_shown: int = 0
     num_taken_in: int = 0
     num_removed: int = 0
@@ -140,7 +146,10 @@ def _extra_files(plan: Plan, unit: Unit, fingerprint: str, names: set[str]) -> l
 def _take_in(plan: Plan, folder: Path, names: set[str], done: Reconciled, act: bool) -> None:
     """Give the store whatever of these files is a whole result that it lacks."""
     results, _ = results_in(folder, sorted(names))
+    units = {plan.fingerprints.of(unit.unit_id): unit.unit_id for unit in _units_of_folder(plan, folder)}
     for result in _whole_and_new(plan, folder, results):
+        if result.fingerprint in units:
+            done.arrived.add(units[result.fingerprint])
         if act:
             plan.store.take_in(result.fingerprint, folder, list(result.names))
             plan.fingerprints.forget_unknowns()

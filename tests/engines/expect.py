@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from checkout import Checkout, Ended, Running
@@ -30,6 +31,12 @@ def assert_all_there(checkout: Checkout, right_bytes: dict[str, str], num_made: 
 def assert_nothing_to_do(ended: Ended) -> None:
     """A run of Snakemake that found everything made."""
     assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+
+
+def planned(look: Ended) -> int:
+    """The number of units that a dry run of Snakemake lists; ``all`` is none."""
+    total = re.search(r"^total +(\d+)$", look.text, re.MULTILINE)
+    return int(total[1]) - 1 if total else 0
 
 
 def assert_refused(ended: Ended, words: str) -> None:

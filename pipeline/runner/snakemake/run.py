@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 import yaml
 
@@ -23,7 +24,7 @@ from pipeline.errors import Refusal
 from pipeline.params.check import check
 from pipeline.params.load import load
 from pipeline.runner.job import GIGABYTE
-from pipeline.runner.reconcile import reconcile
+from pipeline.runner.reconcile import Reconciled, reconcile
 from pipeline.runner.runlock import TOKEN_VARIABLE, RunLock
 
 _Value = TypeVar("_Value")
@@ -48,6 +49,9 @@ def refused_in_one_line(work: Callable[[], _Value]) -> _Value:
 class SnakemakeRun:
     """A run under Snakemake.
 
+    Reading the Snakefile only looks: a dry run, ``--lint``, ``--dag``, ``--summary`` and the like change nothing. The
+    run lock, frozen parameters and the shown folders are touched when Snakemake is about to execute (``begin``).
+
     Args:
         config_files: what was typed behind ``--configfile``.
         config_values: what was typed behind ``--config``; refused.
@@ -67,12 +71,39 @@ class SnakemakeRun:
         self.params = load(self.source, self.project)
         check(self.params)
         self.plan = Plan(self.params, self.project)
-        self.params_path = self._freeze()
         self._lock = RunLock(self.plan.layout.run_lock, self.plan.layout.dvc)
-        self._refusal: Refusal | None = None
-        self._missing: set[UnitId] = set()
-        if is_main:
-            self._begin()
+        self._missing: set[UnitId] | None = None  # not looked for yet
+        self._newer: IO[bytes] | None = None
+        if is_main and (missing_sources := missing_in_run(self.plan)):
+            raise Refusal(missing_sources)  # no job is started for the rest
+
+    def begin(self) -> None:
+        """Called before jobs are planned that will be run: take the lock, freeze the parameters, reconcile.
+
+        Raises:
+            Refusal: somebody else is at work here.
+        """
+        self._lock.take_for_engine()
+        for line in self._lock.mended:
+            print(line, file=sys.stderr)
+        os.environ[TOKEN_VARIABLE] = self._lock.token
+        os.environ[FROZEN_VARIABLE] = str(self._freeze())
+        reconciled = reconcile(self.plan, act=True)
+        self._missing = reconciled.missing
+        self._tell(reconciled)
+        for path in reconciled.set_aside:
+            print(f"not made by this pipeline, moved aside: {path}", file=sys.stderr)
+
+    def begin_with(self, execute: Callable[..., Any]) -> Callable[..., Any]:
+        """Snakemake's own ``execute``, before which a run begins unless it is a dry one or only touches files."""
+
+        def begun(*arguments: Any, executor_plugin: Any, **options: Any) -> Any:
+            pretends = executor_plugin.common_settings.dryrun_exec or executor_plugin.name == "touch"
+            if self.is_main and not pretends:
+                refused_in_one_line(self.begin)
+            return execute(*arguments, executor_plugin=executor_plugin, **options)
+
+        return begun
 
     def _freeze(self) -> Path:
         """The parameters of this run in a file named by their digest: edits meanwhile do not reach its jobs."""
@@ -84,41 +115,22 @@ class SnakemakeRun:
             os.replace(fresh, target)
         return target.relative_to(self.project)
 
-    def _begin(self) -> None:
-        """Take the lock and reconcile; where somebody else is at work, only look (``onstart`` refuses then).
+    @property
+    def missing(self) -> set[UnitId]:
+        """The units to make; looked for once, without touching anything, unless a run has begun."""
+        if self._missing is None:
+            reconciled = reconcile(self.plan, act=False)
+            self._missing = reconciled.missing - reconciled.arrived
+            self._tell(reconciled)
+        return self._missing
 
-        Raises:
-            Refusal: a source is not there; no job is started for the rest. Or somebody else is at work, and what is
-                missing cannot be told to Snakemake.
-        """
-        missing_sources = missing_in_run(self.plan)
-        if missing_sources:
-            raise Refusal(missing_sources)
-        try:
-            self._lock.take_for_engine()
-        except Refusal as refusal:
-            self._refusal = refusal
-        for line in self._lock.mended:
-            print(line, file=sys.stderr)
-        reconciled = reconcile(self.plan, act=self._refusal is None)
-        self._missing = reconciled.missing
+    def _tell(self, reconciled: Reconciled) -> None:
         print(f"{self.source} (run {self.params.run}): {reconciled.summary()}{self._room()}", file=sys.stderr)
-        if self._refusal is not None and any(Path(self.file(unit_id)).exists() for unit_id in reconciled.missing):
-            raise self._refusal  # their older files are left in view: Snakemake would find nothing to do
-        for path in reconciled.set_aside:
-            print(f"not made by this pipeline, moved aside: {path}", file=sys.stderr)
-        os.environ[TOKEN_VARIABLE] = self._lock.token
-        os.environ[FROZEN_VARIABLE] = str(self.params_path)
 
     def _room(self) -> str:
         """How much room the store's disk has; each job says what it needs before it starts."""
         folder = next(path for path in (self.plan.store.root, *self.plan.store.root.parents) if path.exists())
         return f"; {shutil.disk_usage(folder).free / GIGABYTE:.1f} GB free for the store"
-
-    def started(self) -> None:
-        """Called when jobs are about to run; refuses if somebody else is at work here."""
-        if self._refusal is not None:
-            end_with(self._refusal)
 
     def ended(self) -> None:
         """Called after a successful run: were the parameters edited meanwhile?"""
@@ -131,11 +143,11 @@ class SnakemakeRun:
 
     def wanted(self) -> list[str]:
         """The files that ``all`` asks for."""
-        return [self.file(unit_id) for unit_id in sorted(self._missing)] or [self.file(UnitId(REPORT, "main", REPORT))]
+        return [self.file(unit_id) for unit_id in sorted(self.missing)] or [self.file(UnitId(REPORT, "main", REPORT))]
 
     def stage_files(self, stage: str) -> list[str]:
         """The missing files of one stage."""
-        return [self.file(unit_id) for unit_id in sorted(self._missing) if unit_id.stage == stage]
+        return [self.file(unit_id) for unit_id in sorted(self.missing) if unit_id.stage == stage]
 
     def file(self, unit_id: UnitId) -> str:
         """The file by which Snakemake knows a unit."""
@@ -147,10 +159,23 @@ class SnakemakeRun:
         if row not in self.params.sections[stage].rows:
             return []
         unit_id = UnitId(stage, row, part_name(part))
-        return [self.file(need) for need in self.plan.unit(unit_id).needs if self._is_missing(need)]
+        needs = [self.file(need) for need in self.plan.unit(unit_id).needs if self._is_missing(need)]
+        return needs + self._newer_than(unit_id)
+
+    def _newer_than(self, unit_id: UnitId) -> list[str]:
+        """A file newer than what other parameters left in view of a missing unit, where that was only looked at.
+
+        A run that acts takes such a file out of view; one that only looks must not, and Snakemake would take it for
+        the result.
+        """
+        if not self.is_main or self._lock.token or unit_id not in self.missing or not Path(self.file(unit_id)).exists():
+            return []
+        if self._newer is None:
+            self._newer = tempfile.NamedTemporaryFile(prefix="parameters-changed-")  # noqa: SIM115  # goes with us
+        return [self._newer.name]
 
     def _is_missing(self, unit_id: UnitId) -> bool:
-        return unit_id in self._missing if self.is_main else not self.plan.is_made(unit_id)
+        return unit_id in self.missing if self.is_main else not self.plan.is_made(unit_id)
 
     def folder(self, stage: str) -> str:
         """The shown folder of a stage."""
@@ -164,6 +189,11 @@ class SnakemakeRun:
     def reports(self) -> str:
         """The folder of the page."""
         return f"{paths.REPORTS}/{self.params.run}"
+
+    @property
+    def params_path(self) -> str:
+        """The parameters that jobs are given: the frozen ones of a run, else those that were named."""
+        return os.environ.get(FROZEN_VARIABLE, str(self.source))
 
     @property
     def command(self) -> str:
