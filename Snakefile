@@ -20,7 +20,7 @@ include: "pipeline/rules/report.smk"
 rule all:
     default_target: True
     input:
-        lambda w: RUN.wanted(),
+        RUN.all_wanted,
 
 
 onsuccess:

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX
 from pipeline.data.files import INDEX_JSON, INDEX_PARQUET
+from pipeline.params.references import side_table
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
+
+if TYPE_CHECKING:
+    from pipeline.sources.base import Entry
 
 
 def make(job: Job) -> None:
@@ -31,7 +36,11 @@ def make(job: Job) -> None:
 
 
 def make_index(job: Job) -> None:
-    """List the source, put it in order, leave held-out places out, and write the index and its digest."""
+    """List the source, put it in order, leave held-out places out, and write the index and its digest.
+
+    Raises:
+        Refusal: see ``refuse_ids_as_words``, and what the source refuses.
+    """
     from pipeline.data.files import SCHEMA_VERSION
     from pipeline.data.keys import picture_key
     from pipeline.data.schema import INDEX as INDEX_TABLE
@@ -39,7 +48,8 @@ def make_index(job: Job) -> None:
     from pipeline.data.shards import Shard, ShardBuilder
     from pipeline.digest import digest_json, sha256_of_file
     from pipeline.params.kinds import SOURCES
-    from pipeline.sources.index import order_entries, select
+    from pipeline.sources.base import remarks_of
+    from pipeline.sources.index import classes_line, order_entries, select
 
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
     held_out: set[str] = set()
@@ -48,6 +58,11 @@ def make_index(job: Job) -> None:
         held_out = {row[Column.LOCATION] for row in Shard(path, INDEX_TABLE).rows([Column.LOCATION])}
     wanted = None if job.row_params.num_rows == "all" else job.row_params.num_rows
     entries = select(order_entries(source.entries(), source.random_access), wanted, held_out)
+    for line in remarks_of(source):
+        job.log.notice(line)
+    job.log.notice(f"{job.unit_id}: {len(entries)} pictures, {classes_line(entries)}, {len(held_out)} places held out")
+    refuse_ids_as_words(job, entries)
+    notice_unread_texts(job, entries)
     builder = ShardBuilder(INDEX_TABLE)
     for entry in entries:
         builder.add(
@@ -62,12 +77,55 @@ def make_index(job: Job) -> None:
         "schema": SCHEMA_VERSION,
         "fingerprint": job.fingerprint,
         "recipe": job.plan.fingerprints.unstamped_recipe(job.unit_id),
-        "digest": digest_json(builder.rows),
+        "digest": digest_json(content_of(builder.rows, entries)),
         "num_rows": len(builder.rows),
         "files": {INDEX_PARQUET: sha256_of_file(job.out / INDEX_PARQUET)},
     }
     (job.out / INDEX_JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-    job.log.info(f"{len(entries)} pictures listed, {len(held_out)} places held out")
+
+
+def content_of(rows: list[dict[str, Any]], entries: list[Entry]) -> Any:
+    """What shards hang on: the rows, and the sizes of the files where the source knows them.
+
+    By these a picture that was changed in place is another one. Times are left out: a copied folder has others.
+    """
+    sizes = [entry.num_bytes for entry in entries]
+    return rows if all(size is None for size in sizes) else [rows, sizes]
+
+
+def refuse_ids_as_words(job: Job, entries: list[Entry]) -> None:
+    """Raise a Refusal where classes have ids for names and captions of this run would be made of them.
+
+    Here, since nothing has been copied yet. A run whose captions come from elsewhere needs no names.
+    """
+    from pipeline.errors import Refusal
+    from pipeline.sources.names import how_to_name, is_id
+
+    params = job.plan.params
+    ids = sorted({entry.class_name for entry in entries if entry.class_name and is_id(entry.class_name)})
+    readers = [
+        f"recaption/{name}"
+        for name in params.rows("recaption")
+        if params.row("recaption", name).images == job.unit_id.reference
+        and side_table(params, "recaption", "captioners")[params.row("recaption", name).captioner].needs_labels
+    ]
+    if ids and readers:
+        raise Refusal(
+            f"class {ids[0]!r} is an id and no word ({len(ids)} such classes), and {', '.join(readers)} would caption "
+            f"with it: {how_to_name(ids[0])}"
+        )
+
+
+def notice_unread_texts(job: Job, entries: list[Entry]) -> None:
+    """Say that pictures have texts of their own which nothing uses: once for the dataset, not for each shard."""
+    from pipeline.captioners.passthrough import reads_texts
+
+    num_with_text = sum(any(entry.text) for entry in entries)
+    if num_with_text and not reads_texts(job.plan.params, job.unit_id.reference):
+        job.log.notice(
+            f"{job.unit_id.reference}: {num_with_text} of {len(entries)} pictures have texts of their own, which no "
+            "row of recaption reads; to train on them, add a row with a captioner of kind passthrough"
+        )
 
 
 def make_shard(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""Recaption: write a caption for each picture, with a vision-language model or from its class name.
+"""Recaption: a caption for each picture, by a vision-language model, from its class name or from a text beside it.
 
 Reads image shards. Writes one caption shard per part and the manifest. Finished batches survive a kill.
 

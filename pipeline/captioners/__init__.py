@@ -1,1 +1,1 @@
-"""Captions of pictures: from a class name, by a vision-language model, and what makes one unusable."""
+"""Captions of pictures: from a class name or a text beside it, or by a model; and what makes one unusable."""

@@ -20,9 +20,10 @@ class Caption:
 
     Attributes:
         text: the caption, without blanks around it.
-        instruction: what the captioner was told (a template's own text where nothing was generated).
+        instruction: what the captioner was told (a template's own text where nothing was generated; empty for a text
+            that was found).
         finish_reason: why it ended.
-        num_generated_tokens: tokens that the model wrote, its end token not counted; 0 for a template.
+        num_generated_tokens: tokens that the model wrote, its end token not counted; 0 where nothing was generated.
     """
 
     text: str

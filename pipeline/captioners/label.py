@@ -10,6 +10,7 @@ from pipeline.captioners.base import Caption, Picture, Setting
 from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
 from pipeline.params.captioners import LabelCaptioner as LabelParams
+from pipeline.sources.names import how_to_name, is_id
 
 PLACEHOLDER = "class_name"
 
@@ -37,12 +38,21 @@ class LabelCaptioner:
         return cls(params, setting.execution.inference_batch_size)
 
     def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
-        """One caption per row, in order; ``Reject("no_class_name")`` where a row has none."""
+        """One caption per row, in order; ``Reject("no_class_name")`` where a row has none.
+
+        Raises:
+            Refusal: a class name is an id (``n01440764``); download refuses those first, but not where its index was
+                made before a row with this captioner was added.
+        """
         return [self._caption_one(picture.class_name) for picture in pictures]
 
     def _caption_one(self, class_name: str | None) -> Caption | Reject:
         if class_name is None or not class_name.strip():
             return Reject("no_class_name", "the row has no class name to put into the template")
+        if is_id(class_name):
+            raise Refusal(
+                f"class {class_name.strip()!r} is an id and no word to caption with: {how_to_name(class_name)}"
+            )
         text = self._template.format(class_name=class_name.strip()).strip()
         return Caption(text, self._template, FinishReason.TEMPLATE, 0)
 

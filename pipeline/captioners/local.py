@@ -16,6 +16,7 @@ from pipeline.captioners.checks import checked_caption
 from pipeline.data.schema import FinishReason
 from pipeline.digest import digest_json
 from pipeline.encoders.loading import ATTENTION, choose_device, load_strictly, loaded_or_refused, quiet, resolve_model
+from pipeline.encoders.parts import check_image_processor_files, check_tokenizer_files, prove_tokenizer
 from pipeline.errors import Refusal, Reject
 from pipeline.params.captioners import LocalCaptioner as LocalParams
 from pipeline.params.schema import Execution
@@ -67,11 +68,14 @@ class LocalVlm:
         self._batch_size = execution.inference_batch_size
         self._device = choose_device(execution)
         self._folder = resolve_model(params.model, params.revision)
+        check_tokenizer_files(self._folder)
+        check_image_processor_files(self._folder)
         auto_processor: Any = transformers.AutoProcessor
         self._processor: Any = loaded_or_refused(
             lambda: auto_processor.from_pretrained(self._folder, local_files_only=True), self._folder
         )
         self._tokenizer = _tokenizer_of(self._processor, self._folder)
+        prove_tokenizer(self._tokenizer, self._folder)
         self._dtype: torch.dtype = getattr(torch, params.dtype)
         model = load_strictly(
             transformers.AutoModelForImageTextToText.from_pretrained,
@@ -103,7 +107,8 @@ class LocalVlm:
     def caption(self, images: Sequence[Image.Image], instructions: Sequence[str]) -> list[Caption | Reject]:
         """One caption per picture, in order.
 
-        ``Reject("empty_caption")`` where the model wrote nothing, ``Reject("loop")`` where it repeats itself.
+        ``Reject("not_finite")`` where the model gave no number to choose a token by, ``Reject("empty_caption")`` where
+        it wrote nothing, ``Reject("no_letters")`` where it wrote no letter, ``Reject("loop")`` where it repeats itself.
 
         Args:
             images: square views of ``side_px``, RGB.
@@ -125,15 +130,19 @@ class LocalVlm:
 
     def _caption_batch(self, images: Sequence[Image.Image], instructions: Sequence[str]) -> list[Caption | Reject]:
         import torch
+        from transformers import LogitsProcessorList
 
         inputs = self._prompts(images, instructions)
         check_left_padding(inputs["attention_mask"])
+        watch = FiniteWatch()
         with torch.inference_mode():
-            tokens = self._model.generate(**inputs.to(self._device, self._dtype))
+            inputs = inputs.to(self._device, self._dtype)
+            tokens = self._model.generate(**inputs, logits_processor=LogitsProcessorList([watch]))  # type: ignore[list-item]
         num_prompt_tokens = inputs["input_ids"].shape[1]
+        rows = zip(tokens[:, num_prompt_tokens:].tolist(), watch.rows(), instructions, strict=True)
         return [
-            self._read(generated, instruction)
-            for generated, instruction in zip(tokens[:, num_prompt_tokens:].tolist(), instructions, strict=True)
+            self._not_finite(generated, are_finite) or self._read(generated, instruction)
+            for generated, are_finite, instruction in rows
         ]
 
     def _prompts(self, images: Sequence[Image.Image], instructions: Sequence[str]) -> Any:
@@ -155,12 +164,22 @@ class LocalVlm:
             processor_kwargs={"padding": True},
         )
 
+    def _num_tokens(self, generated: Sequence[int]) -> int:
+        """Tokens of one row before its end token; all where it has none."""
+        return next((place for place, token in enumerate(generated) if token in self._end_token_ids), len(generated))
+
+    def _not_finite(self, generated: Sequence[int], are_finite: Sequence[bool]) -> Reject | None:
+        """Why one row is no caption of the model's; steps behind its end are padding, which no caption depends on."""
+        steps = are_finite[: self._num_tokens(generated) + 1]
+        if all(steps):
+            return None
+        return Reject("not_finite", f"the model gave no finite number to choose token {steps.index(False) + 1} by")
+
     def _read(self, generated: Sequence[int], instruction: str) -> Caption | Reject:
         """The caption in one row of generated tokens, which is padded once it has ended."""
-        ends = [place for place, token in enumerate(generated) if token in self._end_token_ids]
-        num_tokens = ends[0] if ends else len(generated)
+        num_tokens = self._num_tokens(generated)
         text = self._tokenizer.decode(generated[:num_tokens], skip_special_tokens=True)
-        reason = FinishReason.STOP if ends else FinishReason.LENGTH
+        reason = FinishReason.STOP if num_tokens < len(generated) else FinishReason.LENGTH
         return checked_caption(
             Caption(text, instruction, reason, num_tokens),
             cut=self._params.cut_at_full_stop,
@@ -175,6 +194,35 @@ class LocalVlm:
         if ends is None:
             raise Refusal(f"{self._folder}: names no end token; a caption could not be told from a cut one")
         return frozenset(ends if isinstance(ends, list) else [ends])
+
+
+class FiniteWatch:
+    """Notes at every step of decoding which rows have a finite number to choose their token by; changes none.
+
+    Of numbers that are not finite, greedy decoding takes a token all the same, the first of the vocabulary. The largest
+    is asked alone: NaN and overflow win it, while -inf beside finite numbers is how a model forbids a token.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """As a logits processor.
+
+        Args:
+            input_ids: (batch, tokens), not looked at.
+            scores: (batch, vocabulary), given back as they are.
+        """
+        del input_ids
+        self._steps.append(scores.amax(dim=-1).isfinite())  # stays on the device: decoding does not wait for it
+        return scores
+
+    def rows(self) -> list[list[bool]]:
+        """(batch, steps): was there a finite number?"""
+        import torch
+
+        flags: list[list[bool]] = torch.stack(self._steps, dim=1).tolist()
+        return flags
 
 
 def check_left_padding(attention_mask: torch.Tensor) -> None:

@@ -3,7 +3,8 @@
 A recipe holds the stage, the part, the row as resolved with the side-table entries that it names, the seed of its
 kind, the identities of its models, and the fingerprints of its inputs in the places where the row names them. An
 index counts by its content (digest), so that one made anew with the same rows voids nothing. Execution values, paths
-and names of rows (where neither keys nor the page carry them) are no part of it. No shard is read for it.
+and names of rows (where neither keys nor the page carry them) are no part of it; what lies at a path is, by a stamp,
+unless an index says it better. No shard is read for it.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ class Fingerprints:
         self._references = {f"{stage}/{row}" for stage, section in params.sections.items() for row in section.rows}
 
     def of(self, unit_id: UnitId) -> str | None:
-        """The fingerprint of a place; None while an index above it is not made."""
+        """The fingerprint of a place; None while an index above it is not made, or what its row names is not there."""
         if unit_id not in self._seen:
             recipe = self.recipe(unit_id)
             self._seen[unit_id] = None if recipe is None else digest_json(recipe)
-            if unit_id in self._sources_not_at_hand:
+            if recipe is None and unit_id in self._sources_not_at_hand:
                 self._seen[unit_id] = self._fingerprint_of_shown_index(unit_id)
         return self._seen[unit_id]
 
@@ -67,7 +68,7 @@ class Fingerprints:
         self._seen = {p: f for p, f in self._seen.items() if f is not None}
 
     def recipe(self, unit_id: UnitId) -> dict[str, Any] | None:
-        """All that a place is made from, as a JSON value; None while an index above it is not made."""
+        """All that a place is made from, as a JSON value; None as for ``of``."""
         stage = BY_NAME[unit_id.stage]
         needs = unit_of(self._params, unit_id).needs
         marks: dict[str, list[str]] = {}
@@ -83,10 +84,12 @@ class Fingerprints:
         resolved, named = self._resolved_row(unit_id)
         unnamed = sorted(mark for reference, digests in marks.items() if reference not in named for mark in digests)
         # A path is no reference, even where it reads like one.
-        row = {k: v for k, v in resolved.items() if k not in self._path_fields(unit_id)}
+        path_fields = self._path_fields(unit_id)
+        row = {k: v for k, v in resolved.items() if k not in path_fields}
         row = _substitute(row, {reference: digest_json(digests) for reference, digests in marks.items()}, named)
-        if unit_id.part == INDEX:
-            stamps = self._stamps(resolved, self._path_fields(unit_id))
+        # What is made from its row's index counts the rows that the index found at the path, not the path's stamp.
+        if not any((need.stage, need.row, need.part) == (unit_id.stage, unit_id.row, INDEX) for need in needs):
+            stamps = self._stamps(resolved, path_fields)
             if stamps is None:
                 self._sources_not_at_hand.add(unit_id)
                 return None
@@ -153,8 +156,8 @@ class Fingerprints:
         return fields
 
     def _stamps(self, row: dict[str, Any], path_fields: tuple[str, ...]) -> dict[str, str] | None:
-        """What stands for the paths of a row; None where one of them is not at hand."""
-        stamps = {field: self._digests.stamp(row[field]) for field in path_fields}
+        """What stands for the paths that a row names; None where one of them is not at hand."""
+        stamps = {field: self._digests.stamp(row[field]) for field in path_fields if field in row}
         return {field: stamp for field, stamp in stamps.items() if stamp} if all(stamps.values()) else None
 
     def _index_digest(self, unit_id: UnitId) -> str | None:

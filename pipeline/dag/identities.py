@@ -5,6 +5,7 @@ Content digests are remembered by path, size and time, so that a model of some g
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,10 @@ from pipeline.layout import WORK
 
 # What describes a model to people is no part of what it does: a reworded card voids no caption.
 NOT_CONTENT = (".md", ".tsv", ".log")
+
+# A stamp looks at each of so many files at most: 50,000 took 0.3 s on a local disk, and every command
+# of a run takes it. Larger sources are stamped by their folders.
+MAX_STAMPED_FILES = 100_000
 
 
 class Digests:
@@ -33,6 +38,7 @@ class Digests:
         self._project = project
         self._remembered: dict[str, list[object]] | None = None
         self._folders: dict[str, str] = {}
+        self._stamps: dict[str, str] = {}
         self._changed = False
         self.remember = True
 
@@ -79,17 +85,26 @@ class Digests:
         return str(entry[2])
 
     def stamp(self, name: str) -> str | None:
-        """A cheap mark of a source's state; None where it is not at hand.
+        """A cheap mark of a source's state, taken once and remembered; None where the source is not at hand.
 
-        A folder: names, times and sizes of its sub-folders and of the files directly in it. A file: size and time.
+        A file: size and time. A folder: names, sizes and times of all that is below it, up to ``MAX_STAMPED_FILES``
+        files; of a larger one, of what lies directly in it. What neither shows, a row's ``revision`` must.
+
+        Raises:
+            Refusal: the folder cannot be listed.
         """
-        path = self._project / name
-        if path.is_dir():
-            entries = sorted((e.name, e.stat().st_mtime_ns, e.is_dir()) for e in os.scandir(path))
-            return digest_json([list(entry) for entry in entries])
-        if path.is_file():
-            return digest_json([path.stat().st_size, path.stat().st_mtime_ns])
-        return None
+        if name not in self._stamps:
+            path = self._project / name
+            try:
+                if path.is_dir():
+                    self._stamps[name] = digest_json(_marks_below(path))
+                elif path.is_file():
+                    self._stamps[name] = digest_json([path.stat().st_size, path.stat().st_mtime_ns])
+            except OSError as error:
+                raise Refusal(
+                    f"{error.filename or path}: {error.strerror}; make it a folder that can be listed"
+                ) from None
+        return self._stamps.get(name)
 
     def _load(self) -> dict[str, list[object]]:
         if self._remembered is None:
@@ -107,3 +122,36 @@ class Digests:
             fresh.write_text(json.dumps(self._remembered, indent=0, sort_keys=True))
             os.replace(fresh, self._memory)
             self._changed = False
+
+
+def _marks_below(folder: Path) -> list[list[str | int | bool]]:
+    """Place, size, time and kind of everything below a folder, or where that is too much of what is directly in it."""
+    entries = {"": list(os.scandir(folder))}
+    waiting, num_files = [""], 0
+    while waiting:
+        place = waiting.pop()
+        for entry in entries[place]:
+            if not entry.is_dir(follow_symlinks=False):
+                num_files += 1
+                continue
+            below = f"{place}{entry.name}/"
+            try:
+                entries[below] = list(os.scandir(entry))
+            except OSError:  # such as lost+found; a class that cannot be listed is refused by the source
+                entries[below] = []
+            waiting.append(below)
+        if num_files > MAX_STAMPED_FILES:
+            entries = {"": entries[""]}
+            break
+    return sorted(_mark(place, entry) for place, listed in entries.items() for entry in listed)
+
+
+def _mark(place: str, entry: os.DirEntry[str]) -> list[str | int | bool]:
+    is_folder, size, time_ns = entry.is_dir(follow_symlinks=False), 0, 0
+    for followed in (True, False):  # what a link leads to counts; where that is nothing, the link itself
+        with contextlib.suppress(OSError):
+            status = entry.stat(follow_symlinks=followed)
+            size, time_ns = status.st_size, status.st_mtime_ns
+            break
+    # The size of a folder is its file system's business, and differs after a move.
+    return [f"{place}{entry.name}", 0 if is_folder else size, time_ns, is_folder]

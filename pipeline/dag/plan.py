@@ -71,6 +71,12 @@ class Plan:
         """The declaration of a unit."""
         return unit_of(self.params, unit_id)
 
+    def num_gpus(self, unit_id: UnitId) -> int:
+        """GPUs that a unit's job computes on where there are any."""
+        if self.params.execution.device == "cpu":
+            return 0
+        return BY_NAME[unit_id.stage].num_gpus(self.params, unit_id.row, unit_id.part)
+
     def shown_folder(self, unit_id: UnitId) -> Path:
         """The folder in which a unit's files are shown."""
         return self.layout.shown(unit_id.stage, unit_id.row)

@@ -58,6 +58,10 @@ def _all_read(params: Params, row: str, part: str) -> frozenset[str]:
     return frozenset()
 
 
+def _no_gpu(params: Params, row: str, part: str) -> int:
+    return 0
+
+
 @dataclass(frozen=True)
 class Stage:
     """What the whole project knows of a stage.
@@ -73,6 +77,9 @@ class Stage:
         models: fields (of rows and table entries) that name a model folder or Hub id.
         key_carries_name: keys of the result hold the row's name, so that it is part of the fingerprint.
         does: one line for people.
+        num_gpus: how many GPUs a unit computes on where there are any.
+        mem_mb: memory of a unit's job at full size, for schedulers.
+        runtime_min: minutes that it may take at full size, for schedulers.
     """
 
     name: str
@@ -80,11 +87,45 @@ class Stage:
     unit: Callable[[Params, str, str], Unit]
     seed: SeedKind | None
     does: str
+    mem_mb: int
+    runtime_min: int
+    num_gpus: Callable[[Params, str, str], int] = _no_gpu
     tables: tuple[tuple[str, str], ...] = ()
     names_parts: str | None = None
     unread: Callable[[Params, str, str], frozenset[str]] = _all_read
     models: tuple[str, ...] = ()
     key_carries_name: bool = False
+
+
+def _gpu_of_shard(params: Params, row: str, part: str) -> int:
+    return int(part != MANIFEST)
+
+
+def _gpu_of_captioner(params: Params, row: str, part: str) -> int:
+    entry = side_table(params, "recaption", "captioners")[params.row("recaption", row).captioner]
+    return int(part != MANIFEST and entry.pretrained is not None)
+
+
+def _gpus_of_training(stage: str) -> Callable[[Params, str, str], int]:
+    def number(params: Params, row: str, part: str) -> int:
+        return 0 if params.row(stage, row).is_import else params.execution.num_processes.get(f"{stage}/{row}", 1)
+
+    return number
+
+
+def _gpu_of_drawing(params: Params, row: str, part: str) -> int:
+    return int(split_benchmark(part)[1] != MANIFEST and not params.row("generate", row).is_import)
+
+
+def _gpu_of_score(params: Params, row: str, part: str) -> int:
+    """A judge says whether it computes on one; features of pictures do."""
+    values = params.row("score", row)
+    if part == STYLE:
+        return 1
+    benchmark = side_table(params, "generate", "benchmarks")[part]
+    if benchmark.needs_judge is None:
+        return int(benchmark.compares_with_real and values.real is not None)
+    return int(side_table(params, "score", "judges")[getattr(values, benchmark.needs_judge)].pretrained is not None)
 
 
 def _shard_names(num_shards: int) -> list[str]:
@@ -268,6 +309,8 @@ STAGES: tuple[Stage, ...] = (
         _download,
         "data",
         "index a source of pictures and cut it into shards",
+        mem_mb=4000,
+        runtime_min=240,
         key_carries_name=True,
     ),
     Stage(
@@ -276,6 +319,8 @@ STAGES: tuple[Stage, ...] = (
         _augment,
         "data",
         "make CutMix and crop pictures of the main set",
+        mem_mb=4000,
+        runtime_min=240,
         key_carries_name=True,
     ),
     Stage(
@@ -284,6 +329,9 @@ STAGES: tuple[Stage, ...] = (
         _row_by_row("recaption", "images"),
         "data",
         "write a caption for each picture",
+        mem_mb=32000,
+        runtime_min=1440,
+        num_gpus=_gpu_of_captioner,
         tables=(("captioner", "captioners"),),
         models=("model",),
     ),
@@ -293,6 +341,9 @@ STAGES: tuple[Stage, ...] = (
         _row_by_row("encode_images", "images"),
         None,
         "encode pictures to raw latents",
+        mem_mb=16000,
+        runtime_min=240,
+        num_gpus=_gpu_of_shard,
         tables=(("autoencoder", "autoencoders"),),
         models=("model",),
     ),
@@ -302,6 +353,9 @@ STAGES: tuple[Stage, ...] = (
         _row_by_row("encode_text", "captions"),
         None,
         "encode captions to text embeddings",
+        mem_mb=32000,
+        runtime_min=240,
+        num_gpus=_gpu_of_shard,
         tables=(("encoder", "encoders"),),
         models=("model",),
     ),
@@ -311,16 +365,31 @@ STAGES: tuple[Stage, ...] = (
         _model("train"),
         "train",
         "train a model, or take one in",
+        mem_mb=64000,
+        runtime_min=4320,
+        num_gpus=_gpus_of_training("train"),
         tables=(("autoencoder", AUTOENCODERS), ("text_encoder", TEXT_ENCODERS)),
         models=("import", "model"),
     ),
-    Stage("finetune", _one(MODEL), _model("finetune"), "train", "train on from another model"),
+    Stage(
+        "finetune",
+        _one(MODEL),
+        _model("finetune"),
+        "train",
+        "train on from another model",
+        mem_mb=64000,
+        runtime_min=4320,
+        num_gpus=_gpus_of_training("finetune"),
+    ),
     Stage(
         "generate",
         _generate_names,
         _generate,
         "generate",
         "draw the pictures of the benchmarks",
+        mem_mb=32000,
+        runtime_min=480,
+        num_gpus=_gpu_of_drawing,
         tables=(("benchmarks", "benchmarks"),),
         names_parts="benchmarks",
         models=("import",),
@@ -331,6 +400,9 @@ STAGES: tuple[Stage, ...] = (
         _score,
         "generate",
         "judge generated pictures",
+        mem_mb=32000,
+        runtime_min=480,
+        num_gpus=_gpu_of_score,
         tables=(
             *((role, "judges") for role in ROLES),
             *(("metrics", "metrics"), ("features", "feature_extractors"), ("style", "style_probes")),
@@ -338,7 +410,7 @@ STAGES: tuple[Stage, ...] = (
         unread=_unread_by_score,
         models=("model",),
     ),
-    Stage("report", _one(REPORT), _report, None, "write the page of the run"),
+    Stage("report", _one(REPORT), _report, None, "write the page of the run", mem_mb=8000, runtime_min=120),
 )
 BY_NAME: dict[str, Stage] = {stage.name: stage for stage in STAGES}
 

@@ -3,7 +3,8 @@
 Bytes from a source are not trusted: they may be text, cut short, broken, animated, or small files that claim to be
 huge. ``decode`` and ``probe`` turn each of these into a ``Reject`` with a reason of ``REJECT_REASONS``. Pillow's global
 switches are neither changed nor relied on, so threads do not disturb each other. Embedded colour profiles are ignored:
-values are read as sRGB.
+values are read as sRGB. What is thrown away decides nothing: a picture whose texts or profile cannot be read, or are
+larger than Pillow allows, is read without them (``pipeline/data/metadata.py``).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from pipeline.data.metadata import without_metadata
 from pipeline.errors import Refusal, Reject
 
 RESAMPLING = Image.Resampling.LANCZOS  # Pillow widens the kernel when it shrinks a picture, so there is no aliasing
@@ -98,6 +100,10 @@ def probe(data: bytes, *, max_pixels: int) -> Probe:
         Reject: with a reason of ``REJECT_REASONS``.
         Refusal: ``max_pixels`` is out of range, or Pillow is told to accept truncated pictures.
     """
+    return _despite_metadata(lambda readable: _probe(readable, max_pixels), data)
+
+
+def _probe(data: bytes, max_pixels: int) -> Probe:
     image = _open(data, max_pixels)
     width_px, height_px = image.size
     if _orientation(image) in _SIDEWAYS:
@@ -119,6 +125,10 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image:
         Reject: with a reason of ``REJECT_REASONS``.
         Refusal: ``max_pixels`` is out of range, or Pillow is told to accept truncated pictures.
     """
+    return _despite_metadata(lambda readable: _decode(readable, max_pixels), data)
+
+
+def _decode(data: bytes, max_pixels: int) -> Image.Image:
     if _format(_open(data, max_pixels)) == "PNG":
         _guard(_open(data, max_pixels).verify)  # checksums of all chunks: load() does not look at those of the pixels
     image = _open(data, max_pixels)
@@ -184,6 +194,20 @@ def encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     bare.save(buffer, format="PNG", compress_level=PNG_COMPRESS_LEVEL)
     return buffer.getvalue()
+
+
+def _despite_metadata(read: Callable[[bytes], _T], data: bytes) -> _T:
+    """Read a picture; one that is called broken once more from its pixels alone, whose verdict then counts."""
+    try:
+        return read(data)
+    except Reject as reject:
+        last = reject
+    for bare in without_metadata(data) if last.reason in ("corrupt", "truncated") else ():
+        try:
+            return read(bare)
+        except Reject as reject:
+            last = reject
+    raise last
 
 
 def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:

@@ -7,9 +7,10 @@ table that they do not know. ``sha256`` and row counts for the manifest come fro
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.schema import Column, Meta, Table
-from pipeline.errors import Refusal, Reject
+from pipeline.errors import Refusal, Reject, system_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,11 @@ class ShardBuilder:
         self.rows.append(values)
 
     def write(self, path: Path, *, fingerprint: str, row_group_rows: int) -> None:
-        """Write the shard to ``path``, which must lie in a folder that is not shown yet."""
+        """Write the shard to ``path``, which must lie in a folder that is not shown yet.
+
+        Raises:
+            Refusal: the disk does not take it.
+        """
         unknown = {name for row in self.rows for name in row} - set(self.table.schema.names)
         if unknown:
             raise ValueError(f"columns {sorted(unknown)} are not in table {self.table.name}")
@@ -77,14 +82,19 @@ class ShardBuilder:
         schema = self.table.schema.with_metadata({str(k): v for k, v in metadata.items()})
         columns = {name: [row.get(name) for row in self.rows] for name in schema.names}
         compression = {name: "none" if name in self.table.uncompressed else "zstd" for name in leaf_names(schema)}
-        pq.write_table(
-            pa.table(columns, schema=schema),
-            path,
-            row_group_size=row_group_rows,
-            compression=compression,
-            use_dictionary=False,
-            write_page_checksum=True,
-        )
+        try:
+            pq.write_table(
+                pa.table(columns, schema=schema),
+                path,
+                row_group_size=row_group_rows,
+                compression=compression,
+                use_dictionary=False,
+                write_page_checksum=True,
+            )
+        except OSError as error:
+            if line := system_line(error, path):
+                raise Refusal(line) from error
+            raise
 
 
 def leaf_names(schema: pa.Schema) -> list[str]:
@@ -99,6 +109,9 @@ def leaf_names(schema: pa.Schema) -> list[str]:
 class Shard:
     """A finished shard, opened for reading.
 
+    A closed one keeps its footer and is opened again when it is read. With the footer at hand that is cheap, and right,
+    since a finished file never changes.
+
     Raises:
         Refusal: the file cannot be read, has another schema version, or holds another table.
     """
@@ -106,22 +119,30 @@ class Shard:
     def __init__(self, path: Path, table: Table) -> None:
         self.path = path
         self.table = table
-        try:
-            self._file = pq.ParquetFile(path, page_checksum_verification=True)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise Refusal(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
-        stored = self._file.schema_arrow.metadata or {}
+        self._footer: Any = None  # of pyarrow, which is not typed
+        self._file: pq.ParquetFile | None = None
+        file = self._opened()
+        self._footer = file.metadata
+        stored = file.schema_arrow.metadata or {}
         self.metadata: dict[str, str] = {k.decode(): v.decode() for k, v in stored.items()}
         version, name = self.metadata.get(Meta.SCHEMA), self.metadata.get(Meta.TABLE)
         if version != str(SCHEMA_VERSION):
+            self.close()
             raise Refusal(f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; make the shard anew")
         if name != table.name:
+            self.close()
             raise Refusal(f"{path}: holds the table {name}, {table.name} was wanted")
+
+    def close(self) -> None:
+        """Give the file's handle back; the next read opens it anew."""
+        if self._file is not None:
+            self._file.close(force=True)
+            self._file = None
 
     @property
     def num_rows(self) -> int:
         """Rows, whole and null."""
-        return int(self._file.metadata.num_rows)
+        return int(self._footer.num_rows)
 
     @property
     def fingerprint(self) -> str:
@@ -140,7 +161,7 @@ class Shard:
 
     def read(self, columns: Iterable[Column]) -> pa.Table:
         """All rows of some columns."""
-        return self._guard(lambda: self._file.read([str(c) for c in columns]))
+        return self._guard(lambda: self._opened().read([str(c) for c in columns]))
 
     def rows(self, columns: Iterable[Column]) -> list[dict[str, Any]]:
         """All rows of some columns, as dictionaries."""
@@ -150,7 +171,7 @@ class Shard:
     def row(self, number: int, columns: Sequence[Column]) -> dict[str, Any]:
         """One row; reads its row group alone."""
         group_rows = int(self.metadata[Meta.ROW_GROUP_ROWS])
-        group = self._guard(lambda: self._file.read_row_group(number // group_rows, [str(c) for c in columns]))
+        group = self._guard(lambda: self._opened().read_row_group(number // group_rows, [str(c) for c in columns]))
         return {str(c): group.column(str(c))[number % group_rows].as_py() for c in columns}
 
     def valid_rows(self) -> list[bool]:
@@ -158,11 +179,25 @@ class Shard:
         column = self.read([self.table.payload[0]]).column(0)
         return [bool(valid) for valid in column.is_valid().to_pylist()]
 
-    def _guard(self, read: Any) -> pa.Table:
+    def _opened(self) -> pq.ParquetFile:
+        if self._file is None:
+            try:
+                self._file = pq.ParquetFile(self.path, metadata=self._footer, page_checksum_verification=True)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise self._refusal(error, "not a readable Parquet file", "delete it and run again") from error
+        return self._file
+
+    def _guard(self, read: Callable[[], pa.Table]) -> pa.Table:
         try:
             return read()
         except (OSError, pa.ArrowInvalid) as error:
-            raise Refusal(f"{self.path}: damaged ({error}); delete it from the store and run again") from error
+            raise self._refusal(error, "damaged", "delete it from the store and run again") from error
+
+    def _refusal(self, error: Exception, what: str, remedy: str) -> Refusal:
+        """Arrow gives a failed parse or checksum no number; an error that has one says nothing of the content."""
+        if self.path.is_dir():
+            error = IsADirectoryError(errno.EISDIR, "", str(self.path))
+        return Refusal(system_line(error, self.path) or f"{self.path}: {what} ({error}); {remedy}")
 
 
 def write_rejects(path: Path, stage: str, rejects: Iterable[RejectedRow], table: Table, fingerprint: str) -> None:

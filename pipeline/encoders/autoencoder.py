@@ -6,7 +6,7 @@ sampled (pipeline.encoders.scaling and the training loader do that when they are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,7 +23,11 @@ from pipeline.params.schema import Execution
 if TYPE_CHECKING:
     import torch
 
-PROBE_PX = 64  # a multiple of the factor of every autoencoder in use
+# Sides that are multiples of the factor of every autoencoder in use, and the greys of 255 that are encoded at each: the
+# larger one costs four times as much.
+PROBE_GREYS = {64: (40, 200), 128: (200,)}
+# What an autoencoder's configuration has where its class normalises pictures itself, and so takes them in [0, 1].
+_OWN_RANGE = ("encoder_norm_mean", "encoder_norm_std")
 
 
 class LoadedAutoencoder:
@@ -39,7 +43,7 @@ class LoadedAutoencoder:
         downsampling_factor: pixels per latent, along a side.
 
     Raises:
-        Refusal: it is no image autoencoder.
+        Refusal: it is no image autoencoder, or one of another convention: see ``_probe``.
     """
 
     num_channels: int
@@ -90,10 +94,14 @@ class LoadedAutoencoder:
         images: list[Image.Image | Reject] = []
         with torch.inference_mode():
             for start in range(0, len(raw), self._batch_size):
-                batch = raw[start : start + self._batch_size].to(self._model.device)
-                pixels = self._model.decode(batch).sample.float().permute(0, 2, 3, 1)
-                images.extend(_to_image(picture) for picture in pixels.cpu().numpy())
+                pixels = self._pixels(raw[start : start + self._batch_size]).permute(0, 2, 3, 1)
+                images.extend(_to_image(picture) for picture in pixels.numpy())
         return images
+
+    def _pixels(self, raw: torch.Tensor) -> torch.Tensor:
+        """What the decoder gives for raw latents, on the CPU."""
+        pixels: torch.Tensor = self._model.decode(raw.to(self._model.device)).sample
+        return pixels.float().cpu()
 
     def _raw(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Mean and std (None where there is none) of the latents, on the CPU."""
@@ -109,19 +117,83 @@ class LoadedAutoencoder:
         return output[name].float().cpu(), None
 
     def _probe(self) -> tuple[int, int]:
-        """Channels and downsampling factor, measured: the classes name them differently in their configurations."""
+        """Channels and downsampling factor, measured: the classes name them differently in their configurations.
+
+        Two greys of two sides go through encoder and decoder. Measured: single pictures can be encoded and decoded,
+        with no arguments but these; the factor is the same at both sides; a decoded picture is as large as the encoded
+        one, RGB, and of numbers; two greys do not get one latent. Not measured: the range of pixels, and whether the
+        class normalises its latents itself. Both would take a trained model to see, and a bad one could not be told
+        from one of another range; that a class normalises pictures is read from its configuration.
+        """
+        latents = {side_px: self._probe_encoder(side_px) for side_px in PROBE_GREYS}
+        factors = {side_px / means.shape[2] for side_px, means in latents.items()}
+        if len(factors) > 1:
+            seen = " and ".join(
+                f"{side_px} px to {means.shape[2]} x {means.shape[3]}" for side_px, means in latents.items()
+            )
+            raise Refusal(
+                f"{self._where}: encodes pictures of {seen} latents, so it resizes them; name an autoencoder whose "
+                "latents grow with the picture"
+            )
+        for side_px, means in latents.items():
+            self._probe_decoder(side_px, means)
+        if stated := [name for name in _OWN_RANGE if name in getattr(self._model, "config", {})]:
+            raise Refusal(
+                f"{self._where}: its class normalises pictures itself ({stated[0]} in its configuration) and takes "
+                "them in [0, 1]; name an autoencoder that takes pictures in [-1, 1]"
+            )
+        return next(iter(latents.values())).shape[1], int(factors.pop())
+
+    def _probe_encoder(self, side_px: int) -> torch.Tensor:
+        """The latents [greys, channels, height, height] of the greys of this side."""
+        import torch
+
+        greys = torch.tensor(PROBE_GREYS[side_px], device=self._model.device).float() / 127.5 - 1.0
+        pixels = greys.view(-1, 1, 1, 1).expand(-1, 3, side_px, side_px).contiguous()
+        means = self._tried("encode", side_px, lambda: self._raw(pixels)[0])
+        shape = tuple(means.shape)
+        if len(shape) != 4 or shape[2] != shape[3] or not shape[2] or side_px % shape[2]:
+            raise Refusal(f"{self._where}: latents of shape {shape}; an image autoencoder is needed")
+        is_finite = bool(torch.isfinite(means).all())
+        if not is_finite or (len(means) > 1 and torch.equal(means[0], means[1])):
+            what = "the same latents" if is_finite else "latents that are no numbers"
+            raise Refusal(
+                f"{self._where}: gives {what} for pictures of the greys {PROBE_GREYS[side_px]}; save or download the "
+                "model anew"
+            )
+        return means
+
+    def _probe_decoder(self, side_px: int, means: torch.Tensor) -> None:
+        """Refuse a decoder that does not give back pictures of this side from their latents."""
+        import torch
+
+        pixels = self._tried("decode", side_px, lambda: self._pixels(means))
+        if pixels.shape != (len(means), 3, side_px, side_px):
+            raise Refusal(
+                f"{self._where}: decodes the latents of a picture of 3 x {side_px} x {side_px} values to "
+                f"{' x '.join(str(length) for length in pixels.shape[1:])}; name an autoencoder that gives back RGB "
+                "pictures of the size that it was given"
+            )
+        if not bool(torch.isfinite(pixels).all()):
+            raise Refusal(
+                f"{self._where}: decodes pictures of the greys {PROBE_GREYS[side_px]} to values that are no numbers; "
+                "save or download the model anew"
+            )
+
+    def _tried(self, what: str, side_px: int, work: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What the work gives; its failure as a refusal, except for want of memory, which says nothing of the model."""
         import torch
 
         try:
-            mean, _ = self._raw(torch.zeros(1, 3, PROBE_PX, PROBE_PX, device=self._model.device))
-        except (ValueError, RuntimeError, AttributeError) as error:
+            with torch.inference_mode():
+                return work()
+        except torch.OutOfMemoryError:
+            raise
+        except (ValueError, RuntimeError, AttributeError, TypeError, LookupError, ArithmeticError) as error:
             raise Refusal(
-                f"{self._where}: cannot encode a picture of {PROBE_PX} px ({one_line(error)}); an image autoencoder "
-                "is needed"
+                f"{self._where}: cannot {what} single pictures of {side_px} px ({one_line(error)}); an image "
+                "autoencoder is needed"
             ) from error
-        if mean.ndim != 4 or mean.shape[2] != mean.shape[3] or PROBE_PX % mean.shape[2]:
-            raise Refusal(f"{self._where}: latents of shape {tuple(mean.shape)}; an image autoencoder is needed")
-        return mean.shape[1], PROBE_PX // mean.shape[2]
 
     def _check_pictures(self, images: Sequence[Image.Image]) -> None:
         sizes, modes = {image.size for image in images}, {image.mode for image in images}

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.encoders.packages import refuse_missing_packages
 from pipeline.errors import Refusal
 from pipeline.params.schema import Execution
 
@@ -155,12 +156,16 @@ def load_strictly(load: Callable[..., Any], folder: Path, *, not_wanted: Iterabl
 
 
 def loaded_or_refused(load: Callable[[], Model], folder: Path) -> Model:
-    """What ``load`` gives; its failure as a Refusal of one line."""
+    """What ``load`` gives; its failure as a Refusal of one line, which names packages that it lacks."""
     from safetensors import SafetensorError
 
     try:
         return load()
+    except ImportError as error:
+        refuse_missing_packages(error, folder)
+        raise Refusal(f"{folder}: cannot be loaded ({one_line(error)}); install what it asks for") from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        refuse_missing_packages(error, folder)
         raise Refusal(f"{folder}: cannot be loaded ({one_line(error)}); save or download the model anew") from error
 
 

@@ -77,8 +77,10 @@ def check_scale(params: AutoencoderParams, config: Mapping[str, Any], where: str
         Who says so: ``config.json`` if it states the scale that is used, else the parameters' ``source``.
 
     Raises:
-        Refusal: the file states another scale or shift (relative difference above 1e-3).
+        Refusal: the file states another scale or shift (relative difference above 1e-3), or none that can be read as
+            a number or as one per channel.
     """
+    _check_stated(config, where)
     stated = _stated_scale(config)
     stated_shift = config.get("latents_mean")
     if stated_shift is None:
@@ -106,11 +108,32 @@ def check_same_scale(params: AutoencoderParams, scale: PerChannel, shift: PerCha
     _compare("shift", 0.0 if params.shift is None else params.shift, 0.0 if shift is None else shift, where)
 
 
+def _check_stated(config: Mapping[str, Any], where: str) -> None:
+    """Refuse what is stated in a form that is used otherwise: per place, say, by a class that scales by itself."""
+    for name in ("scaling_factor", "shift_factor", "latents_std", "latents_mean"):
+        value = config.get(name)
+        is_per_channel = name.startswith("latents_")
+        values = value if is_per_channel and isinstance(value, list) else [value]
+        if value is None or (values and all(_is_number(number) for number in values)):
+            if name == "latents_std" and value is not None and 0 in values:
+                raise Refusal(f"{where}: {name} holds 0, which no latents have; name another autoencoder")
+            continue
+        wanted = "one number per channel" if is_per_channel else "one number"
+        raise Refusal(
+            f"{where}: states {name} as {type(value).__name__} that is not {wanted}, as a class does that normalises "
+            "its latents itself; name another autoencoder"
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _stated_scale(config: Mapping[str, Any]) -> PerChannel | None:
     factor, spread = config.get("scaling_factor"), config.get("latents_std")
     if spread is None:
         return None if factor is None else float(factor)
-    return [(1.0 if factor is None else factor) / float(value) for value in spread]
+    return [(1.0 if factor is None else factor) / value for value in _as_list(spread)]
 
 
 def _compare(name: str, given: PerChannel, stated: PerChannel, where: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.encoders.base import TextEmbedding
 from pipeline.encoders.loading import ATTENTION, choose_device, load_strictly, loaded_or_refused, quiet, resolve_model
+from pipeline.encoders.parts import PROBE_WORDS, check_tokenizer_files, prove_embeddings, prove_tokenizer
 from pipeline.errors import Refusal, Reject
 from pipeline.params.encoders import TextEncoder as TextEncoderParams
 from pipeline.params.schema import Execution
@@ -133,19 +134,26 @@ class TextEncoder(LoadedTextEncoder):
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder. Raises Refusal where there is none."""
+    """The tokenizer of a folder.
+
+    Raises:
+        Refusal: it has no file there, from which the library would make up one; or it does not tell words apart.
+    """
     import transformers
 
     quiet(transformers)
+    check_tokenizer_files(folder)
     auto_tokenizer: Any = transformers.AutoTokenizer
-    return loaded_or_refused(lambda: auto_tokenizer.from_pretrained(folder, local_files_only=True), folder)
+    tokenizer = loaded_or_refused(lambda: auto_tokenizer.from_pretrained(folder, local_files_only=True), folder)
+    prove_tokenizer(tokenizer, folder)
+    return tokenizer
 
 
 def load_t5_encoder(folder: Path, tokenizer: Any, attention: Literal["matmul", "sdpa"]) -> Any:
     """The encoder of a T5, loaded strictly, in float32, on the CPU.
 
     Raises:
-        Refusal: no T5, weights that do not match, or a tokenizer of another model.
+        Refusal: no T5, weights that do not match, a tokenizer of another model, or words that are embedded alike.
     """
     import torch
     import transformers
@@ -165,8 +173,18 @@ def load_t5_encoder(folder: Path, tokenizer: Any, attention: Literal["matmul", "
         not_wanted=_DECODER_WEIGHTS,
         dtype=torch.float32,
         attn_implementation=ATTENTION[attention],
-    )
-    return model.eval()
+    ).eval()
+    prove_embeddings(_word_vectors(model, tokenizer, folder), folder)
+    return model
+
+
+def _word_vectors(model: Any, tokenizer: Any, folder: Path) -> list[np.ndarray]:
+    """The mean of the embeddings of each probe word's tokens, float32 [dim]; a reject's is not finite."""
+    encoder = LoadedTextEncoder(model, tokenizer, max_text_tokens=16, batch_size=1, where=str(folder))
+    return [
+        np.full(encoder.dim, np.nan) if isinstance(row, Reject) else row.embedding.mean(axis=0)
+        for row in encoder.encode(PROBE_WORDS)
+    ]
 
 
 def _checked(embedding: np.ndarray, truncated: bool) -> TextEmbedding | Reject:

@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.images import square_view
+from pipeline.encoders.loading import choose_device, loaded_or_refused, resolve_model
+from pipeline.encoders.parts import check_image_processor_files
 from pipeline.errors import Refusal
 from pipeline.evaluation.benchmark import in_batches
 from pipeline.params import kinds, scoring
@@ -70,7 +72,7 @@ class VisionTowerFeatures:
         device: a torch device name, such as ``cpu`` or ``cuda``.
 
     Raises:
-        Refusal: the folder holds no such model, or weights of it are missing.
+        Refusal: the folder holds no such model, or weights or the image processor's file are missing.
     """
 
     def __init__(self, model_folder: Path, device: str) -> None:
@@ -80,14 +82,19 @@ class VisionTowerFeatures:
 
         if not (model_folder / "config.json").is_file():
             raise Refusal(f"{model_folder}: no config.json; name a folder with a LLaVA model")
-        config = AutoConfig.from_pretrained(model_folder, local_files_only=True)
+        config: Any = loaded_or_refused(
+            lambda: AutoConfig.from_pretrained(model_folder, local_files_only=True), model_folder
+        )
         if not isinstance(config, LlavaConfig):
             raise Refusal(f"{model_folder}: holds a model of type {config.model_type}; a LLaVA model is needed")
         if not isinstance(config.vision_feature_layer, int):
             raise Refusal(f"{model_folder}: vision_feature_layer {config.vision_feature_layer} must be one layer")
         # typed Any: the stubs know nothing of the pair that output_loading_info gives
-        loaded: Any = LlavaForConditionalGeneration.from_pretrained(
-            model_folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        loaded: Any = loaded_or_refused(
+            lambda: LlavaForConditionalGeneration.from_pretrained(
+                model_folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            ),
+            model_folder,
         )
         model, loading = loaded
         absent = sorted(str(name) for name in (*loading["missing_keys"], *loading["mismatched_keys"]))
@@ -95,15 +102,16 @@ class VisionTowerFeatures:
             raise Refusal(f"{model_folder}: {len(absent)} weights are missing, first {absent[0]}; save the model anew")
         self._layer = config.vision_feature_layer
         self._tower = model.model.vision_tower.to(device).eval()
+        check_image_processor_files(model_folder)
         image_processor: Any = AutoImageProcessor
-        self._processor = image_processor.from_pretrained(model_folder, local_files_only=True)
+        self._processor = loaded_or_refused(
+            lambda: image_processor.from_pretrained(model_folder, local_files_only=True), model_folder
+        )
         self._device = device
 
     @classmethod
     def open(cls, params: scoring.VisionTower, execution: Execution) -> Self:
         """The tower that an entry describes."""
-        from pipeline.encoders.loading import choose_device, resolve_model
-
         return cls(resolve_model(params.model, params.revision), str(choose_device(execution)))
 
     def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:

@@ -43,6 +43,7 @@ from pipeline.interop.references import References
 from pipeline.models.inputs import checked_count
 from pipeline.models.networks import load_network, rebuilt
 from pipeline.params.fits import changed
+from pipeline.store.modes import follow_umask
 
 NETWORK, AUTOENCODER, TEXT_ENCODER, TOKENIZER = "network", "autoencoder", "text_encoder", "tokenizer"
 ENCODERS = (AUTOENCODER, TEXT_ENCODER, TOKENIZER)
@@ -249,6 +250,8 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
             _forget_origin(top / AUTOENCODER / "config.json")
             self.text_encoder.save_pretrained(top / TEXT_ENCODER)
             self.tokenizer.save_pretrained(top / TOKENIZER)
+            for name in ENCODERS:
+                follow_umask(top / name)
         index = json.loads(self.to_json_string())
         index |= {} if with_encoders else {name: [None, None] for name in ENCODERS}
         _write(top / INDEX, index)
@@ -263,6 +266,7 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
             rebuilt(self.network).save_pretrained(written, safe_serialization=True)
             remedy = "its card tells of other weights: write these alone, with network.save_pretrained"
             _check_weights(Path(written), self.about.provenance, f"{self.about.where}: the network", remedy)
+            follow_umask(Path(written))
             for file in Path(written).iterdir():
                 file.replace(folder / file.name)
 

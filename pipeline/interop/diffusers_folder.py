@@ -19,6 +19,14 @@ from PIL import Image
 from pipeline.data.files import PIPELINE_JSON
 from pipeline.data.randomness import torch_generator
 from pipeline.encoders.loading import choose_device, load_strictly, loaded_or_refused, one_line, quiet, resolve_pipeline
+from pipeline.encoders.parts import (
+    check_configuration,
+    check_image_processor_files,
+    check_scheduler_file,
+    check_tokenizer_files,
+    prove_token_embeddings,
+    prove_tokenizer,
+)
 from pipeline.errors import Refusal, Reject
 from pipeline.interop.records import Identify, read_record, write_record
 from pipeline.models.inputs import padded_batches
@@ -101,7 +109,8 @@ class DiffusersTextToImage:
         num_parameters: of the network that is asked at each step.
 
     Raises:
-        Refusal: no text-to-image pipeline of diffusers, or weights that are missing.
+        Refusal: no text-to-image pipeline of diffusers, weights or a part's file that are missing, or a tokenizer or
+            text encoder that does not tell words apart.
     """
 
     def __init__(self, folder: Path, dtype: str, execution: Execution) -> None:
@@ -117,10 +126,13 @@ class DiffusersTextToImage:
         index = read_index(folder)
         self.class_name = str(index.get("_class_name"))
         self._fixed = _fixed_arguments(_pipeline_class(self.class_name, folder), folder)
-        components = _load_networks(index, folder, getattr(torch, dtype))
+        parts = _parts(index, folder)
+        _check_files(parts, folder)
+        components = _load_networks(parts, folder, getattr(torch, dtype))
         self._pipe: Any = loaded_or_refused(
             lambda: diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True, **components), folder
         )
+        _prove_text_encoders(self._pipe.components, folder)
         self._pipe.to(choose_device(execution))
         self._pipe.set_progress_bar_config(disable=True)
         self.num_parameters = _num_parameters(components)
@@ -233,25 +245,66 @@ def _is_text_to_image(pipeline: Any) -> bool:
     return pipeline in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()
 
 
-def _load_networks(index: dict[str, Any], folder: Path, dtype: Any) -> dict[str, Any]:
-    """Every component that has weights, loaded strictly; the others are left to diffusers."""
+def _parts(index: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The class of every component that the index names."""
     import diffusers
-    import torch
     import transformers
 
-    networks = {}
+    parts = {}
     for name, entry in index.items():
         if not isinstance(entry, list) or len(entry) != 2 or None in entry:
             continue
         home: Any = {"diffusers": diffusers, "transformers": transformers}.get(entry[0])
         home = home or getattr(diffusers.pipelines, str(entry[0]), None)
-        kind = getattr(home, str(entry[1]), None)
-        if kind is None:
+        parts[name] = getattr(home, str(entry[1]), None)
+        if parts[name] is None:
             raise Refusal(f"{folder / INDEX}: {name} is of class {entry}, which diffusers and transformers do not have")
+    return parts
+
+
+def _check_files(parts: dict[str, Any], folder: Path) -> None:
+    """Refuse a component without its file: the libraries would give it the values of its class."""
+    import diffusers
+    import torch
+    import transformers
+    from transformers.image_processing_utils import ImageProcessingMixin
+
+    for name, kind in parts.items():
+        if not isinstance(kind, type):
+            continue
+        if issubclass(kind, torch.nn.Module):
+            check_configuration(folder / name)
+        elif issubclass(kind, transformers.PreTrainedTokenizerBase):
+            check_tokenizer_files(folder / name, kind)
+        elif issubclass(kind, diffusers.SchedulerMixin):
+            check_scheduler_file(folder / name)
+        elif issubclass(kind, ImageProcessingMixin):
+            check_image_processor_files(folder / name)
+
+
+def _load_networks(parts: dict[str, Any], folder: Path, dtype: Any) -> dict[str, Any]:
+    """Every component that has weights, loaded strictly; the others are left to diffusers."""
+    import torch
+
+    networks = {}
+    for name, kind in parts.items():
         if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
             load: Any = kind
             networks[name] = load_strictly(load.from_pretrained, folder / name, not_wanted=_ANY_LEFT_OVER, dtype=dtype)
     return networks
+
+
+def _prove_text_encoders(components: dict[str, Any], folder: Path) -> None:
+    """Refuse a tokenizer, or a text encoder of the same number, that does not tell words apart."""
+    import transformers
+
+    for name, tokenizer in components.items():
+        if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
+            continue
+        prove_tokenizer(tokenizer, folder / name)
+        encoder = name.replace("tokenizer", "text_encoder")
+        if isinstance(components.get(encoder), transformers.PreTrainedModel):
+            prove_token_embeddings(components[encoder], tokenizer, folder / encoder)
 
 
 def _num_parameters(components: dict[str, Any]) -> int:

@@ -14,10 +14,12 @@ class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
     Attributes:
         reads_captions: it is given another caption set of the same pictures, which its row names.
         needs_labels: it reads class names, which derived pictures have not.
+        needs_source_text: it reads the texts that a source brought along, which derived pictures have not.
     """
 
     reads_captions: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
+    needs_source_text: ClassVar[bool] = False
 
     @property
     def captioner_name(self) -> str:
@@ -94,3 +96,9 @@ class ShuffledCaptioner(CaptionerParams, tag="shuffled", frozen=True, kw_only=Tr
     """Another set's captions, each given to another picture of its shard: a control."""
 
     reads_captions: ClassVar[bool] = True
+
+
+class PassthroughCaptioner(CaptionerParams, tag="passthrough", frozen=True, kw_only=True):
+    """The text that the source brought along with a picture, as it is; of several, one drawn for its key."""
+
+    needs_source_text: ClassVar[bool] = True

@@ -123,6 +123,9 @@ def _recaption(where: _Where, row: schema.RecaptionRow) -> None:
         raise where.refuse(f"captioner{fault.key}", fault.value if fault.key else row.captioner, fault.why)
     if captioner.needs_labels and isinstance(images, datasets.AugmentRow):
         raise where.refuse("captioner", row.captioner, f"{row.images} has no labels to make captions of")
+    if captioner.needs_source_text and isinstance(images, datasets.AugmentRow):
+        why = f"{row.images} has no texts: its pictures are made here; name {images.images}, or a captioner that looks"
+        raise where.refuse("captioner", row.captioner, why)
     if captioner.pretrained is not None:
         _known_model(where, "captioner", *captioner.pretrained)
 

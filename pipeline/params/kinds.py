@@ -105,6 +105,7 @@ CAPTIONERS = Kinds(
         captioners.LabelCaptioner: "pipeline.captioners.label:LabelCaptioner",
         captioners.LocalCaptioner: "pipeline.captioners.local:LocalCaptioner",
         captioners.ShuffledCaptioner: "pipeline.captioners.shuffled:ShuffledCaptioner",
+        captioners.PassthroughCaptioner: "pipeline.captioners.passthrough:PassthroughCaptioner",
     },
 )
 AUTOENCODERS = Kinds("autoencoder", {encoders.Autoencoder: "pipeline.encoders.autoencoder:ImageAutoencoder"})

@@ -6,7 +6,7 @@ weights, lists) replaces whole. It names its own ``run``. A resolved file has al
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import yaml
 
 from pipeline.digest import digest_json
 from pipeline.errors import Refusal
-from pipeline.params import kinds, schema, scoring
+from pipeline.params import kinds, schema, scoring, yaml12
 from pipeline.params.explain import allowed_values, field_names, find_fault, unknown_key
 from pipeline.params.schema import STAGE_NAMES
 from pipeline.params.types import Name
@@ -29,7 +29,6 @@ TOP_LEVEL_KEYS = (*SCALAR_KEYS, *PLAIN_SECTIONS, *STAGE_NAMES)
 ROWS = "rows"
 IMPORT = "import"
 KIND = "kind"
-MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
 @dataclass(frozen=True)
@@ -123,37 +122,16 @@ class Params(msgspec.Struct, frozen=True):
         return digest_json({k: v for k, v in self.resolved.items() if k != "execution"})
 
 
-class _Loader(yaml.CSafeLoader):
-    """PyYAML's safe loader, except that a key given twice is refused rather than the first one lost."""
-
-
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        if key_node.tag == MERGE_TAG:
-            continue
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-        if not isinstance(key, Hashable):
-            raise Refusal(f"line {key_node.start_mark.line + 1}: {key!r} is no key; put text with braces in quotes")
-        if key in seen:
-            raise Refusal(f"line {key_node.start_mark.line + 1}: the key {key!r} is given twice")
-        seen.add(key)
-    loader.flatten_mapping(node)  # type: ignore[no-untyped-call]
-    return {
-        loader.construct_object(k, deep=True): loader.construct_object(v, deep=True)  # type: ignore[no-untyped-call]
-        for k, v in node.value
-    }
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file's mapping. Raises Refusal with the file and the line when it is none."""
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        value = yaml12.read(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Refusal(f"{path}: cannot be read ({error.strerror}); name an existing parameter file") from error
+        here = f"in {Path.cwd()}" if not path.is_absolute() else "there"
+        raise Refusal(
+            f"{path}: cannot be read ({error.strerror}); name a parameter file that is {here}, or type the command "
+            "in the project's folder"
+        ) from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f"line {where.line + 1}: " if where else ""

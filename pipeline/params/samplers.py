@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from pipeline.params.types import Count, Fraction, Interval, NotNegative, Positive, Strict
 
@@ -40,7 +42,11 @@ Sampler = Euler | Heun | Dpmpp2m | Ddim
 
 
 class FolderScheduler(Strict, tag_field="kind", tag="folder", frozen=True, kw_only=True):
-    """The scheduler and the guidance of a diffusers folder, which are its own."""
+    """The scheduler and the guidance of a diffusers folder, which are its own.
+
+    Its pipelines draw alike, without guidance, at 1 and below, where 0 would be the negative condition alone for our
+    own samplers: one spelling of no guidance is taken, 1.
+    """
 
     num_steps: Count
-    guidance_scale: NotNegative
+    guidance_scale: Annotated[float, Meta(ge=1.0)]

@@ -54,6 +54,7 @@ class Execution(Strict, frozen=True, kw_only=True):
     inference_batch_size: Count
     attention: Literal["matmul", "sdpa"]
     gradient_checkpointing: bool
+    keep_freed_memory: bool
     num_processes: dict[Reference, Count]
     checkpoint_every: Count
 

@@ -15,11 +15,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.digest import sha256_of_bytes
 from pipeline.errors import Refusal, exit_status
 from pipeline.layout import PARAMS_YAML, PRESETS, WORK
+from pipeline.params import yaml12
 from pipeline.params.check import check
 from pipeline.params.load import BASE_PRESET, PLAIN_SECTIONS, ROWS, SCALAR_KEYS, TOP_LEVEL_KEYS, convert, load
 
@@ -72,7 +71,7 @@ def render(resolved: dict[str, Any], name: str) -> str:
 
 def _yaml(value: dict[str, Any]) -> str:
     """Block style, but for the innermost mappings and lists, so that a row is mostly one line."""
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=LINE_WIDTH, default_flow_style=None)
+    text: str = yaml12.write(value, sort_keys=False, width=LINE_WIDTH, default_flow_style=None)
     return text
 
 
@@ -82,7 +81,7 @@ def _section(key: str, text: str) -> str:
 
 def _same_again(text: str, resolved: dict[str, Any]) -> None:
     """What is written must read back as the very same parameters."""
-    read = convert(yaml.safe_load(text), PARAMS_YAML)
+    read = convert(yaml12.read(text), PARAMS_YAML)
     if read.resolved != resolved:
         raise AssertionError("the parameters as written differ from those that were resolved")
 

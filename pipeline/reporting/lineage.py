@@ -54,10 +54,9 @@ def lineage_of(params: Params, generate_row: str) -> Lineage:
 
 def chain_of(params: Params, model: str) -> tuple[str, ...]:
     """References of a model and of those that it starts from, the one that starts from none in front."""
-    chain = [model]
-    while split_reference(chain[0])[0] == "finetune":
-        chain.insert(0, params.row(*split_reference(chain[0])).model)
-    return tuple(chain)
+    stage, row = split_reference(model)
+    values = params.row(stage, row)  # refused where there is none
+    return (*chain_of(params, values.model), model) if stage == "finetune" else (model,)
 
 
 def dataset_of(params: Params, model: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.captioners.passthrough import reads_texts
 from pipeline.dag.units import MANIFEST, UnitId, split_benchmark
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET
 from pipeline.data.manifest import read_manifest
-from pipeline.data.schema import REJECTS, Column
+from pipeline.data.schema import IMAGES, REJECTS, Column
 from pipeline.data.shards import Shard
 from pipeline.runner.job import Job
 
@@ -24,7 +25,9 @@ REASONS = {
     "no_other_class": "no row of another class to mix with",
     "no_other_row": "no other picture to mix with",
     "no_class_name": "the row has no class name to make a caption of",
+    "no_text": "the source brought no text along to take as the caption",
     "empty_caption": "the captioner wrote nothing",
+    "no_letters": "the caption holds no letter of any script",
     "loop": "the caption repeats itself",
     "no_tokens": "the tokenizer turns the caption into nothing",
     "not_finite": "the model gave values that are not numbers",
@@ -40,6 +43,7 @@ class RowCount:
         num_null_upstream: rows that were lost before this stage.
         rejected: reason to count.
         examples: reason to (key, detail) of the first rows rejected for it.
+        num_unread_texts: downloaded pictures with texts of their own, where no caption set reads those.
     """
 
     stage: str
@@ -52,6 +56,7 @@ class RowCount:
     examples: dict[str, list[tuple[str, str]]]
     fingerprint: str
     parameters: dict[str, Any]
+    num_unread_texts: int
 
     @property
     def num_rejected(self) -> int:
@@ -89,7 +94,16 @@ def _count(job: Job, unit_id: UnitId) -> RowCount:
         examples=_examples(job, unit_id, f"{folder}{REJECTS_PARQUET}") if manifest["rejected"] else {},
         fingerprint=manifest["fingerprint"],
         parameters=manifest["parameters"],
+        num_unread_texts=_num_unread_texts(job, unit_id.reference) if unit_id.stage == "download" else 0,
     )
+
+
+def _num_unread_texts(job: Job, reference: str) -> int:
+    """Pictures whose texts are dropped: 0 where a caption set reads them. Of the shards only that column is read."""
+    if reads_texts(job.plan.params, reference):
+        return 0
+    shards = (Shard(path, IMAGES) for path in job.shard_paths(reference))
+    return sum(any(row[Column.TEXT] or ()) for shard in shards for row in shard.rows([Column.TEXT]))
 
 
 def _examples(job: Job, unit_id: UnitId, name: str) -> dict[str, list[tuple[str, str]]]:

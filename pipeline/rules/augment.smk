@@ -11,17 +11,14 @@ rule augment:
     wildcard_constraints:
         part=SHARD,
     threads: RUN.threads
+    resources:
+        **RUN.resources("augment"),
     shell:
         COMMAND + "augment --params {RUN.params_path} --row {wildcards.row} --part {wildcards.part}"
 
 
-rule augment_manifest:
-    input:
-        lambda w: RUN.inputs("augment", w.row, "manifest"),
+use rule augment as augment_manifest with:
     output:
-        f"{RUN.folder('augment')}/{{row}}/manifest.json",
-    log:
-        f"{RUN.log_folder('augment')}/{{row}}/manifest.log",
-    threads: RUN.threads
-    shell:
-        COMMAND + "augment --params {RUN.params_path} --row {wildcards.row} --part manifest"
+        f"{RUN.folder('augment')}/{{row}}/{{part}}.json",
+    wildcard_constraints:
+        part="manifest",

@@ -1,18 +1,6 @@
 # Pictures: an index of the source, shards, and the manifest after the last shard.
 
 
-rule download_index:
-    input:
-        lambda w: RUN.inputs("download", w.row, "index"),
-    output:
-        f"{RUN.folder('download')}/{{row}}/index.json",
-    log:
-        f"{RUN.log_folder('download')}/{{row}}/index.log",
-    threads: RUN.threads
-    shell:
-        COMMAND + "download --params {RUN.params_path} --row {wildcards.row} --part index"
-
-
 rule download:
     input:
         lambda w: RUN.inputs("download", w.row, w.part),
@@ -23,17 +11,21 @@ rule download:
     wildcard_constraints:
         part=SHARD,
     threads: RUN.threads
+    resources:
+        **RUN.resources("download"),
     shell:
         COMMAND + "download --params {RUN.params_path} --row {wildcards.row} --part {wildcards.part}"
 
 
-rule download_manifest:
-    input:
-        lambda w: RUN.inputs("download", w.row, "manifest"),
+use rule download as download_manifest with:
     output:
-        f"{RUN.folder('download')}/{{row}}/manifest.json",
-    log:
-        f"{RUN.log_folder('download')}/{{row}}/manifest.log",
-    threads: RUN.threads
-    shell:
-        COMMAND + "download --params {RUN.params_path} --row {wildcards.row} --part manifest"
+        f"{RUN.folder('download')}/{{row}}/{{part}}.json",
+    wildcard_constraints:
+        part="manifest",
+
+
+use rule download as download_index with:
+    output:
+        f"{RUN.folder('download')}/{{row}}/{{part}}.json",
+    wildcard_constraints:
+        part="index",

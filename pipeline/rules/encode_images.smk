@@ -11,17 +11,14 @@ rule encode_images:
     wildcard_constraints:
         part=SHARD,
     threads: RUN.threads
+    resources:
+        **RUN.resources("encode_images"),
     shell:
         COMMAND + "encode_images --params {RUN.params_path} --row {wildcards.row} --part {wildcards.part}"
 
 
-rule encode_images_manifest:
-    input:
-        lambda w: RUN.inputs("encode_images", w.row, "manifest"),
+use rule encode_images as encode_images_manifest with:
     output:
-        f"{RUN.folder('encode_images')}/{{row}}/manifest.json",
-    log:
-        f"{RUN.log_folder('encode_images')}/{{row}}/manifest.log",
-    threads: RUN.threads
-    shell:
-        COMMAND + "encode_images --params {RUN.params_path} --row {wildcards.row} --part manifest"
+        f"{RUN.folder('encode_images')}/{{row}}/{{part}}.json",
+    wildcard_constraints:
+        part="manifest",

@@ -1,18 +1,6 @@
 # Text embeddings, and the one of the empty caption.
 
 
-rule encode_text_unconditional:
-    input:
-        lambda w: RUN.inputs("encode_text", w.row, "unconditional"),
-    output:
-        f"{RUN.folder('encode_text')}/{{row}}/unconditional.parquet",
-    log:
-        f"{RUN.log_folder('encode_text')}/{{row}}/unconditional.log",
-    threads: RUN.threads
-    shell:
-        COMMAND + "encode_text --params {RUN.params_path} --row {wildcards.row} --part unconditional"
-
-
 rule encode_text:
     input:
         lambda w: RUN.inputs("encode_text", w.row, w.part),
@@ -23,17 +11,21 @@ rule encode_text:
     wildcard_constraints:
         part=SHARD,
     threads: RUN.threads
+    resources:
+        **RUN.resources("encode_text"),
     shell:
         COMMAND + "encode_text --params {RUN.params_path} --row {wildcards.row} --part {wildcards.part}"
 
 
-rule encode_text_manifest:
-    input:
-        lambda w: RUN.inputs("encode_text", w.row, "manifest"),
+use rule encode_text as encode_text_manifest with:
     output:
-        f"{RUN.folder('encode_text')}/{{row}}/manifest.json",
-    log:
-        f"{RUN.log_folder('encode_text')}/{{row}}/manifest.log",
-    threads: RUN.threads
-    shell:
-        COMMAND + "encode_text --params {RUN.params_path} --row {wildcards.row} --part manifest"
+        f"{RUN.folder('encode_text')}/{{row}}/{{part}}.json",
+    wildcard_constraints:
+        part="manifest",
+
+
+use rule encode_text as encode_text_unconditional with:
+    output:
+        f"{RUN.folder('encode_text')}/{{row}}/{{part}}.parquet",
+    wildcard_constraints:
+        part="unconditional",

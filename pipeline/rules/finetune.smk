@@ -9,5 +9,7 @@ rule finetune:
     log:
         f"{RUN.log_folder('finetune')}/{{row}}/model.log",
     threads: lambda w: RUN.threads_of("finetune", w.row)
+    resources:
+        **RUN.resources("finetune"),
     shell:
         COMMAND + "finetune --params {RUN.params_path} --row {wildcards.row} --part model"

@@ -11,17 +11,15 @@ rule generate:
     wildcard_constraints:
         part=SHARD,
     threads: RUN.threads
+    resources:
+        **RUN.resources("generate"),
     shell:
-        COMMAND + "generate --params {RUN.params_path} --row {wildcards.row} --part {wildcards.benchmark}.{wildcards.part}"
+        COMMAND
+        + "generate --params {RUN.params_path} --row {wildcards.row} --part {wildcards.benchmark}.{wildcards.part}"
 
 
-rule generate_manifest:
-    input:
-        lambda w: RUN.inputs("generate", w.row, f"{w.benchmark}.manifest"),
+use rule generate as generate_manifest with:
     output:
-        f"{RUN.folder('generate')}/{{row}}/{{benchmark}}/manifest.json",
-    log:
-        f"{RUN.log_folder('generate')}/{{row}}/{{benchmark}}.manifest.log",
-    threads: RUN.threads
-    shell:
-        COMMAND + "generate --params {RUN.params_path} --row {wildcards.row} --part {wildcards.benchmark}.manifest"
+        f"{RUN.folder('generate')}/{{row}}/{{benchmark}}/{{part}}.json",
+    wildcard_constraints:
+        part="manifest",

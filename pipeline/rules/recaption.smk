@@ -11,17 +11,14 @@ rule recaption:
     wildcard_constraints:
         part=SHARD,
     threads: RUN.threads
+    resources:
+        **RUN.resources("recaption"),
     shell:
         COMMAND + "recaption --params {RUN.params_path} --row {wildcards.row} --part {wildcards.part}"
 
 
-rule recaption_manifest:
-    input:
-        lambda w: RUN.inputs("recaption", w.row, "manifest"),
+use rule recaption as recaption_manifest with:
     output:
-        f"{RUN.folder('recaption')}/{{row}}/manifest.json",
-    log:
-        f"{RUN.log_folder('recaption')}/{{row}}/manifest.log",
-    threads: RUN.threads
-    shell:
-        COMMAND + "recaption --params {RUN.params_path} --row {wildcards.row} --part manifest"
+        f"{RUN.folder('recaption')}/{{row}}/{{part}}.json",
+    wildcard_constraints:
+        part="manifest",

@@ -9,5 +9,7 @@ rule report:
     log:
         f"{RUN.log_folder('report')}/main/report.log",
     threads: RUN.threads
+    resources:
+        **RUN.resources("report"),
     shell:
         COMMAND + "report --params {RUN.params_path} --row main --part report"

@@ -9,5 +9,7 @@ rule score:
     log:
         f"{RUN.log_folder('score')}/{{row}}/{{benchmark}}.log",
     threads: RUN.threads
+    resources:
+        **RUN.resources("score"),
     shell:
         COMMAND + "score --params {RUN.params_path} --row {wildcards.row} --part {wildcards.benchmark}"

@@ -18,3 +18,5 @@ speak_briefly(logger, workflow.output_settings)
 COMMAND = RUN.command
 workflow.execute = RUN.begin_with(workflow.execute)
 SHARD = r"\d{5}"
+if "gpu" not in workflow.global_resources:  # what is not declared is unlimited
+    workflow.register_resource("gpu", RUN.num_gpus)

@@ -9,5 +9,7 @@ rule train:
     log:
         f"{RUN.log_folder('train')}/{{row}}/model.log",
     threads: lambda w: RUN.threads_of("train", w.row)
+    resources:
+        **RUN.resources("train"),
     shell:
         COMMAND + "train --params {RUN.params_path} --row {wildcards.row} --part model"

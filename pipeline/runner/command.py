@@ -23,13 +23,15 @@ from pipeline.dag.missing_sources import missing_line, refuse_missing
 from pipeline.dag.plan import Plan
 from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import UnitId, part_name
-from pipeline.errors import Refusal, exit_status
+from pipeline.errors import Refusal, exit_status, refusal_line, system_line
 from pipeline.layout import PARAMS_YAML
 from pipeline.params.check import check
 from pipeline.params.load import Params, load
+from pipeline.runner.devices import CLAIMS
 from pipeline.runner.job import Job
 from pipeline.runner.log import JobLog
 from pipeline.runner.reconcile import make_stage_folders
+from pipeline.runner.resources import keep_freed_memory
 from pipeline.runner.runlock import TOKEN_VARIABLE, RunLock
 from pipeline.store.links import remove_empty_folders
 from pipeline.store.store import relative_files, timed
@@ -127,6 +129,8 @@ class Command:
                 self.provide(need)
         self.plan.fingerprints.forget_unknowns()
         with _logged(self.plan, unit_id) as log:
+            # Before the lock on the work: nobody may wait for a GPU and have what the one with the GPU waits for.
+            CLAIMS.claim(self.plan.num_gpus(unit_id), log.notice)
             _make_locked(self.plan, unit_id, self.make, log)
 
     def _check_unchanged(self) -> None:
@@ -173,9 +177,8 @@ def _make_locked(plan: Plan, unit_id: UnitId, make: Make, log: JobLog) -> None:
         else:
             seconds = timed()
             row = plan.params.row(unit_id.stage, unit_id.row)
-            from pipeline.runner.resources import keep_freed_memory
-
-            keep_freed_memory()
+            if plan.params.execution.keep_freed_memory and not CLAIMS.devices:
+                keep_freed_memory()
             make(Job(plan, unit_id, row, fingerprint, partial, log))
             unwritten = [name for name in plan.unit(unit_id).files if not (partial.out / name).is_file()]
             if unwritten:
@@ -197,9 +200,10 @@ def _logged(plan: Plan, unit_id: UnitId) -> Iterator[JobLog]:
         try:
             yield log
         except BaseException as error:
-            message = _one_line(error)
-            traceback.print_exc(file=file)
-            failure.write_text(json.dumps({"message": message, "fingerprint": plan.fingerprints.of(unit_id)}))
+            message = _one_line(error, plan.store.root)
+            with contextlib.suppress(OSError):  # a full disk has no room for these either; the line is said anyway
+                traceback.print_exc(file=file)
+                failure.write_text(json.dumps({"message": message, "fingerprint": plan.fingerprints.of(unit_id)}))
             if isinstance(error, KeyboardInterrupt):
                 raise
             shown = os.path.relpath(log_path, plan.layout.project)
@@ -231,9 +235,12 @@ def _outputs_to(log: TextIO) -> Iterator[TextIO]:
         terminal.close()
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException, store: Path) -> str:
+    """An error in one line; a full disk and its like with what helps, the others by their type and text."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, Refusal) else f"{type(error).__name__}: {text}"
+    if isinstance(error, Refusal):
+        return text
+    return system_line(error, nearby=store) or f"{type(error).__name__}: {text}"
 
 
 def _some(names: list[str]) -> str:
@@ -259,8 +266,11 @@ def main(stage: str, make: Make, arguments: list[str] | None = None) -> int:
     try:
         command = Command(stage, make, parsed)
         return exit_status(command.dry_run) if parsed.dry_run else command.run()
-    except Refusal as refusal:
-        print(refusal, file=sys.stderr)
+    except (Refusal, OSError) as error:
+        line = refusal_line(error)
+        if line is None:
+            raise
+        print(line, file=sys.stderr)
         return EXIT_REFUSED
     except KeyboardInterrupt:
         print(f"{stage}: stopped; the same command goes on where it was", file=sys.stderr)

@@ -20,6 +20,7 @@ from pipeline.store.locks import try_lock
 
 LOCK_FILE = "dvc.lock"
 CUT_SHORT = "dvc.lock.cut_short"
+CONFLICT_MARKS = (b"<<<<<<< ", b"=======", b">>>>>>> ")
 LOCK_SECONDS = 10.0
 
 
@@ -59,7 +60,7 @@ class DvcFolder:
     def mend(self) -> None:
         """For a stage command, which holds no lock of DVC's: that one is taken only where there is work to do."""
         self._live_processes()
-        if is_cut_short(self._lock_file):
+        if holds_conflict(self._lock_file) or is_cut_short(self._lock_file):
             lock = try_lock(self._folder / "tmp" / "lock")
             if lock is not None:
                 self._mend_lock_file()
@@ -70,7 +71,12 @@ class DvcFolder:
         return self._folder.parent / LOCK_FILE
 
     def _mend_lock_file(self) -> None:
-        if is_cut_short(self._lock_file):
+        if holds_conflict(self._lock_file):
+            self.mended.append(
+                f"{LOCK_FILE} holds git's conflict markers, and DVC will not read it: settle them, for example by "
+                f"git checkout --ours {LOCK_FILE}; dvc repro then writes what is missing (nothing is made twice)"
+            )
+        elif is_cut_short(self._lock_file):
             os.replace(self._lock_file, self._kept)
             kept = os.path.relpath(self._kept, self._folder.parent)
             self.mended.append(f"{LOCK_FILE} was cut short by a kill: moved to {kept}; dvc repro writes it anew")
@@ -122,6 +128,15 @@ def _is_dvc(pid: int) -> bool:
             return True
         return False
     return b"dvc" in command
+
+
+def holds_conflict(path: Path) -> bool:
+    """Has git left two versions of this file in it?"""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return False
+    return all(any(line.startswith(mark) for line in lines) for mark in CONFLICT_MARKS)
 
 
 def is_cut_short(path: Path) -> bool:

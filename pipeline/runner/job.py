@@ -78,10 +78,10 @@ class Job:
     def require_disk(self, num_bytes: float, what: str) -> None:
         """Say how much room is needed and free before work starts. Raises Refusal where there is too little."""
         free = shutil.disk_usage(self.work).free
-        self.log.info(f"disk: about {num_bytes / GIGABYTE:.2f} GB needed for {what}, {free / GIGABYTE:.1f} GB free")
+        needed, spare = f"about {num_bytes / GIGABYTE:.2f} GB needed for {what}", SPARE_BYTES / GIGABYTE
+        self.log.info(f"disk: {needed}, {free / GIGABYTE:.1f} GB free")
         if free < num_bytes + SPARE_BYTES:
             raise Refusal(
-                f"{self.plan.layout.store}: about {num_bytes / GIGABYTE:.2f} GB needed for {what}, only "
-                f"{free / GIGABYTE:.2f} GB free; make room (make gc lists what is not wanted) or name another "
-                "execution.store"
+                f"{self.plan.layout.store}: {needed} and {spare:.2f} GB to spare, only {free / GIGABYTE:.2f} GB free; "
+                "make room (make gc lists what is not wanted) or name another execution.store"
             )

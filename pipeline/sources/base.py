@@ -17,8 +17,10 @@ class Entry:
         source_id: its name in the source, stable for ever; keys are ``<dataset>/<source_id>``.
         location: where its bytes are, in the source's own terms (a relative path, a byte range, a scene number).
         label: class number, or None where the source knows no classes.
-        class_name: the class in words, or None.
+        class_name: the class as its source calls it, mostly in words, or None.
         text: captions that the source brought along.
+        num_bytes: size of the picture's file where the source knows it without reading; one that changed is another
+            picture, and what was made of it is made anew.
     """
 
     source_id: str
@@ -26,10 +28,14 @@ class Entry:
     label: int | None
     class_name: str | None
     text: tuple[str, ...]
+    num_bytes: int | None = None
 
 
 class Source(Protocol):
     """A kind of place that pictures come from.
+
+    A source may also have a method ``remarks`` without arguments: lines that are said once when its pictures have been
+    listed, such as what was left out.
 
     Attributes:
         random_access: any picture can be read at like cost; rows may then be put into any order.
@@ -74,3 +80,8 @@ class OneByOne:
             except Reject as reject:
                 data = reject
             yield data
+
+
+def remarks_of(source: Any) -> list[str]:
+    """What a source has to say of the pictures that it has just listed; most have nothing."""
+    return list(source.remarks()) if hasattr(source, "remarks") else []

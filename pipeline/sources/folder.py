@@ -2,15 +2,21 @@
 
 Sub-folders in sorted order are the labels 0, 1, ...; an empty one counts, so that labels do not move when pictures
 come and go. A class may hold folders of its own. A caption beside a picture (``cat.txt`` or ``cat.jpg.txt`` beside
-``cat.jpg``) becomes its text. Hidden files and files that are no pictures by their name are left out; whatever is a
-picture by its name stays, and is rejected when it is read and cannot be used.
+``cat.jpg``) becomes its text. Hidden files, files that are no pictures by their name, and what other programs keep
+there for themselves (thumbnails, recycle bins) are left out; whatever is a picture by its name stays, and is rejected
+when it is read and cannot be used.
+
+Folders called train, val, test and the like are no classes: a root that holds nothing but such folders is refused. That
+goes for a single folder ``train`` too. It may be a class of railway trains, but a data set of one class teaches nothing
+that its captions could say, while a root one level too high would caption every picture with "train". Who means the
+class says so in ``class_names.tsv``, and nothing is refused. Among other classes (car, train, bus) it is one of them.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -19,13 +25,13 @@ from pipeline.data.keys import fault_of_id, source_id_of
 from pipeline.errors import Refusal, Reject
 from pipeline.params.datasets import FolderRow
 from pipeline.sources.base import Entry, OneByOne
+from pipeline.sources.names import CLASS_NAMES_FILE, class_name_of, is_foreign, is_split
 
 # formats that we do not decode are listed too: their rows show up as rejects instead of being missing
 IMAGE_EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")
 )
 TEXT_EXTENSION = ".txt"
-CLASS_NAMES_FILE = "class_names.tsv"
 MAX_PICTURE_BYTES = 1 << 29  # more than an uncompressed picture of the most pixels that can be decoded
 MAX_CAPTION_CHARACTERS = 1 << 16
 
@@ -34,8 +40,6 @@ REJECT_REASONS = {
     "outside_source": "the file is a link that leaves the source's folder",
     "too_many_bytes": f"the file is larger than {MAX_PICTURE_BYTES} bytes",
 }
-
-_WORDNET_PREFIX = re.compile(r"^n\d{8}_")
 
 
 class FolderSource(OneByOne):
@@ -50,6 +54,7 @@ class FolderSource(OneByOne):
             path: the folder; it may itself be a link.
         """
         self.path = path
+        self._left_out: Counter[str] = Counter()
 
     @classmethod
     def open(cls, params: FolderRow, seed: int) -> Self:
@@ -61,26 +66,36 @@ class FolderSource(OneByOne):
         """All pictures, sorted by name within each folder; those of the folder itself come first.
 
         Raises:
-            Refusal: the folder is missing, cannot be listed or holds no picture; a linked sub-folder (its pictures
-                could lie anywhere); a name that cannot be a key; a caption that is not UTF-8, too long or a link that
-                leaves the folder; ``class_names.tsv`` is malformed or lacks a sub-folder.
+            Refusal: the folder is missing, cannot be listed or holds no picture; its sub-folders are parts of a data
+                set and no classes; a linked sub-folder (its pictures could lie anywhere); a name that cannot be a key;
+                a caption that is not UTF-8, too long or a link that leaves the folder; ``class_names.tsv`` is malformed
+                or lacks a sub-folder.
         """
         if not self.path.is_dir():
             raise Refusal(f"image folder {self.path}: there is no such folder; correct the path of the source")
-        listed = _scan(self.path, "")
+        self._left_out.clear()
+        listed = self._scan("")
         class_folders = [item.name for item in listed if _is_folder(self.path, "", item)]
+        self._refuse_splits(class_folders)
         class_names = self._class_names(class_folders)
         num_pictures = 0
         for name, texts in _pictures(listed):
             num_pictures += 1
             yield self._entry("", name, texts, None, None)
         for label, class_folder in enumerate(class_folders):
-            for folder, name, texts in _walk(self.path, class_folder):
+            for folder, name, texts in self._walk(class_folder):
                 num_pictures += 1
                 yield self._entry(folder, name, texts, label, class_names[class_folder])
         if num_pictures == 0:
             extensions = " ".join(sorted(IMAGE_EXTENSIONS))
             raise Refusal(f"image folder {self.path}: no picture in it ({extensions}); correct the path of the source")
+
+    def remarks(self) -> list[str]:
+        """As ``Source.remarks``: what was left out as other programs' own."""
+        if not self._left_out:
+            return []
+        names = ", ".join(f"{name} ({number})" for name, number in sorted(self._left_out.items()))
+        return [f"image folder {self.path}: left out what other programs keep there for themselves: {names}"]
 
     def read(self, location: str) -> bytes:
         """The bytes of one picture as found.
@@ -110,7 +125,46 @@ class FolderSource(OneByOne):
         source_id = source_id_of(location)
         _check_id(self.path, source_id)
         captions = (self._caption(_join(folder, text)) for text in texts)
-        return Entry(source_id, location, label, class_name, tuple(caption for caption in captions if caption))
+        text = tuple(caption for caption in captions if caption)
+        return Entry(source_id, location, label, class_name, text, _num_bytes(self.path / location))
+
+    def _scan(self, relative: str) -> list[os.DirEntry[str]]:
+        """The visible entries of one folder that are not other programs' own, sorted by name."""
+        folder = self.path / relative
+        try:
+            with os.scandir(folder) as items:
+                listed = sorted(items, key=lambda item: item.name)
+        except OSError as error:
+            raise Refusal(f"image folder {folder}: {error.strerror}; make it a folder that can be listed") from None
+        foreign = [item.name for item in listed if is_foreign(item.name)]
+        self._left_out.update("._*" if name.startswith("._") else name for name in foreign)
+        return [item for item in listed if not item.name.startswith(".") and not is_foreign(item.name)]
+
+    def _walk(self, folder: str) -> Iterator[tuple[str, str, list[str]]]:
+        """Folder, name and captions of all pictures below a folder, its own before those of its sub-folders."""
+        listed = self._scan(folder)
+        for name, texts in _pictures(listed):
+            yield folder, name, texts
+        for item in listed:
+            if _is_folder(self.path, folder, item):
+                yield from self._walk(_join(folder, item.name))
+
+    def _refuse_splits(self, class_folders: list[str]) -> None:
+        """Raise a Refusal where the sub-folders are a data set's parts, and nobody named them as classes."""
+        if not class_folders or not all(map(is_split, class_folders)) or (self.path / CLASS_NAMES_FILE).exists():
+            return
+        filled = [folder for folder in class_folders if self._holds_something(folder)]
+        if filled:
+            first = next((folder for folder in filled if folder.lower().startswith("train")), filled[0])
+            raise Refusal(
+                f"image folder {self.path}: all its sub-folders ({', '.join(class_folders)}) are called as parts of a "
+                f"data set are, not as classes; write path: {self.path / first}, or name them in {CLASS_NAMES_FILE} if "
+                "they are classes"
+            )
+
+    def _holds_something(self, folder: str) -> bool:
+        listed = self._scan(folder)
+        return any(_pictures(listed)) or any(_is_folder(self.path, folder, item) for item in listed)
 
     def _caption(self, relative: str) -> str:
         text = self._text(relative)
@@ -142,23 +196,8 @@ class FolderSource(OneByOne):
             raise Refusal(f"{where}: not UTF-8 at byte {error.start}; save it as UTF-8 or remove it") from None
 
 
-def class_name_of(folder: str) -> str:
-    """A sub-folder's name in words: a leading WordNet id goes, underscores become blanks."""
-    return _WORDNET_PREFIX.sub("", folder, count=1).replace("_", " ").strip() or folder
-
-
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _scan(root: Path, relative: str) -> list[os.DirEntry[str]]:
-    """The visible entries of one folder, sorted by name."""
-    folder = root / relative
-    try:
-        with os.scandir(folder) as items:
-            return sorted((item for item in items if not item.name.startswith(".")), key=lambda item: item.name)
-    except OSError as error:
-        raise Refusal(f"image folder {folder}: {error.strerror}; make it a folder that can be listed") from None
 
 
 def _is_folder(root: Path, relative: str, item: os.DirEntry[str]) -> bool:
@@ -186,14 +225,11 @@ def _pictures(listed: list[os.DirEntry[str]]) -> Iterator[tuple[str, list[str]]]
             yield item.name, [text for text in (stem + TEXT_EXTENSION, item.name + TEXT_EXTENSION) if text in files]
 
 
-def _walk(root: Path, folder: str) -> Iterator[tuple[str, str, list[str]]]:
-    """Folder, name and captions of all pictures below a folder, its own before those of its sub-folders."""
-    listed = _scan(root, folder)
-    for name, texts in _pictures(listed):
-        yield folder, name, texts
-    for item in listed:
-        if _is_folder(root, folder, item):
-            yield from _walk(root, _join(folder, item.name))
+def _num_bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:  # its reject comes when it is read
+        return None
 
 
 def _check_id(root: Path, source_id: str) -> None:

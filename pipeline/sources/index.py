@@ -61,6 +61,20 @@ def select(entries: Iterable[Entry], num_rows: int | None, left_out_locations: S
     return kept if num_rows is None else kept[:num_rows]
 
 
+def classes_line(entries: Iterable[Entry], num_named: int = 5) -> str:
+    """How many classes pictures have and what the first are called: ``3 classes (bus, car, train)``."""
+    names: dict[int | str, str] = {}
+    for entry in entries:
+        key = entry.class_name if entry.label is None else entry.label
+        if key is not None:
+            names.setdefault(key, entry.class_name or f"class {key} without a name")
+    if not names:
+        return "no classes"
+    first = [names[key] for key in sorted(names, key=lambda key: (isinstance(key, str), key))[:num_named]]
+    more = ", ..." if len(names) > num_named else ""
+    return f"{len(names)} {'class' if len(names) == 1 else 'classes'} ({', '.join(first)}{more})"
+
+
 def shard_bounds(num_rows: int, num_shards: int) -> list[tuple[int, int]]:
     """Cut rows 0..num_rows-1 into consecutive runs (start, stop), whose lengths differ by one row at most.
 

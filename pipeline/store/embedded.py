@@ -20,6 +20,7 @@ from pipeline.data.files import (
     VERDICTS_PARQUET,
 )
 from pipeline.digest import sha256_of_file
+from pipeline.errors import Refusal, system_line, system_number
 
 FINGERPRINT_FILES = (INDEX_JSON, MANIFEST_JSON, FINGERPRINT_JSON)
 # of results of several files: nothing whole without the fingerprint file beside them
@@ -37,7 +38,12 @@ class ShownResult:
 
 
 def results_in(folder: Path, names: list[str]) -> tuple[list[ShownResult], list[str]]:
-    """Sort the files of a row's folder into results and strangers, by the fingerprints embedded in them."""
+    """Sort the files of a row's folder into results and strangers, by the fingerprints embedded in them.
+
+    Raises:
+        OSError: a file cannot be read: it must not be taken for a stranger, which would be moved aside.
+        Refusal: the same.
+    """
     results, assigned = [], set()
     for name in names:
         if name.rsplit("/", 1)[-1] in FINGERPRINT_FILES and (result := _embedded_in_json(folder, name)):
@@ -59,7 +65,7 @@ def _embedded_in_json(folder: Path, name: str) -> ShownResult | None:
     try:
         content = json.loads((folder / name).read_text())
         fingerprint, files = str(content[FINGERPRINT]), dict(content[FILES])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     prefix = f"{name.rsplit('/', 1)[0]}/" if "/" in name else ""
     complete = True
@@ -82,7 +88,9 @@ def _embedded_in_parquet(path: Path) -> str | None:
 
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid):
+    except (OSError, pa.ArrowInvalid) as error:
+        if not isinstance(error, FileNotFoundError) and system_number(error) is not None:
+            raise Refusal(str(system_line(error, path))) from error
         return None
     fingerprint = metadata.get(str(Meta.FINGERPRINT).encode())
     return fingerprint.decode() if fingerprint else None

@@ -1,8 +1,8 @@
 """The store: every finished result once, in a folder named by its fingerprint.
 
-``<two digits>/<fingerprint>/`` holds the files of a result and ``job.json`` (seconds, when, sha256 per file). Work
-happens in ``<work>.partial/out`` under a lock that a dead process cannot keep, is flushed and then renamed as a
-whole: an entry is complete or absent, and never changed. Like the action cache of Bazel or the store of Nix.
+``<two digits>/<fingerprint>/`` holds the files of a result and ``job.json`` (seconds, when, by which code, sha256 per
+file). Work happens in ``<work>.partial/out`` under a lock that a dead process cannot keep, is flushed and then renamed
+as a whole: an entry is complete or absent, and never changed. Like the action cache of Bazel or the store of Nix.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,8 +24,11 @@ from typing import Any
 
 from pipeline.digest import sha256_of_file
 from pipeline.store.locks import lock_folder, remove_locked_folder
+from pipeline.store.made_by import this_code
+from pipeline.store.modes import follow_umask
 
 JOB_JSON = "job.json"
+CODE = "code"  # of a job record
 PARTIAL_SUFFIX = ".partial"
 
 
@@ -53,8 +57,15 @@ class Store:
         return self.root / fingerprint[:2] / fingerprint
 
     def has(self, fingerprint: str) -> bool:
-        """Is the result there? Entries appear whole, so that the folder is enough."""
-        return os.path.isdir(f"{self.root}/{fingerprint[:2]}/{fingerprint}")  # asked of every unit: no Path for it
+        """Is the result there? Entries appear whole, so that the folder is enough.
+
+        Raises:
+            OSError: the store cannot be looked at; that is not the same as a result which is not there.
+        """
+        try:  # asked of every unit: no Path for it
+            return stat.S_ISDIR(os.stat(f"{self.root}/{fingerprint[:2]}/{fingerprint}").st_mode)
+        except FileNotFoundError:
+            return False
 
     def files(self, fingerprint: str) -> list[str]:
         """Relative names of an entry's files, the job record left out."""
@@ -70,6 +81,16 @@ class Store:
             _write_atomically(path, json.dumps(record, sort_keys=True))
         return record
 
+    def code_of(self, fingerprint: str) -> dict[str, Any] | None:
+        """Which code made an entry (see ``made_by``); None where that is not recorded."""
+        try:
+            with open(f"{self.root}/{fingerprint[:2]}/{fingerprint}/{JOB_JSON}", "rb") as file:
+                record = json.loads(file.read())
+        except (FileNotFoundError, ValueError):
+            return None
+        code = record.get(CODE) if isinstance(record, dict) else None
+        return code if isinstance(code, dict) else None
+
     def partial_folder(self, work_name: str) -> Path:
         """Where unfinished work of this name is."""
         return self.root / work_name[:2] / f"{work_name}{PARTIAL_SUFFIX}"
@@ -77,6 +98,7 @@ class Store:
     @contextlib.contextmanager
     def locked(self, work_name: str, waiting: Callable[[str], None]) -> Iterator[Partial]:
         """Hold the work of this name; waits for another process that has it, saying so through ``waiting``."""
+        this_code()  # remembered before the work begins: the checkout may be changed meanwhile
         folder = self.partial_folder(work_name)
         handle = lock_folder(folder, waiting)
         # Where there are no locks, others may be at the same work: nothing of theirs is touched.
@@ -95,13 +117,21 @@ class Store:
                 os.close(handle)
 
     def commit(self, fingerprint: str, partial: Partial, seconds: float) -> None:
-        """Flush what lies in ``partial.out`` and make it the entry of this fingerprint, with its job record."""
+        """Flush what lies in ``partial.out`` and make it the entry of this fingerprint, with its job record.
+
+        All who may read the store may read the entry: its modes are those of the umask.
+
+        Raises:
+            OSError: the store does not take it; the error names a file.
+        """
         record = {
             "seconds": round(seconds, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            CODE: this_code(),
             "files": file_facts(partial.out, relative_files(partial.out)),
         }
-        (partial.out / JOB_JSON).write_text(json.dumps(record, sort_keys=True))
+        with _named(partial.out / JOB_JSON):
+            (partial.out / JOB_JSON).write_text(json.dumps(record, sort_keys=True))
         self._move_in(partial.out, fingerprint)
 
     def take_in(self, fingerprint: str, folder: Path, names: list[str]) -> None:
@@ -114,6 +144,7 @@ class Store:
         self._move_in(fresh, fingerprint)
 
     def _move_in(self, folder: Path, fingerprint: str) -> None:
+        follow_umask(folder)
         _flush_tree(folder)
         entry = self.entry(fingerprint)
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +198,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS):
             raise
-    with source.open("rb") as read, target.open("wb") as write:
+    with _named(target), source.open("rb") as read, target.open("wb") as write:
         try:
             fcntl.ioctl(write, 0x40049409, read.fileno())  # FICLONE
         except OSError:
@@ -186,12 +217,25 @@ def flush(path: Path) -> None:
     """Bring a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with _named(path):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
 
 def _write_atomically(path: Path, text: str) -> None:
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    fresh.write_text(text)
+    with _named(fresh):
+        fresh.write_text(text)
     os.replace(fresh, path)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of writing or flushing (a full disk, a failing one) names no file by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise

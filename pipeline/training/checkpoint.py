@@ -18,9 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, system_line
 from pipeline.models.networks import Network
 from pipeline.params.schema import ConstantSchedule, TrainingRow, WarmupStableDecay
+from pipeline.store.modes import follow_umask
 from pipeline.store.store import flush
 from pipeline.training.ema import Ema
 from pipeline.training.optimizer import OptimizerSet
@@ -116,38 +117,55 @@ def is_due(row: TrainingRow, step: int, every: int) -> bool:
 
 
 def save(folder: Path, row: TrainingRow, state: TrainingState, next_sample: tuple[int, int]) -> Checkpoint:
-    """Write a checkpoint of ``state``, then drop those that are no longer needed."""
+    """Write a checkpoint of ``state``, then drop those that are no longer needed.
+
+    Raises:
+        Refusal: the disk does not take it; the checkpoints before it stay.
+    """
     progress = state.progress
     target = folder / f"step_{progress.step:08d}_of_{row.num_steps:08d}"
     folder.mkdir(parents=True, exist_ok=True)
     clean(folder)
     if not target.exists():
-        partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=folder))
-        save_file(_contiguous(state.model.state_dict()), partial / MODEL_FILE)
-        save_file(_contiguous(state.ema.model.state_dict()), partial / EMA_FILE)
-        save_file(_contiguous(state.optimizer.tensors()), partial / OPTIMIZER_FILE)
-        (partial / STATE_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(_as_json(row, state, next_sample))))
-        for path in (*sorted(partial.iterdir()), partial):
-            flush(path)
-        partial.rename(target)
-        flush(folder)
+        try:
+            _write(folder, target, state, _as_json(row, state, next_sample))
+        except (OSError, SafetensorError) as error:
+            if line := system_line(error, target):
+                raise Refusal(line) from error
+            raise
     checkpoint = Checkpoint(progress.step, row.num_steps, target)
     _prune(folder, row, checkpoint)
     return checkpoint
+
+
+def _write(folder: Path, target: Path, state: TrainingState, values: StateJson) -> None:
+    partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=folder))
+    save_file(_contiguous(state.model.state_dict()), partial / MODEL_FILE)
+    save_file(_contiguous(state.ema.model.state_dict()), partial / EMA_FILE)
+    save_file(_contiguous(state.optimizer.tensors()), partial / OPTIMIZER_FILE)
+    (partial / STATE_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(values)))
+    follow_umask(partial)  # what only its owner could read, nobody else could go on from
+    for path in (*sorted(partial.iterdir()), partial):
+        flush(path)
+    partial.rename(target)
+    flush(folder)
 
 
 def load(checkpoint: Checkpoint, row: TrainingRow, state: TrainingState) -> None:
     """Put a checkpoint's content into ``state``, whose network and optimiser are of the same kind.
 
     Raises:
-        Refusal: a file is missing or damaged, or weights do not match.
+        Refusal: a file is missing, damaged or cannot be read, or weights do not match.
     """
     folder = checkpoint.folder
     try:
         text = (folder / STATE_FILE).read_bytes()
         values = msgspec.json.decode(text, type=StateJson)
-        tensors = [load_file(folder / name) for name in (MODEL_FILE, EMA_FILE, OPTIMIZER_FILE)]
+        tensors = [_load_file(folder / name) for name in (MODEL_FILE, EMA_FILE, OPTIMIZER_FILE)]
     except (OSError, msgspec.MsgspecError, SafetensorError) as error:
+        is_incomplete = isinstance(error, FileNotFoundError) and folder.is_dir()
+        if not is_incomplete and (line := system_line(error, getattr(error, "filename", None) or folder)):
+            raise Refusal(line) from error  # the checkpoint may be whole: it must not be deleted for this
         raise Refusal(f"{folder}: damaged checkpoint ({_one_line(error)}); delete it and run again") from error
     if (values.version, values.step) != (CHECKPOINT_VERSION, checkpoint.step):
         raise Refusal(f"{folder}: version {values.version}, step {values.step} is not what its name and this code say")
@@ -160,6 +178,13 @@ def load(checkpoint: Checkpoint, row: TrainingRow, state: TrainingState) -> None
     state.progress.curves = values.curves
     state.progress.interval_sums = values.interval_sums
     state.progress.interval_steps = values.interval_steps
+
+
+def _load_file(path: Path) -> dict[str, Tensor]:
+    # Opened here first: safetensors says of a file which it may not open that there is none.
+    with path.open("rb"):
+        tensors: dict[str, Tensor] = load_file(path)
+    return tensors
 
 
 def clean(folder: Path) -> None:

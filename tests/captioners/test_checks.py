@@ -24,6 +24,9 @@ def check(text: str, reason: FinishReason, *, cut: bool) -> Caption | Reject:
         ("It weighs 3.5 kilos and", "It weighs 3.5 kilos and"),
         ("A dog. A cat.", "A dog. A cat."),
         ("no stop at all", "no stop at all"),
+        ("一只狗。它在草地上", "一只狗。"),
+        ("犬です。「走る。」そして", "犬です。「走る。」"),
+        ("यह एक कुत्ता है। वह", "यह एक कुत्ता है।"),
     ],
 )
 def test_a_cut_caption_ends_at_its_last_full_stop(text: str, kept: str) -> None:
@@ -57,3 +60,23 @@ def test_a_loop_behind_the_last_full_stop_is_cut_away() -> None:
     text = "A red dog. It is is is is is is"
     assert check(text, FinishReason.LENGTH, cut=True) == Caption("A red dog.", "full", FinishReason.LENGTH, 9)
     assert isinstance(check(text, FinishReason.LENGTH, cut=False), Reject)
+
+
+@pytest.mark.parametrize("text", ["!!!!!!!!", "...", "12 34", "\U0001f436 \U0001f31f", "\u0301", "。。。", "? 9 ?"])
+def test_captions_without_a_letter_are_rejected(text: str) -> None:
+    reject = check(f" {text}\n", FinishReason.STOP, cut=False)
+    assert isinstance(reject, Reject)
+    assert reject.reason == "no_letters"
+    assert repr(text) in reject.detail
+
+
+@pytest.mark.parametrize("text", ["A", "一只狗", "犬です", "สุนัข", "собака", "강아지", "कुत्ता", "9 كلاب", "\U00020000"])
+def test_letters_of_any_script_are_enough(text: str) -> None:
+    assert check(text, FinishReason.STOP, cut=True) == Caption(text, "full", FinishReason.STOP, 9)
+
+
+def test_loops_without_blanks_are_rejected() -> None:
+    for text, unit in (("a dog: aaaaaaaa", "'a' stands 8 times"), ("一只狗" * 9, "'一只狗一' stands 8 times")):
+        reject = check(text, FinishReason.LENGTH, cut=False)
+        assert isinstance(reject, Reject)
+        assert (reject.reason, reject.detail) == ("loop", f"{unit} in it")

@@ -44,6 +44,13 @@ def test_a_row_without_a_class_name_is_rejected_and_keeps_its_place() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["n01440764", " n01440764_ "])
+def test_an_id_is_no_word(name: str) -> None:
+    captioner = LabelCaptioner(LabelParams(template=TEMPLATE), 4)
+    with pytest.raises(Refusal, match=r"'n01440764_?' is an id and no word .* class_names\.tsv .*<tab>tench"):
+        captioner.caption([of_class("tench"), of_class(name)])
+
+
 @pytest.mark.parametrize(
     "template",
     ["an image", "a {label}", "a {class_name} and {colour}", "a {}", "a {class_name!r}", "a {class_name:>9}",

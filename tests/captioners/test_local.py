@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_models import SIDE_PX, make_tiny_vlm
 
 from pipeline.captioners.base import Caption
-from pipeline.captioners.local import LocalVlm, check_left_padding
+from pipeline.captioners.local import FiniteWatch, LocalVlm, check_left_padding
 from pipeline.data.randomness import generator
 from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
@@ -57,6 +60,7 @@ def execution(batch_size: int) -> Execution:
         inference_batch_size=batch_size,
         attention="matmul",
         gradient_checkpointing=False,
+        keep_freed_memory=False,
         num_processes={},
         checkpoint_every=1,
     )
@@ -126,7 +130,6 @@ def test_right_padding_is_refused(vlm_folder: Path) -> None:
     vlm._tokenizer.padding_side = "right"
     with pytest.raises(Refusal, match="padded on the right"):
         vlm.caption(pictures(2), ["full", "a longer one"])
-    torch = pytest.importorskip("torch")
     check_left_padding(torch.tensor([[0, 1], [1, 1]]))
     with pytest.raises(Refusal, match="padded on the right"):
         check_left_padding(torch.tensor([[1, 0], [1, 1]]))
@@ -143,6 +146,72 @@ def test_empty_captions_and_loops_keep_their_places(vlm_folder: Path) -> None:
     kept = vlm._read([*letters[:3], end, vlm._tokenizer.pad_token_id], "full")
     assert kept == Caption("a b", "full", FinishReason.STOP, 3)
     assert vlm._read([*letters[:3], end, end, end], "full") == kept  # padded with the end token itself
+
+
+def spoil(vlm: LocalVlm, token: str) -> None:
+    """Make all that a model reads behind this token no number."""
+    number = vlm._tokenizer.convert_tokens_to_ids(token)
+    with torch.no_grad():
+        vlm._model.get_input_embeddings().weight[number] = torch.nan
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_a_row_without_finite_numbers_is_rejected_and_the_others_are_as_ever(vlm_folder: Path, batch_size: int) -> None:
+    images, instructions = pictures(4), ["full", "z", "a brief one, please", "zz"]
+    right = LocalVlm(params(vlm_folder), execution(4)).caption(images, instructions)
+    vlm = LocalVlm(params(vlm_folder), execution(batch_size))
+    spoil(vlm, "z")
+    rows = vlm.caption(images, instructions)
+    for place in (1, 3):
+        reject = rows[place]
+        assert isinstance(reject, Reject)
+        assert (reject.reason, reject.detail) == ("not_finite", "the model gave no finite number to choose token 1 by")
+    assert [rows[0], rows[2]] == [right[0], right[2]]
+    assert all(isinstance(row, Caption) for row in (rows[0], rows[2]))
+
+
+def test_numbers_that_overflow_later_reject_a_row_too(vlm_folder: Path) -> None:
+    images = pictures(3)
+    vlm = LocalVlm(params(vlm_folder), execution(4))
+    (right, *_) = vlm.caption(images, ["full"] * 3)
+    assert isinstance(right, Caption)
+    heads = vlm._model.lm_head.register_forward_hook(overflow_from_call(5))
+    rows = vlm.caption(images, ["full"] * 3)
+    heads.remove()
+    details = [(row.reason, row.detail) for row in rows if isinstance(row, Reject)]
+    assert details == [("not_finite", "the model gave no finite number to choose token 5 by")] * 3
+
+
+def overflow_from_call(first: int) -> Callable[[object, object, torch.Tensor], torch.Tensor]:
+    """A hook after which the largest number is infinite from its ``first`` call on."""
+    calls = iter(range(1, 1000))
+
+    def hook(module: object, inputs: object, logits: torch.Tensor) -> torch.Tensor:
+        return logits * torch.inf if next(calls) >= first else logits
+
+    return hook
+
+
+def test_what_comes_behind_a_rows_end_rejects_nothing(own_folder: Path) -> None:
+    end_often(own_folder)
+    images, instructions = pictures(6), ["full"] * 6
+    vlm = LocalVlm(params(own_folder), execution(6))
+    right = vlm.caption(images, instructions)
+    lengths = {row.num_generated_tokens for row in right if isinstance(row, Caption)}
+    assert len(lengths) > 1  # shorter rows are padded while the longest goes on
+    spoil(vlm, "<pad>")
+    assert [repr(row) for row in vlm.caption(images, instructions)] == [repr(row) for row in right]
+
+
+def test_a_watch_changes_no_number_and_lets_models_forbid_tokens() -> None:
+    nan, inf = torch.nan, torch.inf
+    steps = [[[1.0, 2.0], [nan, 9.0], [1.0, inf], [-inf, 3.0], [-inf, -inf]], [[0.0, 1.0]] * 5]
+    watch = FiniteWatch()
+    for step in steps:
+        scores = torch.tensor(step)
+        before = scores.clone()
+        assert torch.equal(watch(torch.zeros(5, 1), scores).nan_to_num(), before.nan_to_num())
+    assert watch.rows() == [[True, True], [False, True], [False, True], [True, True], [False, True]]
 
 
 def test_wrong_numbers_and_sizes_are_errors(vlm_folder: Path) -> None:
@@ -184,3 +253,57 @@ def test_the_provenance_follows_the_chat_template(vlm_folder: Path, own_folder: 
     after = LocalVlm(params(own_folder), execution(4)).provenance()
     assert before["engine"] == after["engine"]
     assert before["chat_template"] != after["chat_template"]
+
+
+@pytest.mark.parametrize("kept", [[], ["tokenizer_config.json"]])
+def test_a_model_without_its_tokenizers_file_is_refused(own_folder: Path, kept: list[str]) -> None:
+    for name in {"tokenizer.json", "tokenizer_config.json"} - set(kept):
+        (own_folder / name).unlink()
+    with pytest.raises(Refusal, match=f"{own_folder}: no file that its tokenizer could come from"):
+        LocalVlm(params(own_folder), execution(4))
+
+
+def test_a_model_without_the_values_of_its_image_processor_is_refused(own_folder: Path) -> None:
+    path = own_folder / "processor_config.json"
+    stated = json.loads(path.read_text())
+    del stated["image_processor"]
+    path.write_text(json.dumps(stated))
+    (own_folder / "preprocessor_config.json").write_text(json.dumps({"processor_class": "LlavaProcessor"}))
+    with pytest.raises(Refusal, match=f"{own_folder}: no file that says how its image processor prepares pictures"):
+        LocalVlm(params(own_folder), execution(4))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed")
+@pytest.mark.parametrize(
+    ("model_type", "processor", "image_processor"),
+    [
+        ("qwen2_5_vl", "Qwen2_5_VLProcessor", "Qwen2VLImageProcessor"),  # its video processor needs it: an ImportError
+        ("internvl", "InternVLProcessor", "GotOcr2ImageProcessor"),
+        ("llama4", "Llama4Processor", "Llama4ImageProcessor"),  # a ValueError that does not say so
+        ("lfm2_vl", "Lfm2VlProcessor", "Lfm2VlImageProcessor"),
+        ("cohere2_vision", "Cohere2VisionProcessor", "Cohere2VisionImageProcessor"),
+    ],
+)
+def test_a_family_that_needs_torchvision_says_what_to_install(
+    own_folder: Path, model_type: str, processor: str, image_processor: str
+) -> None:
+    stated = {"processor_class": processor, "image_processor_type": image_processor}
+    (own_folder / "processor_config.json").write_text(json.dumps({"processor_class": processor}))
+    (own_folder / "preprocessor_config.json").write_text(json.dumps(stated))
+    (own_folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(Refusal, match=f"{own_folder}: needs torchvision, .*run `pip install torchvision") as refused:
+        LocalVlm(params(own_folder), execution(4))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_that_needs_another_package_says_what_to_install(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    def load(*_: object, **__: object) -> None:
+        raise ImportError("\nTimmWrapperModel requires the timm library but it was not found in your environment.\n")
+
+    monkeypatch.setattr(transformers.AutoModelForImageTextToText, "from_pretrained", load)
+    with pytest.raises(Refusal, match=f"{own_folder}: needs timm, .*run `pip install timm`"):
+        LocalVlm(params(own_folder), execution(4))

@@ -216,6 +216,121 @@ def test_global_switches_stay_as_they_are() -> None:
     assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)) == before
 
 
+# what is thrown away
+
+WORKFLOW = b'{"nodes": [' + b'"a node of a picture tool", ' * 200_000 + b"]}"  # 5 MB, some kB when compressed
+PROFILE = b"icc" * 1_000_000
+
+
+def png_with(*chunks: tuple[bytes, bytes], after_pixels: bool = False, image: Image.Image | None = None) -> bytes:
+    """A PNG with chunks of its own before or after its pixels."""
+    whole = saved(image or noise(32, 32), "PNG")
+    at = whole.index(b"IEND") - 4 if after_pixels else whole.index(b"IDAT") - 4
+    return whole[:at] + b"".join(png_chunk(*chunk) for chunk in chunks) + whole[at:]
+
+
+def pixels(data: bytes) -> bytes:
+    return decode(data, max_pixels=MAX_PIXELS).tobytes()
+
+
+@pytest.mark.parametrize("after_pixels", [False, True])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        (b"zTXt", b"workflow\0\0" + zlib.compress(WORKFLOW)),
+        (b"iTXt", b"parameters\0\1\0\0\0" + zlib.compress(WORKFLOW)),
+        (b"iCCP", b"profile\0\0" + zlib.compress(PROFILE)),
+        (b"zTXt", b"workflow\0\7of a kind that is none"),
+        (b"pHYs", b"short"),
+        (b"gAMA", b""),
+    ],
+    ids=["zTXt", "iTXt", "iCCP", "method", "pHYs", "gAMA"],
+)
+def test_a_png_is_used_whatever_stands_beside_its_pixels(chunk: tuple[bytes, bytes], after_pixels: bool) -> None:
+    data = png_with(chunk, after_pixels=after_pixels)
+    assert pixels(data) == noise(32, 32).tobytes()
+    assert probe(data, max_pixels=MAX_PIXELS) == (32, 32, "PNG")
+
+
+def test_many_texts_together_may_be_large() -> None:
+    text = zlib.compress(b"x" * ((1 << 20) - 10))
+    data = png_with(*((b"zTXt", b"text %d\0\0" % number + text) for number in range(80)))
+    assert pixels(data) == noise(32, 32).tobytes()
+
+
+def test_checksums_count_where_pixels_do() -> None:
+    wrong = bytearray(png_with((b"tEXt", b"note\0a note")))
+    wrong[wrong.index(b"a note")] ^= 1
+    assert pixels(bytes(wrong)) == noise(32, 32).tobytes()
+    palette = Image.new("P", (32, 32), 0)
+    palette.putpalette([*RED, *BLUE])
+    for name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT"):
+        data = bytearray(saved(palette, "PNG", transparency=1))
+        data[data.index(name) + 5] ^= 1
+        assert reason(bytes(data)) in {"corrupt", "too_many_pixels"}, name
+
+
+def test_a_large_text_hides_neither_transparency_nor_orientation_nor_frames() -> None:
+    workflow = (b"zTXt", b"workflow\0\0" + zlib.compress(WORKFLOW))
+    half = Image.new("RGBA", (32, 32), (255, 0, 0, 128))
+    assert decode(png_with(workflow, image=half), max_pixels=MAX_PIXELS).getpixel((0, 0)) == (255, 127, 127)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = png_with((b"eXIf", exif.tobytes()[6:]), workflow, image=quadrants())
+    assert probe(turned, max_pixels=MAX_PIXELS)[:2] == decode(turned, max_pixels=MAX_PIXELS).size == (16, 32)
+    xmp = b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>'
+    assert probe(png_with((b"iTXt", xmp), workflow, image=quadrants()), max_pixels=MAX_PIXELS)[:2] == (16, 32)
+    moving = saved(noise(32, 32), "PNG", save_all=True, append_images=[noise(32, 32, 1)])
+    at = moving.index(b"IDAT") - 4
+    assert reason(moving[:at] + png_chunk(*workflow) + moving[at:]) == "animated"
+
+
+def test_a_large_text_does_not_excuse_a_broken_picture() -> None:
+    workflow = png_chunk(b"zTXt", b"workflow\0\0" + zlib.compress(WORKFLOW))
+    whole = png_with((b"zTXt", b"workflow\0\0" + zlib.compress(WORKFLOW)))
+    assert reason(whole[:-60]) == "truncated"
+    assert reason(png_file(60_000, 60_000, 8, 2, b"", workflow)) == "too_many_pixels"
+    assert reason(png_file(64, 64, 8, 2, b"\x00" * 100, workflow)) in {"corrupt", "truncated"}
+
+
+JPEG_SEGMENTS = [
+    (0xE2, b"ICC_PROFILE\0"),
+    (0xED, b"Photoshop 3.0\x008BIM\0\0"),
+    (0xEE, b"Adobe"),
+    (0xE0, b"JFIF"),
+    (0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff"),
+    (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + b"<x/>" * 15_000),
+    (0xFE, b"a comment" * 7_000),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize(("marker", "content"), JPEG_SEGMENTS)
+def test_a_jpeg_is_used_whatever_its_segments_hold(marker: int, content: bytes) -> None:
+    plain = saved(quadrants(), "JPEG")
+    segment = bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+    assert pixels(plain[:2] + segment * 30 + plain[2:]) == pixels(plain)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = saved(quadrants(), "JPEG", exif=exif)
+    if not content.startswith(b"Exif"):  # of two, Pillow reads the first
+        assert pixels(turned[:2] + segment + turned[2:]) == pixels(turned) != pixels(plain)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_webp_is_used_whatever_its_metadata_hold() -> None:
+    plain = saved(quadrants(), "WEBP", lossless=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = saved(quadrants(), "WEBP", lossless=True, exif=exif, icc_profile=PROFILE, xmp=b"<x/>" * 100_000)
+    assert decode(whole, max_pixels=MAX_PIXELS).size == (16, 32)
+    for cut in (whole[:-1000], whole[: whole.index(b"XMP ") + 100]):  # all its pixels are there
+        assert decode(cut, max_pixels=MAX_PIXELS).size == (16, 32)
+    broken = saved(quadrants(), "WEBP", lossless=True, exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    assert pixels(broken) == pixels(plain)
+    assert reason(plain[:-20]) in {"truncated", "corrupt"}
+
+
 # kinds of pixels
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -143,8 +146,94 @@ def test_a_cut_file_is_refused(latents: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match=r"absent\.parquet: not a readable Parquet file"):
+    with pytest.raises(Refusal, match=r"absent\.parquet: No such file or directory \(ENOENT\); .*run again") as caught:
         Shard(tmp_path / "absent.parquet", CAPTIONS)
+    assert "delete" not in str(caught.value)
+
+
+# --- what the system refuses says nothing of the data
+
+
+SYSTEM = {
+    errno.EMFILE: "ulimit -n",
+    errno.ENFILE: "fs.file-max",
+    errno.EIO: "the disk",
+    errno.ESTALE: "mount",
+    errno.ENOSPC: "make room",
+    errno.EACCES: "access",
+}
+
+
+@pytest.mark.parametrize("as_arrow_says", ["number", "text alone"])
+@pytest.mark.parametrize(("number", "remedy"), SYSTEM.items(), ids=[errno.errorcode[number] for number in SYSTEM])
+def test_what_the_system_refuses_is_said_as_it_is(
+    latents: Path, number: int, remedy: str, as_arrow_says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"Failed to open local file 'x'. Detail: [errno {number}] {os.strerror(number)}"
+
+    def refused(*arguments: Any, **options: Any) -> Any:
+        raise OSError(number, text) if as_arrow_says == "number" else OSError(text)
+
+    shard = Shard(latents, LATENTS)
+    said = []
+    with monkeypatch.context() as patch:
+        patch.setattr(pq.ParquetFile, "read_row_group", refused)
+        with pytest.raises(Refusal) as caught:
+            shard.row(4, [Column.MEAN])
+        said.append(str(caught.value))
+        patch.setattr(pq, "ParquetFile", refused)
+        with pytest.raises(Refusal) as caught:
+            Shard(latents, LATENTS)
+        said.append(str(caught.value))
+    for line in said:
+        assert line.startswith(f"{latents}: {os.strerror(number)} ({errno.errorcode[number]}); ")
+        assert remedy in line
+        assert "delete" not in line
+        assert "\n" not in line
+    assert shard.row(4, [Column.KEY]) == {"key": "k4"}
+
+
+def test_a_folder_in_a_shards_place_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"Is a directory \(EISDIR\); .* move it away"):
+        Shard(tmp_path, CAPTIONS)
+
+
+def test_a_file_that_the_system_does_not_take_is_said_of_the_shard_that_is_written(tmp_path: Path) -> None:
+    """A real refusal: a limit on the size of files, which says no to a write as a full disk does."""
+    builder = ShardBuilder(CAPTIONS)
+    builder.add(key="k", captioner="c" * 100)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        with pytest.raises(Refusal) as caught:
+            builder.write(tmp_path / "x.parquet", fingerprint=FINGERPRINT, row_group_rows=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value).startswith(f"{tmp_path / 'x.parquet'}: File too large (EFBIG); ")
+
+
+def num_open(path: Path) -> int:
+    handles = Path("/proc/self/fd")
+    return sum(os.path.realpath(handle) == os.path.realpath(path) for handle in handles.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
+def test_a_closed_shard_holds_no_file_and_reads_as_before(latents: Path) -> None:
+    shard = Shard(latents, LATENTS)
+    before = shard.rows([Column.KEY, Column.MEAN])
+    assert num_open(latents) == 1
+    shard.close()
+    shard.close()
+    assert num_open(latents) == 0
+    assert (shard.num_rows, shard.fingerprint) == (10, FINGERPRINT)
+    assert shard.rows([Column.KEY, Column.MEAN]) == before
+    assert num_open(latents) == 1
+    shard.close()
+    damaged = bytearray(latents.read_bytes())
+    damaged[place_in_page(latents, 1, Column.MEAN, before[4]["mean"]) + 100] ^= 1
+    latents.write_bytes(damaged)
+    with pytest.raises(Refusal, match=r"damaged \(.*CRC.*\); delete it"):
+        shard.row(4, [Column.MEAN])
 
 
 def test_another_table_is_refused(latents: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import SCALING_FACTOR, SIDE_PX, make_tiny_autoencoder
 
 from pipeline.data.randomness import generator
-from pipeline.encoders.autoencoder import ImageAutoencoder, Latent
+from pipeline.encoders.autoencoder import ImageAutoencoder, Latent, LoadedAutoencoder, load_autoencoder
 from pipeline.errors import Refusal, Reject
 from pipeline.params.encoders import Autoencoder
 from pipeline.params.schema import Execution
@@ -43,6 +43,7 @@ def load(folder: Path, *, batch_size: int = 2, **changes: Any) -> ImageAutoencod
         inference_batch_size=batch_size,
         attention="matmul",
         gradient_checkpointing=False,
+        keep_freed_memory=False,
         num_processes={},
         checkpoint_every=1,
     )
@@ -222,3 +223,134 @@ def test_weights_under_the_old_names_of_attention_load(tmp_path: Path) -> None:
         expected = model.eval().encode(pixels).latent_dist.mean[0].numpy()
     (row,) = whole(load(tmp_path).encode([image]))
     np.testing.assert_allclose(row.mean, expected, atol=1e-5)
+
+
+GROUPS = {"norm_num_groups": 4, "block_out_channels": (8, 8)}
+KL_BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+TINY = {
+    "encoder_block_out_channels": (8, 8),
+    "decoder_block_out_channels": (8, 8),
+    "num_encoder_blocks": (1, 1),
+    "num_decoder_blocks": (1, 1),
+}
+DC = {
+    **{f"{part}_block_out_channels": (8, 8) for part in ("encoder", "decoder")},
+    **{f"{part}_layers_per_block": (1, 1) for part in ("encoder", "decoder")},
+    **{f"{part}_qkv_multiscales": ((), ()) for part in ("encoder", "decoder")},
+    **{f"{part}_block_types": ("ResBlock", "ResBlock") for part in ("encoder", "decoder")},
+    "latent_channels": 4,
+    "attention_head_dim": 8,
+    "upsample_block_type": "interpolate",
+}
+RAE = {
+    "encoder_hidden_size": 64,
+    "encoder_patch_size": 4,
+    "encoder_num_hidden_layers": 1,
+    "decoder_hidden_size": 32,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 32,
+    "patch_size": 4,
+    "encoder_input_size": SIDE_PX,
+    "image_size": SIDE_PX,
+}
+
+
+def make(folder: Path, class_name: str, **config: Any) -> Path:
+    """A random autoencoder of an official class."""
+    torch = pytest.importorskip("torch")
+    import diffusers
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        getattr(diffusers, class_name)(**config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config", "channels", "factor"),
+    [
+        ("AutoencoderKL", {**GROUPS, **KL_BLOCKS}, 4, 2),
+        ("AutoencoderKLFlux2", {**GROUPS, **KL_BLOCKS, "latent_channels": 8}, 8, 2),
+        ("VQModel", {"block_out_channels": (8,), "norm_num_groups": 4, "num_vq_embeddings": 16}, 3, 1),
+        ("AutoencoderDC", DC, 4, 2),
+        ("AutoencoderTiny", TINY, 4, 2),
+    ],
+)
+def test_untrained_autoencoders_of_the_usual_convention_pass(
+    tmp_path: Path, class_name: str, config: dict[str, Any], channels: int, factor: int
+) -> None:
+    make(tmp_path, class_name, **config)
+    autoencoder = load(tmp_path, scale=json.loads((tmp_path / "config.json").read_text()).get("scaling_factor", 1.0))
+    assert (autoencoder.num_channels, autoencoder.downsampling_factor) == (channels, factor)
+    rows = whole(autoencoder.encode(pictures(2)))
+    images = [
+        image for image in autoencoder.decode(np.stack([row.mean for row in rows])) if isinstance(image, Image.Image)
+    ]
+    assert [image.size for image in images] == [(SIDE_PX, SIDE_PX)] * 2
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config", "message"),
+    [
+        (
+            "AutoencoderRAE",
+            RAE,
+            "encodes pictures of 64 px to 16 x 16 and 128 px to 16 x 16 latents, so it resizes them",
+        ),
+        ("AutoencoderKLTemporalDecoder", {"block_out_channels": (32,)}, r"cannot decode single pictures.*num_frames"),
+        (
+            "AutoencoderTiny",
+            {**TINY, "upsampling_scaling_factor": 4},
+            "decodes the latents of a picture of 3 x 64 x 64 values to 3 x 128 x 128",
+        ),
+        ("AutoencoderKL", {**GROUPS, **KL_BLOCKS, "out_channels": 1}, "of 3 x 64 x 64 values to 1 x 64 x 64"),
+    ],
+)
+def test_an_autoencoder_of_another_convention_is_refused_when_it_is_loaded(
+    tmp_path: Path, class_name: str, config: dict[str, Any], message: str
+) -> None:
+    make(tmp_path / class_name, class_name, **config)
+    scale = json.loads((tmp_path / class_name / "config.json").read_text()).get("scaling_factor", 1.0)
+    with pytest.raises(Refusal, match=message) as refused:
+        load(tmp_path / class_name, scale=scale)
+    assert str(refused.value).startswith(str(tmp_path / class_name))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_autoencoder_that_normalises_pictures_itself_is_refused(folder: Path) -> None:
+    model = load_autoencoder(folder)
+    model.register_to_config(encoder_norm_mean=[0.5, 0.5, 0.5])
+    with pytest.raises(Refusal, match=r"m: its class normalises pictures itself.*takes them in \[0, 1\]"):
+        LoadedAutoencoder(model, batch_size=1, where="m")
+
+
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_an_autoencoder_that_gives_no_numbers_is_refused(folder: Path, part: str) -> None:
+    torch = pytest.importorskip("torch")
+    model = load_autoencoder(folder)
+    with torch.no_grad():
+        getattr(model, f"{part}r").conv_out.weight.fill_(torch.nan)
+    with pytest.raises(Refusal, match="that are no numbers"):
+        LoadedAutoencoder(model, batch_size=1, where="m")
+
+
+def test_an_encoder_that_sees_no_pictures_is_refused(folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    model = load_autoencoder(folder)
+    with torch.no_grad():
+        model.encoder.conv_in.weight.zero_()
+    with pytest.raises(Refusal, match=r"the same latents for pictures of the greys \(40, 200\)"):
+        LoadedAutoencoder(model, batch_size=1, where="m")
+
+
+def test_want_of_memory_says_nothing_of_the_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    model = load_autoencoder(folder)
+
+    def full(_: Any) -> Any:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(model, "encode", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        LoadedAutoencoder(model, batch_size=1, where="m")

@@ -25,6 +25,7 @@ def execution(device: Any) -> Execution:
         inference_batch_size=1,
         attention="matmul",
         gradient_checkpointing=False,
+        keep_freed_memory=False,
         num_processes={},
         checkpoint_every=1,
     )

@@ -101,3 +101,19 @@ def test_one_number_for_all_channels_says_nothing_against_a_mean_and_spread_of_e
 def test_a_file_that_states_otherwise_is_refused(params: Autoencoder, config: dict[str, object], message: str) -> None:
     with pytest.raises(Refusal, match=message):
         scaling.check_scale(params, config, "vae.json")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"latents_std": [[[1.5]], [[2.0]]]}, "states latents_std as list that is not one number per channel"),
+        ({"latents_mean": [[0.1], [0.2]]}, "states latents_mean as list that is not one number per channel"),
+        ({"scaling_factor": [0.5, 0.5]}, "states scaling_factor as list that is not one number, "),
+        ({"shift_factor": "auto"}, "states shift_factor as str that is not one number, "),
+        ({"latents_std": [1.0, 0.0]}, "latents_std holds 0"),
+    ],
+)
+def test_what_is_stated_in_another_form_is_refused(config: dict[str, object], message: str) -> None:
+    with pytest.raises(Refusal, match=f"vae.json: .*{message}") as refused:
+        scaling.check_scale(autoencoder(0.5), config, "vae.json")
+    assert "\n" not in str(refused.value)

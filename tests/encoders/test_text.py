@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny_models import DIM, make_tiny_autoencoder, make_tiny_text_encoder, tiny_t5_config
 
-from pipeline.encoders.text import TextEmbedding, TextEncoder
+from pipeline.encoders.text import TextEmbedding, TextEncoder, load_tokenizer
 from pipeline.errors import Refusal, Reject
 from pipeline.params.encoders import TextEncoder as TextEncoderParams
 from pipeline.params.schema import Execution
@@ -39,6 +39,7 @@ def load(folder: Path, *, batch_size: int = 3, max_text_tokens: int = 64, attent
         inference_batch_size=batch_size,
         attention=attention,
         gradient_checkpointing=False,
+        keep_freed_memory=False,
         num_processes={},
         checkpoint_every=1,
     )
@@ -141,9 +142,46 @@ def test_weights_that_do_not_match_are_refused(own_folder: Path) -> None:
 
 
 def test_another_kind_of_model_or_tokenizer_is_refused(own_folder: Path, tmp_path: Path) -> None:
+    autoencoder = make_tiny_autoencoder(tmp_path / "autoencoder")
+    with pytest.raises(Refusal, match="no file that its tokenizer could come from"):
+        load(autoencoder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(own_folder / name, autoencoder)
     with pytest.raises(Refusal, match="cannot be loaded"):
-        load(make_tiny_autoencoder(tmp_path / "autoencoder"))
+        load(autoencoder)
     config = tiny_t5_config(vocab_size=40)
     config.save_pretrained(own_folder)
     with pytest.raises(Refusal, match=r"tokenizer of \d+ tokens for a model of 40"):
+        load(own_folder)
+
+
+@pytest.mark.parametrize("kept", [[], ["tokenizer_config.json"]])
+def test_a_t5_without_its_tokenizers_files_is_refused_and_not_given_another(own_folder: Path, kept: list[str]) -> None:
+    for name in {"tokenizer.json", "tokenizer_config.json"} - set(kept):
+        (own_folder / name).unlink()
+    with pytest.raises(
+        Refusal, match=rf"{own_folder}: no file that its tokenizer could come from \(.*\); save"
+    ) as refused:
+        load(own_folder)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_bundles_text_encoder_alone_is_refused_with_the_place_of_its_tokenizer(own_folder: Path) -> None:
+    tokenizer = own_folder.with_name("tokenizer")
+    tokenizer.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (own_folder / name).rename(tokenizer / name)
+    with pytest.raises(Refusal, match=f"copy the files of {tokenizer} there"):
+        load(own_folder)
+    assert load_tokenizer(tokenizer)("a")["input_ids"]
+
+
+def test_an_encoder_that_embeds_all_words_alike_is_refused(own_folder: Path) -> None:
+    path = own_folder / "model.safetensors"
+    weights = load_file(path)
+    save_file({**weights, "shared.weight": weights["shared.weight"] * 0 + 1}, path, {"format": "pt"})
+    with pytest.raises(Refusal, match=f"{own_folder}: embeds 'dog' and 'red' alike"):
+        load(own_folder)
+    save_file({**weights, "shared.weight": weights["shared.weight"] / 0}, path, {"format": "pt"})
+    with pytest.raises(Refusal, match=f"{own_folder}: embeds 'dog' in values that are no numbers"):
         load(own_folder)

@@ -215,6 +215,8 @@ REFUSED: list[tuple[str, str, str, dict[str, Any], str]] = [
     ),
     ("generate", "generate", "sampler", {"guidance_rescale": 0.5}, "sampler.guidance_rescale is not a parameter"),
     ("generate", "generate", "sampler", {"clamp": 1.2}, "sampler.clamp is not a parameter"),
+    ("generate", "generate", "sampler", {"guidance_scale": 0.5}, "guidance_scale = 0.5: must be a number >= 1"),
+    ("generate", "generate", "sampler", {"guidance_scale": 0}, "guidance_scale = 0: must be a number >= 1"),
     (
         "generate",
         "generate",
@@ -319,6 +321,74 @@ def test_weights_that_are_missing_are_refused(project: Path, tmp_path: Path) -> 
     save_file(weights, path)
     with pytest.raises(Refusal, match=r"1 missing weights, first conv_in\.weight|cannot be loaded"):
         opened(project, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("kind", "gone", "says"),
+    [
+        ("stable_diffusion", ["scheduler/scheduler_config.json"], "scheduler: no scheduler_config.json"),
+        ("stable_diffusion", ["unet/config.json"], "unet: no config.json"),
+        ("stable_diffusion", ["tokenizer/tokenizer.json"], "tokenizer: no file that its tokenizer could come from"),
+        (
+            "pixart",
+            ["tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"],
+            "tokenizer: no file that its tokenizer could come from",
+        ),
+    ],
+)
+def test_a_part_without_its_file_is_refused_and_not_made_up(
+    project: Path, tmp_path: Path, kind: str, gone: list[str], says: str
+) -> None:
+    folder = shutil.copytree(project / "data" / kind, tmp_path / "other")
+    for name in gone:
+        (folder / name).unlink()
+    with pytest.raises(Refusal, match=re.escape(f"{folder}/{says}")) as refused:
+        opened(project, folder)
+    assert "\n" not in str(refused.value)
+
+
+def test_values_that_a_class_would_fill_in_are_refused(project: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(project / "data/stable_diffusion", tmp_path / "other")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "feature_extractor").mkdir()
+    (folder / "feature_extractor/preprocessor_config.json").write_text("{}")
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(Refusal, match=f"{folder}/feature_extractor: no file that says how its image processor"):
+        opened(project, folder)
+    (folder / "scheduler/scheduler_config.json").write_text("{}")
+    shutil.rmtree(folder / "feature_extractor")
+    index["feature_extractor"] = [None, None]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(
+        Refusal, match=rf"{folder}/scheduler: no scheduler_config\.json that its scheduler could come from"
+    ):
+        opened(project, folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda table: table * 0 + 1, "embeds 'dog' and 'red' alike"),
+        (lambda table: table[:40].clone(), "has embeddings for 40 tokens, its tokenizer gives token"),
+    ],
+)
+def test_a_text_encoder_that_does_not_fit_its_tokenizer_is_refused(
+    project: Path, tmp_path: Path, change: Any, says: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(project / "data/stable_diffusion", tmp_path / "other")
+    path = folder / "text_encoder/model.safetensors"
+    weights = load_file(path)
+    name = next(name for name in weights if name.endswith("token_embedding.weight"))
+    weights[name] = change(weights[name])
+    save_file(weights, path, {"format": "pt"})
+    config = json.loads((folder / "text_encoder/config.json").read_text())
+    config["vocab_size"] = len(weights[name])
+    (folder / "text_encoder/config.json").write_text(json.dumps(config))
+    with pytest.raises(Refusal, match=f"{folder}/text_encoder: {says}"):
+        opened(project, folder)
 
 
 def test_code_beside_the_weights_is_never_run(project: Path, tmp_path: Path) -> None:

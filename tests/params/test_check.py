@@ -60,6 +60,34 @@ REFUSED: list[tuple[str, Changes, str]] = [
         "recaption.rows.imagenet-vlm.captioner = 'llava': no such entry; recaption.captioners has label, vlm",
     ),
     (
+        "texts of pictures that are made here",
+        {
+            ("recaption", "captioners", "own"): {"kind": "passthrough"},
+            ("recaption", "rows", "cutmix-vlm", "captioner"): "own",
+        },
+        "recaption.rows.cutmix-vlm.captioner = 'own': augment/cutmix has no texts: its pictures are made here; name "
+        "download/imagenet, or a captioner that looks",
+    ),
+    (
+        "texts of windows of pictures",
+        {
+            ("recaption", "captioners", "own"): {"kind": "passthrough"},
+            ("augment", "rows", "windows"): {**CROP, "max_scale": 1.0},
+            ("recaption", "rows", "windows"): {"images": "augment/windows", "captioner": "own"},
+        },
+        "recaption.rows.windows.captioner = 'own': augment/windows has no texts",
+    ),
+    (
+        "captions of another row for a captioner that takes texts",
+        {
+            ("recaption", "captioners", "own"): {"kind": "passthrough"},
+            ("recaption", "rows", "own"): {
+                **{"images": "download/imagenet", "captioner": "own", "captions": "recaption/imagenet-vlm"}
+            },
+        },
+        "recaption.rows.own.captions = 'recaption/imagenet-vlm': own makes its own; only kind shuffled reads others",
+    ),
+    (
         "no such autoencoder",
         {("encode_images", "autoencoder"): "sd"},
         "encode_images.rows.aesthetic.autoencoder = 'sd': no such entry; encode_images.autoencoders has demo",

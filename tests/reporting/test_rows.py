@@ -23,6 +23,7 @@ def test_rows_are_conserved_and_counted(report: Reported) -> None:
     assert (mixes.num_whole, mixes.num_null_upstream, mixes.rejected) == (NUM_ROWS - 1, 1, {})
     assert (captions.num_whole, captions.num_null_upstream, captions.rejected) == (NUM_ROWS - 3, 1, {"loop": 2})
     assert pictures.num_shards == 2
+    assert {row.num_unread_texts for row in rows.values()} == {0}
 
 
 def test_pictures_of_the_benchmarks_are_counted_per_benchmark(report: Reported) -> None:
@@ -37,7 +38,7 @@ def test_examples_name_the_row_and_what_was_seen(report: Reported) -> None:
 
 
 def test_reasons_of_all_stages_are_explained() -> None:
-    for reason in ("truncated", "held_out", "no_other_class", "empty_caption", "not_finite"):
+    for reason in ("truncated", "held_out", "no_other_class", "empty_caption", "not_finite", "no_letters", "no_text"):
         assert len(meaning(reason)) > 10
     assert meaning("never heard of") == ""
 

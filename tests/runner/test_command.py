@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -239,6 +240,81 @@ def test_an_error_is_one_line_with_its_log_and_a_mark_that_goes_with_the_next_su
     assert not plan.store.has(str(fingerprint))
     assert sandbox.stage(folder, "download", *HELDOUT, "--part", "index").returncode == 0
     assert not mark.exists()
+
+
+FULL = "raise OSError({number}, 'said by the system'{file})"
+REMEDIES = {errno.ENOSPC: "make room", errno.EDQUOT: "quota", errno.EROFS: "read", errno.EACCES: "access"}
+
+
+@pytest.mark.parametrize("number", REMEDIES, ids=[errno.errorcode[number] for number in REMEDIES])
+def test_what_the_system_refuses_is_said_with_its_file_and_what_helps(tmp_path: Path, number: int) -> None:
+    folder = sandbox.make(tmp_path, sandbox.small())
+    line = one_line(failing(folder, FULL.format(number=number, file=", 'data/some file'")))
+    name = errno.errorcode[number]
+    assert line.startswith(f"download/heldout index: data/some file: {os.strerror(number)} ({name}); ")
+    assert REMEDIES[number] in line
+    assert line.endswith("(log: logs/small/download/heldout/index.log)")
+    assert "Error" not in line.replace(name, "")
+
+
+def test_a_full_disk_that_names_no_file_names_the_store(tmp_path: Path) -> None:
+    folder = sandbox.make(tmp_path, sandbox.small())
+    line = one_line(failing(folder, FULL.format(number=errno.ENOSPC, file="")))
+    assert f"{tmp_path / 'data/store'}: No space left on device (ENOSPC); make room" in line
+
+
+def test_an_error_of_a_network_keeps_its_words(tmp_path: Path) -> None:
+    folder = sandbox.make(tmp_path, sandbox.small())
+    line = one_line(failing(folder, FULL.format(number=errno.ECONNREFUSED, file="")))
+    assert line.startswith("download/heldout index: ConnectionRefusedError: [Errno 111] said by the system")
+
+
+@pytest.mark.parametrize("arguments", [HELDOUT, (*HELDOUT, "--part", "index"), (*HELDOUT, "--dry-run")])
+def test_a_store_that_is_none_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    folder = sandbox.make(tmp_path, sandbox.small())
+    (folder / "data/store").write_text("a file where the folder should be")
+    done = sandbox.stage(folder, "download", *arguments)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "data/store" in done.stderr
+    assert ": Not a directory (ENOTDIR); a file lies where a folder should" in done.stderr
+
+
+UNDER_SNAKEMAKE = """
+import os
+from pathlib import Path
+from pipeline.runner.snakemake.run import SnakemakeRun, refused_in_one_line
+run = refused_in_one_line(lambda: SnakemakeRun([], {{}}, {is_main}))
+print("read", flush=True)
+{then}
+"""
+THEN = {
+    "what is missing": "run.wanted()",
+    "a stage's files": "run.stage_files('download')",
+    "the beginning": "refused_in_one_line(run.begin)",
+}
+
+
+@pytest.mark.parametrize("then", THEN.values(), ids=THEN)
+@pytest.mark.parametrize("how", ["file", "circle"])
+def test_a_store_that_cannot_be_used_is_one_line_under_snakemake(tmp_path: Path, how: str, then: str) -> None:
+    folder = sandbox.make(tmp_path, sandbox.small())
+    store = folder / "data/store"
+    if how == "file":
+        store.write_text("")
+    else:
+        store.symlink_to(store)
+    done = python(folder, UNDER_SNAKEMAKE.format(is_main=True, then=then))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert f"{store}/" in done.stderr
+    assert ("(ENOTDIR); a file lies" if how == "file" else "(ELOOP); its links lead in a circle") in done.stderr
+
+
+def test_an_error_that_is_no_matter_of_files_is_raised_under_snakemake(tmp_path: Path) -> None:
+    folder = sandbox.make(tmp_path, sandbox.small())
+    done = python(folder, "from pipeline.runner.snakemake.run import refused_in_one_line as r; r(lambda: 1 / 0)")
+    assert "ZeroDivisionError" in done.stderr
 
 
 def test_a_refusal_of_the_stage_keeps_its_words(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from small_project import PROJECT, into_a_closed_pipe, plan_of, run_small, run_s
 
 from pipeline.dag.units import UnitId
 from pipeline.runner.status import RowStatus, look, main, render, wants_color
+from pipeline.store.made_by import code_name, this_code
 
 MADE = {("download", "heldout"): 3, ("download", "pictures"): 4, ("recaption", "pictures-label"): 3}
 
@@ -123,6 +124,62 @@ def test_a_source_that_is_not_there_is_said(project: Path) -> None:
     assert said in render(look(plan_of(project)), plan_of(project), colored=False)
     (project / "data/pictures").mkdir()
     assert "cannot be made" not in render(look(plan_of(project)), plan_of(project), colored=False)
+
+
+def _of_code(project: Path, change: dict[str, str | None] | None, number: int) -> None:
+    """Let the store say that other code made some of its results."""
+    for path in sorted((project / "data/store").glob("*/*/job.json"))[:number]:
+        record = json.loads(path.read_text())
+        record["code"] = None if change is None else {**this_code(), **change}
+        path.write_text(json.dumps(record))
+
+
+def _code_lines(project: Path) -> list[str]:
+    text = render(look(plan_of(project)), plan_of(project), colored=False)
+    return [line for line in text.splitlines() if "other code" in line]
+
+
+def test_results_of_other_code_are_counted_in_one_line(project: Path) -> None:
+    now = code_name(this_code())
+    assert _code_lines(project) == []
+    _of_code(project, {"version": "0.0.9"}, 1)
+    _of_code(project, {"commit": "f" * 40}, 3)
+    _of_code(project, None, 1)
+    version = this_code()["version"]
+    assert _code_lines(project) == [
+        f"made by other code than now ({now}): 3 (2 by {version}, commit ffffffff; 1 by code that is not recorded)"
+    ]
+    for number in range(4):
+        _of_code(project, {"commit": str(number) * 40}, 5 - number)
+    (line,) = _code_lines(project)
+    assert line.count(" by ") == 4
+    assert line.endswith("; 1 more)")
+
+
+def test_other_libraries_and_results_that_nobody_wants_are_no_other_code(project: Path) -> None:
+    for path in (project / "data/store").glob("*/*/job.json"):
+        record = json.loads(path.read_text())
+        record["code"]["packages"] = {"torch": "9"}
+        path.write_text(json.dumps(record))
+    changed = small_parameters()
+    changed["recaption"]["captioners"]["label"]["template"] = "a {class_name}"
+    write_parameters(project / "params.yaml", changed)
+    wanted = plan_of(project).unit_ids()
+    fingerprints = {plan_of(project).made(unit_id) for unit_id in wanted}
+    for path in (project / "data/store").glob("*/*/job.json"):
+        if path.parent.name not in fingerprints:
+            path.write_text("{}")
+    assert _code_lines(project) == []
+
+
+def test_a_store_that_cannot_be_looked_at_is_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.rename(project / "data/store", project / "elsewhere")
+    (project / "data/store").write_text("")
+    assert main([]) == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "data/store" in line
+    assert "Not a directory (ENOTDIR); a file lies where a folder should" in line
 
 
 def test_an_unreadable_mark_is_no_crash(project: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from pipeline.data.images import decode, square_view
 from pipeline.errors import Refusal, Reject
 from pipeline.sources.base import Entry, Source
-from pipeline.sources.folder import CLASS_NAMES_FILE, MAX_PICTURE_BYTES, FolderSource, class_name_of
+from pipeline.sources.folder import MAX_PICTURE_BYTES, FolderSource
+from pipeline.sources.names import CLASS_NAMES_FILE, class_name_of, is_id, is_split
 
 
 def fill(root: Path, *names: str) -> FolderSource:
@@ -51,11 +52,11 @@ def test_listing(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert source.random_access
     assert list(source.entries()) == [
-        Entry("loose.gif", "loose.gif", None, None, ()),
-        Entry("dog/ünï code and blanks.webp", "dog/ünï code and blanks.webp", 0, "dog", ()),
-        Entry("n02123045_tabby_cat/a.jpg", "n02123045_tabby_cat/a.jpg", 2, "tabby cat", ()),
-        Entry("n02123045_tabby_cat/b.JPEG", "n02123045_tabby_cat/b.JPEG", 2, "tabby cat", ()),
-        Entry("n02123045_tabby_cat/more/c.PnG", "n02123045_tabby_cat/more/c.PnG", 2, "tabby cat", ()),
+        Entry("loose.gif", "loose.gif", None, None, (), 9),
+        Entry("dog/ünï code and blanks.webp", "dog/ünï code and blanks.webp", 0, "dog", (), 30),
+        Entry("n02123045_tabby_cat/a.jpg", "n02123045_tabby_cat/a.jpg", 2, "tabby cat", (), 25),
+        Entry("n02123045_tabby_cat/b.JPEG", "n02123045_tabby_cat/b.JPEG", 2, "tabby cat", (), 26),
+        Entry("n02123045_tabby_cat/more/c.PnG", "n02123045_tabby_cat/more/c.PnG", 2, "tabby cat", (), 30),
     ]
     for entry in source.entries():
         assert source.read(entry.location) == entry.source_id.encode()
@@ -99,6 +100,95 @@ def test_bad_class_names_are_refused(tmp_path: Path, text: str, named: str) -> N
     source = fill(tmp_path, "a/1.jpg", "b/2.jpg")
     (tmp_path / CLASS_NAMES_FILE).write_text(text)
     assert named in refused(source)
+
+
+# --- a root one level too high
+
+
+@pytest.mark.parametrize(
+    ("splits", "wanted"),
+    [
+        (("train", "val"), "train"),
+        (("Val", "Train"), "Train"),
+        (("test2017", "val2017"), "test2017"),
+        (("dev", "eval", "validation_set"), "dev"),
+        (("train",), "train"),
+    ],
+)
+def test_parts_of_a_data_set_are_no_classes(tmp_path: Path, splits: tuple[str, ...], wanted: str) -> None:
+    source = fill(tmp_path, "banner.png", *(f"{split}/cat/1.jpg" for split in splits))
+    message = refused(source)
+    assert all(split in message for split in splits)
+    assert f"write path: {tmp_path / wanted}, or" in message
+    (entry,) = FolderSource(tmp_path / wanted).entries()
+    assert entry.class_name == "cat"
+
+
+def test_parts_that_hold_their_pictures_directly_are_none_either(tmp_path: Path) -> None:
+    assert f"write path: {tmp_path / 'train'}" in refused(fill(tmp_path, "train/1.jpg", "test/2.jpg"))
+
+
+def test_an_empty_part_is_not_where_the_pictures_are(tmp_path: Path) -> None:
+    source = fill(tmp_path, "val/1.jpg", "@eaDir/val/1.jpg", "train/._1.jpg")
+    assert f"write path: {tmp_path / 'val'}" in refused(source)
+
+
+def test_a_class_called_train_is_one_among_others_or_where_it_is_named(tmp_path: Path) -> None:
+    source = fill(tmp_path / "vehicles", "bus/1.jpg", "car/1.jpg", "train/1.jpg")
+    assert [entry.class_name for entry in source.entries()] == ["bus", "car", "train"]
+    alone = fill(tmp_path / "alone", "train/1.jpg")
+    (tmp_path / "alone" / CLASS_NAMES_FILE).write_text("train\trailway train\n")
+    assert [entry.class_name for entry in alone.entries()] == ["railway train"]
+
+
+@pytest.mark.parametrize("name", ["trainer", "training dogs", "tested", "devil", "evaluate", "valley", "2017", "car"])
+def test_other_names_are_no_parts(name: str) -> None:
+    assert not is_split(name)
+
+
+# --- ids
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [("n01440764", True), ("n01440764_", True), ("tench", False), ("n0144076", False)]
+)
+def test_ids_are_no_words(name: str, answer: bool) -> None:
+    assert is_id(name) is answer
+    assert is_id(class_name_of(name)) is answer
+    assert not is_id(class_name_of("n01440764_tench"))
+
+
+# --- other programs' own
+
+
+def test_what_other_programs_keep_there_is_left_out_and_said_once(tmp_path: Path) -> None:
+    source = fill(
+        tmp_path,
+        "cat/a.jpg",
+        "cat/._a.jpg",
+        "cat/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "cat/.@__thumb/default1.jpg",
+        "dog/b.jpg",
+        "dog/Thumbs.db",
+        "dog/#recycle/b.jpg",
+        "__MACOSX/cat/._a.jpg",
+        "$RECYCLE.BIN/x.jpg",
+        "lost+found/x.jpg",
+        "System Volume Information/x.jpg",
+    )
+    for _ in range(2):  # what was said is not added up
+        assert [(entry.location, entry.label) for entry in source.entries()] == [("cat/a.jpg", 0), ("dog/b.jpg", 1)]
+        (line,) = source.remarks()
+        for name in ("@eaDir (1)", "._* (1)", ".@__thumb (1)", "Thumbs.db (1)", "#recycle (1)", "__MACOSX (1)"):
+            assert name in line
+        for name in ("$RECYCLE.BIN (1)", "lost+found (1)", "System Volume Information (1)"):
+            assert name in line
+
+
+def test_nothing_is_said_where_nothing_was_left_out(tmp_path: Path) -> None:
+    source = fill(tmp_path, "cat/a.jpg", "cat/.hidden.jpg")
+    assert len(list(source.entries())) == 1
+    assert source.remarks() == []
 
 
 def test_captions_beside_pictures(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import Refusal
 from pipeline.sources.base import Entry
-from pipeline.sources.index import order_entries, select, shard_bounds
+from pipeline.sources.index import classes_line, order_entries, select, shard_bounds
 
 IDS = st.lists(st.text(min_size=1, max_size=8).filter(lambda text: text.isprintable()), unique=True, max_size=40)
 
@@ -112,3 +112,19 @@ def test_shards_of_the_demo() -> None:
 def test_shards_without_rows_are_refused(num_rows: int, num_shards: int) -> None:
     with pytest.raises(Refusal, match="num_shards"):
         shard_bounds(num_rows, num_shards)
+
+
+@pytest.mark.parametrize(
+    ("classes", "line"),
+    [
+        ([], "no classes"),
+        ([(None, None)], "no classes"),
+        ([(1, "dog"), (0, "cat"), (1, "dog"), (None, None)], "2 classes (cat, dog)"),
+        ([(3, None)], "1 class (class 3 without a name)"),
+        ([(None, "tench"), (None, "bus")], "2 classes (bus, tench)"),
+        ([(number, f"c{number}") for number in range(1000)], "1000 classes (c0, c1, c2, c3, c4, ...)"),
+    ],
+)
+def test_what_is_said_of_classes(classes: list[tuple[int | None, str | None]], line: str) -> None:
+    entries = [Entry(str(number), str(number), *of_class, ()) for number, of_class in enumerate(classes)]
+    assert classes_line(entries) == line

@@ -79,7 +79,7 @@ def folder_of_pictures(checkout: Checkout, number: int) -> Path:
     for entry in source.entries():
         target = folder / str(entry.class_name) / f"{entry.source_id}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read(entry.unit_id))
+        target.write_bytes(source.read(entry.location))
     return folder
 
 

@@ -219,6 +219,31 @@ def test_other_errors_of_the_rename_are_not_taken_for_a_double(tmp_path: Path, m
         make_entry(Store(tmp_path))
 
 
+def test_an_error_of_a_full_disk_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing and flushing give none by themselves."""
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = Store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            make_entry(store)
+    assert str(caught.value.filename).startswith(str(store.partial_folder(WORK)))
+    assert not store.has(FINGERPRINT)
+
+
+def test_a_store_that_cannot_be_looked_at_is_not_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "file").write_text("")
+    for name, code in (("circle", errno.ELOOP), ("file", errno.ENOTDIR)):
+        with pytest.raises(OSError, match=name) as caught:
+            Store(tmp_path / name).has(FINGERPRINT)
+        assert caught.value.errno == code
+    assert not Store(tmp_path / "absent").has(FINGERPRINT)
+
+
 # --- locks
 
 HOLDER = """
@@ -452,7 +477,7 @@ def test_too_little_room_is_refused_before_work_starts(tmp_path: Path, monkeypat
     with (tmp_path / "log").open("w") as log, plan.store.locked(WORK, quiet) as partial:
         job = Job(plan, PART.unit_id, None, FINGERPRINT, partial, JobLog(log, log))
         job.require_disk(2.5e9, "8 rows")
-        with pytest.raises(Refusal, match=r"about 2.90 GB needed for 8 rows, only 3.00 GB free; make room"):
+        with pytest.raises(Refusal, match=r"about 2.90 GB needed for 8 rows and 0.20 GB to spare, only 3.00 GB free"):
             job.require_disk(2.9e9, "8 rows")
     assert "disk: about 2.50 GB needed for 8 rows, 3.0 GB free" in (tmp_path / "log").read_text()
 

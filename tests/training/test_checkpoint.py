@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_training as tiny
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import Refusal
@@ -64,6 +68,60 @@ def test_a_damaged_checkpoint_is_refused_with_its_place(
     with pytest.raises(Refusal, match=f"{name(2, 2)}: damaged checkpoint .*; delete it and run again") as caught:
         tiny.run(tiny.make_row(num_steps=4), data, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("file", ["ema.safetensors", "state.json"])
+def test_a_checkpoint_that_cannot_be_read_now_is_not_called_damaged(
+    tmp_path: Path, data: TrainingData, file: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.run(tiny.make_row(num_steps=2), data, tmp_path)
+    real = Path.open
+
+    def refused(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == file:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refused)
+        with pytest.raises(Refusal) as caught:
+            tiny.run(tiny.make_row(num_steps=4), data, tmp_path)
+    assert f"{name(2, 2)}/{file}: {os.strerror(number)} ({errno.errorcode[number]}); " in str(caught.value)
+    assert "delete" not in str(caught.value)
+    tiny.run(tiny.make_row(num_steps=4), data, tmp_path)
+    assert names(tmp_path) == [name(2, 2), name(4, 4)]
+
+
+@pytest.mark.parametrize("as_rust_says", [True, False])
+def test_a_full_disk_is_one_line_and_older_checkpoints_stay(
+    tmp_path: Path, data: TrainingData, as_rust_says: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.run(tiny.make_row(num_steps=2), data, tmp_path)
+
+    def full(*arguments: Any) -> None:
+        if as_rust_says:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(Refusal, match=r"step_.*: No space left on device \(ENOSPC\); make room"):
+        tiny.run(tiny.make_row(num_steps=4), data, tmp_path)
+    assert name(2, 2) in names(tmp_path)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o007])
+def test_a_checkpoint_may_be_read_as_the_umask_says(tmp_path: Path, data: TrainingData, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        tiny.run(tiny.make_row(num_steps=2), data, tmp_path)
+    finally:
+        os.umask(before)
+    folder = tmp_path / "work" / "checkpoints" / name(2, 2)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == dict.fromkeys(modes, 0o666 & ~umask)
+    assert len(modes) == 4
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 from collections import Counter
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import tiny_training as tiny
 
+from pipeline.data.randomness import uniform
 from pipeline.errors import Refusal
 from pipeline.params.schema import LogitNormalTimesteps, RectifiedFlow, UniformTimesteps
 from pipeline.training.draws import Draw, TrainingDraws, TrainingRows, validation_draws
@@ -155,3 +157,99 @@ def test_self_conditioning_is_a_share_of_the_samples_and_changes_no_other_draw(d
     assert [replace(draw, self_conditioned=False) for draw in shared] == plain
     again = draws_of(data, self_conditioning=0.9)
     assert [draw for step in reversed(range(120)) for draw in reversed(again.of_step(step))] == shared[::-1]
+
+
+# --- draws that must be independent
+
+# Of each named draw what it decides, or None where a sample does not show it, and how often it must be so.
+OUTCOMES: dict[str, Any] = {
+    "t": (lambda draw: draw.t, 0.5),
+    "text": (lambda draw: None if draw.swap is not None else float(draw.text == 0), 0.5),
+    "caption_dropout": (lambda draw: float(draw.caption_dropped), 0.3),
+    "self_conditioning": (lambda draw: float(draw.self_conditioned), 0.6),
+    "swap_set": (lambda draw: None if draw.swap is None else float(draw.swap == 0), 0.5),
+    "swap": (lambda draw: float(draw.swap is not None), 0.4),
+    "swap_text": (lambda draw: None if draw.swap is None else float(draw.text == 0), 0.5),
+}
+NUM_SAMPLES = 6000
+BOUND = 4.5  # standard errors: chance alone passes it once in 5,000 sets of the 28 numbers that are looked at
+
+
+@pytest.fixture(scope="module")
+def every_draw(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    """Two text sets and two swap sets of two text sets each, of equal weights, all rows whole."""
+    folder = tmp_path_factory.mktemp("every-draw")
+
+    def texts(name: str, key_of: Any) -> tuple[Any, ...]:
+        return tuple((tiny.write_text(folder / f"{name}-{number}", key_of), 1.0) for number in range(2))
+
+    swaps = tuple(
+        SwapSet(
+            latents=tiny.latent_set(tiny.write_latents(folder / name, tiny.swap_key)),
+            texts=texts(f"{name}-text", tiny.swap_key),
+            above_t=0.0,
+            probability=0.4,
+            weight=1.0,
+        )
+        for name in ("cutmix", "crop")
+    )
+    latents = tiny.latent_set(tiny.write_latents(folder / "plain"))
+    return TrainingData(latents, texts("plain-text", tiny.plain_key), swaps, None)
+
+
+def dependences(data: TrainingData) -> set[str]:
+    """Draws, or pairs of them, that are not as independent ones are, over many keys and epochs of one seed.
+
+    Shares are looked at too: a draw that is seen only where another one came out so (the text of a swap) is shifted by
+    that one where both are made from the same number, and there is no correlation to compute. The error of a mean of n
+    values is s / sqrt(n), that of the correlation of n independent pairs 1 / sqrt(n).
+    """
+    draws = draws_of(data, caption_dropout=0.3, self_conditioning=0.6, batch_size=100)
+    drawn = sequence(draws, NUM_SAMPLES // 100)
+    values = {
+        name: np.array([math.nan if (value := outcome(draw)) is None else value for draw in drawn])
+        for name, (outcome, _) in OUTCOMES.items()
+    }
+    wrong = set()
+    for name, (_, share) in OUTCOMES.items():
+        seen = values[name][~np.isnan(values[name])]
+        spread = 12**-0.5 if name == "t" else (share * (1 - share)) ** 0.5
+        if abs(seen.mean() - share) > BOUND * spread / len(seen) ** 0.5:
+            wrong.add(name)
+    for one, other in itertools.combinations(OUTCOMES, 2):
+        both = ~np.isnan(values[one]) & ~np.isnan(values[other])
+        first, second = values[one][both], values[other][both]
+        if len(first) and first.std() and second.std():
+            correlation = np.corrcoef(first, second)[0, 1]
+            if abs(correlation) > BOUND / len(first) ** 0.5:
+                wrong.add(f"{one} and {other}")
+    return wrong
+
+
+def test_every_draw_has_a_coordinate_of_its_own(every_draw: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = set()
+
+    def watched(*at: str | int) -> float:
+        names.add(at[-1])
+        return uniform(*at)
+
+    monkeypatch.setattr("pipeline.training.draws.uniform", watched)
+    assert dependences(every_draw) == set()
+    assert names == set(OUTCOMES)  # a new draw is looked at too, and none has taken another one's name
+
+
+# Of a sample whose picture is swapped the plain text is thrown away: no outcome shows these two, the names above do.
+NEVER_TOGETHER = {("text", "swap_set"), ("text", "swap_text")}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [pair for pair in itertools.combinations(OUTCOMES, 2) if pair not in NEVER_TOGETHER]
+)
+def test_two_draws_from_one_coordinate_are_noticed(
+    every_draw: TrainingData, monkeypatch: pytest.MonkeyPatch, one: str, other: str
+) -> None:
+    def shared(*at: str | int) -> float:
+        return uniform(*at[:-1], one if at[-1] == other else at[-1])
+
+    monkeypatch.setattr("pipeline.training.draws.uniform", shared)
+    assert dependences(every_draw)

@@ -149,6 +149,7 @@ def make_execution(**changes: Any) -> schema.Execution:
         "inference_batch_size": 4,
         "attention": "matmul",
         "gradient_checkpointing": False,
+        "keep_freed_memory": False,
         "num_processes": {},
         "checkpoint_every": 2,
     }

@@ -11,18 +11,20 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
-
-import yaml
 
 from pipeline import layout as paths
 from pipeline.dag.missing_sources import missing_in_run
 from pipeline.dag.plan import Plan
-from pipeline.dag.units import REPORT, UnitId, part_name
-from pipeline.errors import Refusal
+from pipeline.dag.stages import BY_NAME
+from pipeline.dag.units import MODEL, REPORT, UnitId, part_name
+from pipeline.errors import Refusal, refusal_line
+from pipeline.params import yaml12
 from pipeline.params.check import check
 from pipeline.params.load import load
+from pipeline.runner.devices import visible_devices
 from pipeline.runner.job import GIGABYTE
 from pipeline.runner.reconcile import Reconciled, reconcile
 from pipeline.runner.runlock import TOKEN_VARIABLE, RunLock
@@ -32,18 +34,21 @@ FROZEN_VARIABLE = "T2I_RUN_PARAMS"
 NO_CONFIG = "--config is not taken: change params.yaml, or write a preset and name it with --configfile"
 
 
-def end_with(refusal: Refusal) -> NoReturn:
+def end_with(line: Refusal | str) -> NoReturn:
     """Print one line and end this process; raising would print Snakemake's traceback around it."""
-    print(refusal, file=sys.stderr, flush=True)
+    print(line, file=sys.stderr, flush=True)
     os._exit(1)
 
 
 def refused_in_one_line(work: Callable[[], _Value]) -> _Value:
-    """Do something; a Refusal ends the process with its one line."""
+    """Do something; a Refusal, or a store that the system does not let us use, ends the process with one line."""
     try:
         return work()
-    except Refusal as refusal:
-        end_with(refusal)
+    except (Refusal, OSError) as error:
+        line = refusal_line(error)
+        if line is None:
+            raise
+        end_with(line)
 
 
 class SnakemakeRun:
@@ -64,7 +69,11 @@ class SnakemakeRun:
         if config_values:
             raise Refusal(NO_CONFIG)
         if len(config_files) > 1:
-            raise Refusal(f"one --configfile is taken, got {', '.join(map(str, config_files))}")
+            *targets, named = map(str, reversed(config_files))
+            raise Refusal(
+                f"one --configfile is taken, got {named}, {', '.join(reversed(targets))}: --configfile takes all that "
+                "follows it, so a target stands before it"
+            )
         self.source = Path(os.path.relpath(config_files[0])) if config_files else Path(paths.PARAMS_YAML)
         if not is_main and FROZEN_VARIABLE in os.environ:
             self.source = Path(os.environ[FROZEN_VARIABLE])  # a job elsewhere: edits since the start do not reach it
@@ -74,6 +83,7 @@ class SnakemakeRun:
         self._lock = RunLock(self.plan.layout.run_lock, self.plan.layout.dvc)
         self._missing: set[UnitId] | None = None  # not looked for yet
         self._newer: IO[bytes] | None = None
+        self.runs_elsewhere = False
         if is_main and (missing_sources := missing_in_run(self.plan)):
             raise Refusal(missing_sources)  # no job is started for the rest
 
@@ -98,6 +108,7 @@ class SnakemakeRun:
         """Snakemake's own ``execute``, before which a run begins unless it is a dry one or only touches files."""
 
         def begun(*arguments: Any, executor_plugin: Any, **options: Any) -> Any:
+            self.runs_elsewhere = not executor_plugin.common_settings.local_exec
             pretends = executor_plugin.common_settings.dryrun_exec or executor_plugin.name == "touch"
             if self.is_main and not pretends:
                 refused_in_one_line(self.begin)
@@ -111,7 +122,7 @@ class SnakemakeRun:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             fresh = target.with_suffix(f".{os.getpid()}")
-            fresh.write_text(yaml.safe_dump(self.params.resolved, sort_keys=True, allow_unicode=True))
+            fresh.write_text(yaml12.write(self.params.resolved, sort_keys=True))
             os.replace(fresh, target)
         return target.relative_to(self.project)
 
@@ -119,7 +130,7 @@ class SnakemakeRun:
     def missing(self) -> set[UnitId]:
         """The units to make; looked for once, without touching anything, unless a run has begun."""
         if self._missing is None:
-            reconciled = reconcile(self.plan, act=False)
+            reconciled = refused_in_one_line(lambda: reconcile(self.plan, act=False))
             self._missing = reconciled.missing - reconciled.arrived
             self._tell(reconciled)
         return self._missing
@@ -144,6 +155,11 @@ class SnakemakeRun:
     def wanted(self) -> list[str]:
         """The files that ``all`` asks for."""
         return [self.file(unit_id) for unit_id in sorted(self.missing)] or [self.file(UnitId(REPORT, "main", REPORT))]
+
+    def all_wanted(self, wildcards: Any) -> list[str]:
+        """The same, as a rule's input that is not asked for before jobs are planned."""
+        del wildcards
+        return self.wanted()
 
     def stage_files(self, stage: str) -> list[str]:
         """The missing files of one stage."""
@@ -175,7 +191,9 @@ class SnakemakeRun:
         return [self._newer.name]
 
     def _is_missing(self, unit_id: UnitId) -> bool:
-        return unit_id in self.missing if self.is_main else not self.plan.is_made(unit_id)
+        if self.is_main:
+            return unit_id in self.missing
+        return not refused_in_one_line(lambda: self.plan.is_made(unit_id))
 
     def folder(self, stage: str) -> str:
         """The shown folder of a stage."""
@@ -199,6 +217,27 @@ class SnakemakeRun:
     def command(self) -> str:
         """The beginning of a stage command; the stage's name follows."""
         return f"{sys.executable} -m stages."
+
+    @cached_property
+    def num_gpus(self) -> int:
+        """GPUs that jobs here may use, all together."""
+        return 0 if self.params.execution.device == "cpu" else len(visible_devices())
+
+    def resources(self, stage: str) -> dict[str, Any]:
+        """What a rule asks for: memory and time at full size, and per job the GPUs that it computes on.
+
+        Without a GPU here no job asks for one, unless jobs run elsewhere.
+        """
+
+        def gpu(wildcards: Any) -> int:
+            part = getattr(wildcards, "part", None)
+            benchmark = getattr(wildcards, "benchmark", None)
+            name = part_name(".".join(filter(None, (benchmark, part))) or MODEL)
+            number = self.plan.num_gpus(UnitId(stage, wildcards.row, name))
+            return number if self.num_gpus or self.runs_elsewhere else 0
+
+        declared = BY_NAME[stage]
+        return {"mem_mb": declared.mem_mb, "runtime": declared.runtime_min, "gpu": 0 if stage == REPORT else gpu}
 
     @property
     def threads(self) -> int:

@@ -1,0 +1,55 @@
+"""What the names of files and folders say: classes in words, ids, parts of a data set, other programs' own folders."""
+
+from __future__ import annotations
+
+import re
+
+CLASS_NAMES_FILE = "class_names.tsv"
+
+_WORDNET_PREFIX = re.compile(r"n\d{8}_")
+_WORDNET_ID = re.compile(r"n\d{8}_?")
+_SPLIT = re.compile(
+    r"(train|training|trainval|val|valid|validation|dev|test|testing|eval|evaluation|held[-_ ]?out|hold[-_ ]?out"
+    r"|unlabell?ed)([-_ .]?(set|split|data|images?))?([-_ .]?\d+)?",
+    re.IGNORECASE,
+)
+# Recycle bins, indexes and thumbnails of desktops, archives and network disks. None of them is anybody's class.
+_FOREIGN_NAMES = frozenset(
+    (
+        *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@__thumb", ".@__thumb", "#recycle", "#snapshot"),
+        *("__macosx", ".appledouble", ".trashes", ".spotlight-v100", ".fseventsd", "network trash folder"),
+        *("temporary items", "lost+found", "$recycle.bin", "recycler", "recycled", "system volume information"),
+        *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),
+    )
+)
+_APPLE_DOUBLE = "._"  # what macOS writes beside a file on disks of others
+
+
+def is_foreign(name: str) -> bool:
+    """Did another program put this file or folder there for itself?"""
+    return name.lower() in _FOREIGN_NAMES or name.startswith(_APPLE_DOUBLE)
+
+
+def is_split(name: str) -> bool:
+    """Is a folder called as parts of a data set are: train, Val, test2017?"""
+    return _SPLIT.fullmatch(name.strip()) is not None
+
+
+def is_id(class_name: str) -> bool:
+    """Is a class called by its WordNet id alone, which says nothing to people and language models?"""
+    return _WORDNET_ID.fullmatch(class_name.strip()) is not None
+
+
+def class_name_of(folder: str) -> str:
+    """A sub-folder's name in words: a leading WordNet id goes, underscores become blanks."""
+    match = _WORDNET_PREFIX.match(folder)
+    return folder[match.end() if match else 0 :].replace("_", " ").strip() or folder
+
+
+def how_to_name(class_name: str) -> str:
+    """What to do about a class that has an id and no name, with an example line."""
+    folder = class_name.strip()
+    return (
+        f"write {CLASS_NAMES_FILE} into the folder that holds the class folders, a line of folder, tab and name for "
+        f"each, such as {folder}<tab>tench (docs/parameters.md)"
+    )
