@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from pipeline.dag.fingerprints import Fingerprints
 from pipeline.dag.identities import Digests
 from pipeline.dag.stages import BY_NAME, STAGES, unit_of
-from pipeline.dag.units import Unit, UnitId
+from pipeline.dag.units import MANIFEST, Unit, UnitId, benchmark_part, split_benchmark
 from pipeline.errors import Refusal
 from pipeline.layout import Layout
 from pipeline.params.load import Params
@@ -94,6 +95,19 @@ class Plan:
         fingerprint = self.fingerprints.of(unit_id)
         assert fingerprint is not None, unit_id
         return show(self.store, fingerprint, self.shown_folder(unit_id), self.layout.staging)
+
+    def digest_in_manifest(self, unit_id: UnitId) -> str | None:
+        """The sha256 that the manifest of a shard's row tells of it; None where the store has no such manifest."""
+        benchmark, _ = split_benchmark(unit_id.part)
+        manifest = unit_id._replace(part=benchmark_part(benchmark, MANIFEST) if benchmark else MANIFEST)
+        if manifest.part not in BY_NAME[unit_id.stage].part_names(self.params, unit_id.row):
+            return None
+        fingerprint = self.made(manifest)
+        if fingerprint is None:
+            return None
+        content = json.loads((self.store.entry(fingerprint) / self.unit(manifest).files[0]).read_text())
+        own = self.fingerprints.of(unit_id)
+        return next((shard["sha256"] for shard in content["shards"] if shard["fingerprint"] == own), None)
 
     def is_made(self, unit_id: UnitId) -> bool:
         """Does the store have what the parameters want of this unit?"""

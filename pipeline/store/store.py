@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.digest import sha256_of_file
+from pipeline.errors import Refusal
 from pipeline.store.locks import lock_folder, remove_locked_folder
 from pipeline.store.made_by import this_code
 from pipeline.store.modes import follow_umask
 
 JOB_JSON = "job.json"
+SECONDS, VERIFIED = "seconds", "verified"
 CODE = "code"  # of a job record
 PARTIAL_SUFFIX = ".partial"
 
@@ -81,6 +83,30 @@ class Store:
             _write_atomically(path, json.dumps(record, sort_keys=True))
         return record
 
+    def is_verified(self, fingerprint: str) -> bool:
+        """Were an entry's bytes made here, or compared since with what their manifest tells (``verify``)?"""
+        try:
+            record = json.loads((self.entry(fingerprint) / JOB_JSON).read_text())
+        except (FileNotFoundError, ValueError):
+            return False
+        return SECONDS in record or VERIFIED in record
+
+    def verify(self, fingerprint: str, name: str, sha256: str) -> None:
+        """Compare a file of an entry that came another way with the digest that its manifest tells, once for all.
+
+        Raises:
+            Refusal: the bytes are others.
+        """
+        path = self.entry(fingerprint) / name
+        facts = file_facts(self.entry(fingerprint), self.files(fingerprint))
+        if facts[name]["sha256"] != sha256:
+            raise Refusal(
+                f"{path}: came another way, and its bytes are not those that its manifest tells of: remove the folder "
+                f"{self.entry(fingerprint)} and the shown file, then run again"
+            )
+        record = {"files": facts, VERIFIED: sha256}
+        _write_atomically(self.entry(fingerprint) / JOB_JSON, json.dumps(record, sort_keys=True))
+
     def code_of(self, fingerprint: str) -> dict[str, Any] | None:
         """Which code made an entry (see ``made_by``); None where that is not recorded."""
         try:
@@ -125,7 +151,7 @@ class Store:
             OSError: the store does not take it; the error names a file.
         """
         record = {
-            "seconds": round(seconds, 3),
+            SECONDS: round(seconds, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             CODE: this_code(),
             "files": file_facts(partial.out, relative_files(partial.out)),
