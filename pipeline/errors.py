@@ -70,6 +70,11 @@ REMEDIES = {
     errno.ELOOP: "its links lead in a circle: mend them or name another folder, then run again",
     errno.ENOMEM: "no memory is left: end other programs, then run again",
 }
+# What may pass: nothing of a file can be concluded from these.
+TRANSIENT = {
+    *(errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN),
+}
 # These are said of sockets too: without a file's name they are no matter of a disk.
 _OF_SOCKETS_TOO = {errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EACCES, errno.EPERM, errno.ENOENT}
 # How Arrow, and what is written in Rust, pass the number on in their text.
@@ -107,6 +112,18 @@ def system_line(error: BaseException, path: Path | str | None = None, *, nearby:
     where = os.fsdecode(named) if isinstance(named, str | bytes | os.PathLike) else str(nearby)
     remedy = REMEDIES.get(number, "look at its disk, then run again")
     return f"{where + ': ' if where else ''}{os.strerror(number)} ({name}); {remedy}"
+
+
+def refuse_system_error(error: BaseException, path: Path) -> None:
+    """Raise a Refusal where the system could not read a file that is there: that says nothing of its content."""
+    if system_number(error) != errno.ENOENT and (line := system_line(error, path)):
+        raise Refusal(line) from error
+
+
+def refuse_what_may_pass(error: OSError, path: Path) -> None:
+    """Raise Transient where a file could not be read now, and may be another time: a disk, a mount, too little room."""
+    if error.errno in TRANSIENT and (line := system_line(error, path)):
+        raise Transient(line) from error
 
 
 def exit_status(action: Callable[[], object]) -> int:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 from small_project import into_a_closed_pipe
+
+from pipeline.encoders import loading
+from pipeline.errors import Refusal, Reject, Transient
+from pipeline.interop import diffusers_folder, records
+from pipeline.interop.references import References
+from pipeline.sources.folder import FolderSource
 
 PRINTING = """
 import sys
@@ -30,3 +40,46 @@ def test_another_error_is_not_swallowed() -> None:
     status, said = into_a_closed_pipe(PRINTING.format(num_lines=1, then="1 / 0"))
     assert status != 0
     assert "ZeroDivisionError" in said
+
+
+READERS = {
+    "a record beside weights": lambda folder: records.read_record(
+        folder / "references.json", References, 2, absent="a", remedy="r"
+    ),
+    "the configuration of a model": loading.read_config,
+    "the index of a pipeline": diffusers_folder.read_index,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_what_the_system_refuses_is_no_fault_of_the_file(
+    reader: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *arguments: object, **options: object) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(Refusal) as caught:
+        READERS[reader](tmp_path)
+    assert f"({errno.errorcode[number]})" in str(caught.value)
+    assert not [word for word in ("not there", "save", "download", "delete") if word in str(caught.value)]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ETIMEDOUT])
+def test_a_picture_that_cannot_be_read_now_is_not_rejected_for_ever(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat/a.jpg").write_bytes(b"a")
+    source = FolderSource(tmp_path)
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(Transient, match=errno.errorcode[number]):
+        list(source.read_many(["cat/a.jpg"]))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: path.with_name("gone").open().read())
+    assert [type(data) for data in source.read_many(["cat/a.jpg"])] == [Reject]

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.encoders.packages import refuse_missing_packages
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, refuse_system_error
 from pipeline.params.schema import Execution
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        refuse_system_error(error, path)
         raise Refusal(f"{path}: cannot be read ({one_line(error)}); save the model anew") from error
     if not isinstance(config, dict):
         raise Refusal(f"{path}: holds no JSON object; save the model anew")
@@ -166,6 +167,7 @@ def loaded_or_refused(load: Callable[[], Model], folder: Path) -> Model:
         raise Refusal(f"{folder}: cannot be loaded ({one_line(error)}); install what it asks for") from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         refuse_missing_packages(error, folder)
+        refuse_system_error(error, folder)
         raise Refusal(f"{folder}: cannot be loaded ({one_line(error)}); save or download the model anew") from error
 
 

@@ -27,7 +27,7 @@ from pipeline.encoders.parts import (
     prove_token_embeddings,
     prove_tokenizer,
 )
-from pipeline.errors import Refusal, Reject
+from pipeline.errors import Refusal, Reject, refuse_system_error
 from pipeline.interop.records import Identify, read_record, write_record
 from pipeline.models.inputs import padded_batches
 from pipeline.params.schema import Execution, FolderScheduler
@@ -90,6 +90,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise Refusal(f"{path}: not there; name a folder that a pipeline was saved to") from error
     except (OSError, ValueError) as error:
+        refuse_system_error(error, path)
         raise Refusal(f"{path}: cannot be read ({one_line(error)}); save the pipeline anew") from error
     if not isinstance(index, dict):
         raise Refusal(f"{path}: holds no JSON object; save the pipeline anew")

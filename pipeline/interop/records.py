@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, refuse_system_error
 
 Identify = Callable[[str, str | None, str], str]
 """(model, revision, where) -> the identity of the weights there."""
@@ -49,6 +49,7 @@ def read_record(path: Path, kind: type[Kind], version: int, *, absent: str, reme
     try:
         record = msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
+        refuse_system_error(error, path)
         raise Refusal(f"{path}: not there; {absent}") from error
     except msgspec.MsgspecError as error:
         raise Refusal(f"{path}: {error}; {remedy}") from error

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.encoders.loading import loaded_or_refused, read_config
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, refuse_system_error
 from pipeline.interop import paper
 from pipeline.models.rin import RIN
 
@@ -160,6 +160,7 @@ def read_unconditional(path: Path, text_dim: int) -> np.ndarray:
     try:
         embedding = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
+        refuse_system_error(error, path)
         raise Refusal(f"{path.name}: cannot be read ({error}); download the model anew") from error
     rows = np.atleast_2d(embedding).astype(np.float32)
     if rows.ndim != 2 or rows.shape[1] != text_dim or not np.isfinite(rows).all():

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.data.keys import fault_of_id, source_id_of
-from pipeline.errors import Refusal, Reject
+from pipeline.errors import Refusal, Reject, refuse_what_may_pass
 from pipeline.params.datasets import FolderRow
 from pipeline.sources.base import Entry, OneByOne
 from pipeline.sources.names import CLASS_NAMES_FILE, class_name_of, is_foreign, is_split
@@ -102,6 +102,7 @@ class FolderSource(OneByOne):
 
         Raises:
             Reject: with a reason of ``REJECT_REASONS``.
+            Transient: the disk, its mount or the machine cannot read it now.
         """
         try:
             root = self.path.resolve()
@@ -115,6 +116,7 @@ class FolderSource(OneByOne):
                 raise Reject("too_many_bytes", f"{location} has {status.st_size} bytes")
             return target.read_bytes()
         except OSError as error:  # its text without the absolute path, which differs by machine
+            refuse_what_may_pass(error, self.path / location)
             raise Reject("not_readable", f"{location}: {error.strerror or type(error).__name__}") from None
         except (RuntimeError, ValueError) as error:  # how pathlib reports links in a circle, and a NUL in a name
             what = "links in a circle" if isinstance(error, RuntimeError) else "not a file name"

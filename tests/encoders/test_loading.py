@@ -55,10 +55,9 @@ def test_a_folder_with_a_revision_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_hub_id_without_a_network_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(Refusal, match=f"some/model at {COMMIT}: cannot be had from the Hub") as refused:
         loading.resolve_model("some/model", COMMIT)
     assert "\n" not in str(refused.value)
