@@ -105,11 +105,10 @@ def _download_pipeline(model: str, revision: str) -> Path:
 
 
 def _had_or_refused(download: Callable[[], Any], model: str, revision: str) -> Path:
-    import huggingface_hub
     from huggingface_hub.errors import HFValidationError, RevisionResolutionError
+    from huggingface_hub.utils.tqdm import disable_progress_bars  # which the package itself does not load
 
-    hub_utils: Any = huggingface_hub.utils
-    hub_utils.disable_progress_bars()
+    disable_progress_bars()
     try:
         return Path(download())
     except (OSError, ValueError, HFValidationError, RevisionResolutionError) as error:
