@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from PIL import Image
 from small_project import plan_of, run_stage, small_parameters, write_parameters
@@ -17,13 +18,16 @@ from pipeline.augment.base import Setting as AugmentationSetting
 from pipeline.captioners.base import Caption, Picture, Setting
 from pipeline.dag.units import UnitId
 from pipeline.data.image_rows import ImageRow
-from pipeline.data.schema import CAPTIONS, IMAGES, Column, FinishReason, Table
+from pipeline.data.schema import CAPTIONS, IMAGES, LATENTS, TEXT, Column, FinishReason, Table
 from pipeline.data.shards import Shard
+from pipeline.encoders.base import Latent, TextEmbedding
 from pipeline.errors import Refusal, Reject, Transient
 from pipeline.params import kinds
 from pipeline.params.captioners import CaptionerParams
 from pipeline.params.datasets import AugmentRow, DownloadRow
+from pipeline.params.encoders import AutoencoderParams, TextEncoderParams
 from pipeline.params.load import convert
+from pipeline.params.schema import Execution
 from pipeline.sources.base import Entry
 
 NUM_PICTURES = 6
@@ -108,6 +112,54 @@ class Brightness:
         return [Caption(f"brightness {value}", "how bright?", FinishReason.STOP, 2) for value in values]
 
 
+class BlocksParams(AutoencoderParams, tag="blocks", frozen=True, kw_only=True):
+    """Means of blocks of pixels."""
+
+
+class Blocks:
+    """Latents are means over 8 x 8 pixels; pictures are those means again."""
+
+    num_channels, downsampling_factor = 3, 8
+
+    @classmethod
+    def open(cls, params: BlocksParams, execution: Execution, *, is_scale_known: bool = False) -> Blocks:
+        return cls()
+
+    def encode(self, images: Sequence[Image.Image]) -> list[Latent | Reject]:
+        pixels = [np.asarray(image, dtype=np.float32) / 127.5 - 1 for image in images]
+        blocks = [one.reshape(len(one) // 8, 8, len(one) // 8, 8, 3).mean(axis=(1, 3)) for one in pixels]
+        return [Latent(np.ascontiguousarray(one.transpose(2, 0, 1)), None) for one in blocks]
+
+    def decode(self, latents: Any) -> list[Image.Image | Reject]:
+        raise AssertionError("nothing is decoded here")
+
+
+class LettersParams(TextEncoderParams, tag="letters", frozen=True, kw_only=True):
+    """One token per letter."""
+
+
+class Letters:
+    """Embeds a letter as (its number, its place); the empty text as one token of zeros."""
+
+    dim = 2
+
+    def __init__(self, max_text_tokens: int) -> None:
+        self.max_text_tokens = max_text_tokens
+
+    @classmethod
+    def open(cls, params: LettersParams, execution: Execution) -> Letters:
+        return cls(params.max_text_tokens)
+
+    def encode(self, texts: Sequence[str]) -> list[TextEmbedding | Reject]:
+        limit = self.max_text_tokens
+        values = [[(float(ord(letter)), float(i)) for i, letter in enumerate(text[:limit])] for text in texts]
+        rows = [np.array(one, dtype=np.float32) for one in values]
+        return [TextEmbedding(row, len(text) > limit) for row, text in zip(rows, texts, strict=True)]
+
+    def unconditional(self) -> np.ndarray:
+        return np.zeros((1, self.dim), dtype=np.float32)
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project of toy kinds alone, the current folder."""
@@ -119,6 +171,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         stack.enter_context(kinds.SOURCES.added(GreysRow, f"{__name__}:Greys"))
         stack.enter_context(kinds.AUGMENTATIONS.added(InvertRow, f"{__name__}:Invert"))
         stack.enter_context(kinds.CAPTIONERS.added(BrightnessCaptioner, f"{__name__}:Brightness"))
+        stack.enter_context(kinds.AUTOENCODERS.added(BlocksParams, f"{__name__}:Blocks"))
+        stack.enter_context(kinds.TEXT_ENCODERS.added(LettersParams, f"{__name__}:Letters"))
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model/config.json").write_text("{}")
         write_parameters(tmp_path / "params.yaml", parameters())
         yield tmp_path
 
@@ -138,6 +194,12 @@ def parameters() -> dict[str, Any]:
     }
     raw["recaption"]["captioners"] = {"brightness": {"kind": "brightness", "num_at_once": 2}}
     raw["recaption"]["rows"] = {"negatives": {"images": "augment/negatives", "captioner": "brightness"}}
+    raw["encode_images"] |= {"side_px": 16, "dtype": "float32", "autoencoder": "blocks"}
+    raw["encode_images"]["autoencoders"] = {"blocks": {"kind": "blocks", "model": "model", "scale": 1.0, "source": "-"}}
+    raw["encode_images"]["rows"] = {"negatives": {"images": "augment/negatives"}}
+    raw["encode_text"] |= {"dtype": "float32", "encoder": "letters"}
+    raw["encode_text"]["encoders"] = {"letters": {"kind": "letters", "model": "model", "max_text_tokens": 12}}
+    raw["encode_text"]["rows"] = {"negatives": {"captions": "recaption/negatives"}}
     return raw
 
 
@@ -160,6 +222,27 @@ def test_a_source_an_augmentation_and_a_captioner_of_ones_own_run_through_their_
     assert [row["caption"] for row in captions] == right
     assert {row["captioner"] for row in captions} == {"brightness"}
     assert [len(keys) for keys in ASKED] == [2, 2, 1]
+
+
+def test_an_autoencoder_and_a_text_encoder_of_ones_own_run_through_their_stages(project: Path) -> None:
+    for stage, row in (("download", "greys"), ("augment", "negatives"), ("recaption", "negatives")):
+        assert run_stage(stage, row) == 0
+    assert run_stage("encode_images", "negatives") == 0
+    assert run_stage("encode_text", "negatives") == 0
+    latents = rows(project, "encode_images", "negatives", LATENTS, [Column.MEAN, Column.STD, Column.HEIGHT])
+    texts = rows(project, "encode_text", "negatives", TEXT, [Column.EMBEDDING, Column.NUM_TEXT_TOKENS])
+    for number, (latent, text) in enumerate(zip(latents, texts, strict=True)):
+        if number == BROKEN:
+            assert latent["mean"] is None
+            assert text["embedding"] is None
+            continue
+        mean = np.frombuffer(latent["mean"], np.float32)
+        assert (latent["std"], latent["height"], mean.shape) == (None, 2, (3 * 2 * 2,))
+        assert mean == pytest.approx((255 - 40 * number) / 127.5 - 1, abs=1e-6)
+        embedding = np.frombuffer(text["embedding"], np.float32).reshape(-1, 2)
+        caption = f"brightness {255 - 40 * number}"[:12]
+        assert "".join(chr(int(value)) for value in embedding[:, 0]) == caption
+        assert text["num_text_tokens"] == len(caption)
 
 
 def test_a_source_that_does_not_answer_rejects_no_picture(
