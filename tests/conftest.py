@@ -25,6 +25,7 @@ settings.load_profile("project")
 # Tests that change one checkout stay in one process. The two checkouts of the whole run are made once for all.
 WHOLE_RUN = ("tests/stages", "tests/engines/test_whole.py")
 LIGHT_RUNS = "tests/engines"
+MORE_LIGHT_RUNS = tuple(f"tests/engines/test_{name}.py" for name in ("looks", "gpus", "experiments"))
 OTHER_CHECKOUT = "in_the_checkout_of_dvc"
 
 
@@ -38,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             groups[item] = "1 whole run, the other checkout"
         elif name.startswith(WHOLE_RUN):
             groups[item] = "0 whole run"
+        elif name in MORE_LIGHT_RUNS:
+            groups[item] = "1 more light runs"
         elif name.startswith(LIGHT_RUNS):
             groups[item] = "0 light runs"
         else:
