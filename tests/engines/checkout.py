@@ -175,16 +175,22 @@ class Checkout:
     def wait_for_orphans(self) -> None:
         """Until nothing that was started here is alive any more."""
         deadline = time.monotonic() + LONG_SECONDS
-        while any(processes_of_group(group) for group in self._groups):
+        while any(self._is_ours(pid) for group in self._groups for pid, _ in processes_of_group(group)):
             assert time.monotonic() < deadline, "orphans do not end"
             time.sleep(0.05)
 
+    def _is_ours(self, pid: int) -> bool:
+        """Does a process work in this folder? The number of a group that ended may be another's by now."""
+        try:
+            return Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(self.folder)
+        except OSError:
+            return False
+
     def end_everything(self) -> None:
         for group in self._groups:
-            try:
-                os.killpg(group, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            if any(self._is_ours(pid) for pid, _ in processes_of_group(group)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
 
     # --- parameters
 
