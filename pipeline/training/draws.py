@@ -61,8 +61,9 @@ class PairedRows:
         opened = [(TextRows(text.shards), weight) for text, weight in texts if weight > 0]
         if not opened:
             raise Refusal(f"{what}: no text set has a positive weight; give one")
-        # By content: neither the order in a file nor a row's name may change what is drawn.
-        opened.sort(key=lambda pair: pair[0].fingerprints)
+        # By weight, then by content: neither the order in a file nor a row's name may change what is drawn, nor may
+        # new fingerprints of the same rows where weights differ.
+        opened.sort(key=lambda pair: (pair[1], pair[0].fingerprints))
         self.texts = tuple(rows for rows, _ in opened)
         self.weights = tuple(weight for _, weight in opened)
         check_aligned(self.latents, self.texts, what)
