@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from pipeline.dag.plan import Plan
+from pipeline.params.check import project_params
 from pipeline.params.load import read_yaml, resolve
 from pipeline.params.schema import STAGE_NAMES
-from pipeline.runner.command import main, project_params
+from pipeline.runner.command import main
 
 PROJECT = Path(__file__).resolve().parents[1]
 WORLD = {

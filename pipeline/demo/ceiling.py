@@ -32,10 +32,10 @@ from pipeline.demo.world.world import STYLES
 from pipeline.encoders.autoencoder import ImageAutoencoder
 from pipeline.errors import Refusal, Reject, exit_status
 from pipeline.evaluation.geneval import PUBLISHED_RULES, Detection, judge_image
+from pipeline.params.check import project_params
 from pipeline.params.datasets import CutMixRow, ShapeWorldRow
 from pipeline.params.load import Params
 from pipeline.params.references import split_reference
-from pipeline.runner.command import project_params
 
 Result = TypeVar("Result")
 

@@ -24,11 +24,11 @@ from pipeline.dag.units import MANIFEST, MODEL, UnitId
 from pipeline.data.files import METRICS_JSON, MODEL_FOLDER, WEIGHTS
 from pipeline.errors import Refusal, exit_status
 from pipeline.layout import PARAMS_YAML
+from pipeline.params.check import project_params
 from pipeline.params.fits import drawing_rows, kind_of
 from pipeline.params.load import Params
 from pipeline.params.references import STYLE, origin, split_reference, training_references
 from pipeline.reporting.lineage import chain_of, recipe_in_words
-from pipeline.runner.command import project_params
 
 if TYPE_CHECKING:
     from pipeline.inference.card import Provenance, Score, Usage

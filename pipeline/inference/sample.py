@@ -23,10 +23,10 @@ from pipeline.errors import Refusal, Reject
 from pipeline.interop import references
 from pipeline.interop.diffusers_folder import BUNDLE_CLASS, INDEX, read_index
 from pipeline.layout import PARAMS_YAML, SAMPLES
+from pipeline.params.check import project_params
 from pipeline.params.fits import changed, converted, drawing_rows
 from pipeline.params.load import Params
 from pipeline.params.schema import FolderScheduler, GenerateRow, Sampler
-from pipeline.runner.command import project_params
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.errors import Refusal
 from pipeline.params import benchmarks, datasets, kinds, schema, scoring
 from pipeline.params.fits import kind_of, misfit
-from pipeline.params.load import Params
+from pipeline.params.load import Params, load
 from pipeline.params.network_sizes import downsampling_factor
 from pipeline.params.networks import NetworkParams
 from pipeline.params.references import (
@@ -58,6 +58,17 @@ class _Where:
             full = table.replace("/", ".") if "/" in table else f"{self.stage}.{table}"
             raise self.refuse(key, name, f"no such entry; {full} has {', '.join(sorted(entries))}")
         return entries[name]
+
+
+def project_params(path: Path, project: Path) -> Params:
+    """Parameters of a project, read and checked.
+
+    Raises:
+        Refusal: as ``load`` and ``check`` do.
+    """
+    params = load(path, project)
+    check(params)
+    return params
 
 
 def check(params: Params) -> None:

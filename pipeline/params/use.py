@@ -19,8 +19,8 @@ from pipeline.digest import sha256_of_bytes
 from pipeline.errors import Refusal, exit_status
 from pipeline.layout import PARAMS_YAML, PRESETS, WORK
 from pipeline.params import yaml12
-from pipeline.params.check import check
-from pipeline.params.load import BASE_PRESET, PLAIN_SECTIONS, ROWS, SCALAR_KEYS, TOP_LEVEL_KEYS, convert, load
+from pipeline.params.check import project_params
+from pipeline.params.load import BASE_PRESET, PLAIN_SECTIONS, ROWS, SCALAR_KEYS, TOP_LEVEL_KEYS, convert
 
 LINE_WIDTH = 118
 DIGEST_DIGITS = 12
@@ -41,8 +41,7 @@ def use(name: str, project: Path) -> str:
     if name not in presets(project):
         wrong = f"no preset {name!r}" if name else "name a preset: make use P=<preset>"
         raise Refusal(f"{wrong}; there are {', '.join(presets(project)) or f'none in {PRESETS}/'}")
-    params = load(path, project)
-    check(params)
+    params = project_params(path, project)
     is_base = path == project / BASE_PRESET
     text = path.read_text(encoding="utf-8") if is_base else render(params.resolved, name)
     _same_again(text, params.resolved)

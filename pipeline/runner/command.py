@@ -25,12 +25,12 @@ from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import UnitId, part_name
 from pipeline.errors import Refusal, exit_status, refusal_line, system_line
 from pipeline.layout import PARAMS_YAML
-from pipeline.params.check import check
-from pipeline.params.load import Params, load
+from pipeline.params.check import project_params
+from pipeline.params.load import load
 from pipeline.runner.devices import CLAIMS
 from pipeline.runner.job import Job
 from pipeline.runner.log import JobLog
-from pipeline.runner.reconcile import make_stage_folders
+from pipeline.runner.reconcile import make_stage_folders, remove_from_view, take_in_for
 from pipeline.runner.resources import keep_freed_memory
 from pipeline.runner.runlock import TOKEN_VARIABLE, RunLock
 from pipeline.store.links import remove_empty_folders
@@ -52,8 +52,7 @@ class Command:
         self.params_path = Path(arguments.params)
         self.row: str = arguments.row
         self.part: str | None = arguments.part
-        params = load(self.params_path, self.project)
-        check(params)
+        params = project_params(self.params_path, self.project)
         params.row(stage, self.row)
         self.plan = Plan(params, self.project)
         _set_threads(params.execution.num_threads)
@@ -99,8 +98,6 @@ class Command:
 
     def _take_in(self) -> None:
         if not all(self.plan.is_made(unit_id) for unit_id in self.unit_ids()):
-            from pipeline.runner.reconcile import take_in_for
-
             take_in_for(self.plan, self.unit_ids())
 
     def _provide_all(self, may_show: Callable[[], bool]) -> int:
@@ -149,8 +146,6 @@ class Command:
             wanted |= set(self.plan.store.files(fingerprint))
         surplus = sorted(set(relative_files(folder)) - wanted)
         if surplus:
-            from pipeline.runner.reconcile import remove_from_view
-
             remove_from_view(self.plan, folder, set(surplus))
             remove_empty_folders(folder, self.plan.layout.project)
 
@@ -275,13 +270,6 @@ def main(stage: str, make: Make, arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{stage}: stopped; the same command goes on where it was", file=sys.stderr)
         return INTERRUPTED
-
-
-def project_params(path: Path, project: Path) -> Params:
-    """Parameters read and checked."""
-    params = load(path, project)
-    check(params)
-    return params
 
 
 def tell_of_run(module: str, description: str, text_of: Callable[[Plan], str], arguments: list[str] | None) -> int:

@@ -27,7 +27,7 @@ from pipeline.dag.plan import Plan
 from pipeline.dag.units import INDEX, UnitId
 from pipeline.errors import Refusal, exit_status
 from pipeline.layout import PARAMS_YAML, PRESETS
-from pipeline.runner.command import project_params
+from pipeline.params.check import project_params
 from pipeline.runner.runlock import RunLock
 from pipeline.runner.status import aligned, format_bytes
 from pipeline.store.entries import MODEL_KINDS, read_index

@@ -18,7 +18,7 @@ import pipeline
 from pipeline.dag.plan import Plan
 from pipeline.dag.units import UnitId
 from pipeline.errors import Refusal
-from pipeline.runner.command import project_params
+from pipeline.params.check import project_params
 from pipeline.runner.job import Job
 from pipeline.runner.log import JobLog
 from pipeline.store.store import Partial

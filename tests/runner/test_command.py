@@ -289,8 +289,8 @@ print("read", flush=True)
 {then}
 """
 THEN = {
-    "what is missing": "run.wanted()",
-    "a stage's files": "run.stage_files('download')",
+    "what is missing": "run.all_wanted(None)",
+    "a unit's inputs": "run.inputs('recaption', 'imagenet-label', 'manifest')",
     "the beginning": "refused_in_one_line(run.begin)",
 }
 

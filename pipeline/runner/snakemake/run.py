@@ -22,7 +22,7 @@ from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import MODEL, REPORT, UnitId, part_name
 from pipeline.errors import Refusal, refusal_line
 from pipeline.params import yaml12
-from pipeline.params.check import check
+from pipeline.params.check import project_params
 from pipeline.params.load import load
 from pipeline.runner.devices import visible_devices
 from pipeline.runner.job import GIGABYTE
@@ -77,8 +77,7 @@ class SnakemakeRun:
         self.source = Path(os.path.relpath(config_files[0])) if config_files else Path(paths.PARAMS_YAML)
         if not is_main and FROZEN_VARIABLE in os.environ:
             self.source = Path(os.environ[FROZEN_VARIABLE])  # a job elsewhere: edits since the start do not reach it
-        self.params = load(self.source, self.project)
-        check(self.params)
+        self.params = project_params(self.source, self.project)
         self.plan = Plan(self.params, self.project)
         self._lock = RunLock(self.plan.layout.run_lock, self.plan.layout.dvc)
         self._missing: set[UnitId] | None = None  # not looked for yet
@@ -152,18 +151,10 @@ class SnakemakeRun:
         if changed:
             print(f"{self.source} was changed while this ran: type the command again", file=sys.stderr)
 
-    def wanted(self) -> list[str]:
-        """The files that ``all`` asks for."""
-        return [self.file(unit_id) for unit_id in sorted(self.missing)] or [self.file(UnitId(REPORT, "main", REPORT))]
-
     def all_wanted(self, wildcards: Any) -> list[str]:
-        """The same, as a rule's input that is not asked for before jobs are planned."""
+        """The files that ``all`` asks for, as a rule's input: not asked for before jobs are planned."""
         del wildcards
-        return self.wanted()
-
-    def stage_files(self, stage: str) -> list[str]:
-        """The missing files of one stage."""
-        return [self.file(unit_id) for unit_id in sorted(self.missing) if unit_id.stage == stage]
+        return [self.file(unit_id) for unit_id in sorted(self.missing)] or [self.file(UnitId(REPORT, "main", REPORT))]
 
     def file(self, unit_id: UnitId) -> str:
         """The file by which Snakemake knows a unit."""
