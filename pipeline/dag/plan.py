@@ -34,6 +34,7 @@ class Plan:
         self.digests = Digests.of_project(project)
         self.fingerprints = Fingerprints(params, self.layout, self.store, self.digests)
         self._by_folder: dict[Path, list[UnitId]] | None = None
+        self._digests_in: dict[str, dict[str, str]] = {}
 
     def unit_ids(self) -> Iterator[UnitId]:
         """All units: stage by stage, a row after the rows of its own stage that it is made from."""
@@ -105,9 +106,11 @@ class Plan:
         fingerprint = self.made(manifest)
         if fingerprint is None:
             return None
-        content = json.loads((self.store.entry(fingerprint) / self.unit(manifest).files[0]).read_text())
+        if fingerprint not in self._digests_in:  # a job asks for shard after shard of a row
+            content = json.loads((self.store.entry(fingerprint) / self.unit(manifest).files[0]).read_text())
+            self._digests_in[fingerprint] = {shard["fingerprint"]: shard["sha256"] for shard in content["shards"]}
         own = self.fingerprints.of(unit_id)
-        return next((shard["sha256"] for shard in content["shards"] if shard["fingerprint"] == own), None)
+        return None if own is None else self._digests_in[fingerprint].get(own)
 
     def is_made(self, unit_id: UnitId) -> bool:
         """Does the store have what the parameters want of this unit?"""

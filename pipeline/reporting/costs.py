@@ -38,8 +38,8 @@ def stage_costs(job: Job) -> list[StageCost]:
     timed_jobs: dict[str, list[tuple[float, str]]] = {}
     without: dict[str, int] = {}
     for unit_id in job.plan.unit_ids():
-        fingerprint = job.plan.fingerprints.of(unit_id)
-        if fingerprint is None or not job.plan.store.has(fingerprint):
+        fingerprint = job.plan.made(unit_id)
+        if fingerprint is None:
             continue
         try:
             # Read here and not through the store, which would hash the files of a result that came another way.

@@ -63,8 +63,8 @@ class Job:
         Raises:
             Refusal: the input has not been made, or is not declared as an input of this unit.
         """
-        fingerprint = self.plan.fingerprints.of(unit_id)
-        if fingerprint is None or not self.plan.store.has(fingerprint):
+        fingerprint = self.plan.made(unit_id)
+        if fingerprint is None:
             raise Refusal(f"{self.unit_id} needs {unit_id}, which is not made; run the stage {unit_id.stage} first")
         self._verify(unit_id, fingerprint)
         return self.plan.store.entry(fingerprint) / (name or self.plan.unit(unit_id).files[0])

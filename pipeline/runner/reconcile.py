@@ -99,16 +99,16 @@ def _row_folders_in_order(plan: Plan, present: _Present) -> list[Path]:
 def _settle_folder(plan: Plan, folder: Path, names: set[str], done: Reconciled, act: bool) -> None:
     units = _units_of_folder(plan, folder)
     first = [unit for unit in units if unit.unit_id.part == INDEX]
-    if any(not _is_right(plan, unit) for unit in first) and names:
+    if any(not plan.is_made(unit.unit_id) for unit in first) and names:
         _take_in(plan, folder, names, done, act)  # an index that came with dvc pull must be known before its shards
     wrong = set(names)
     to_show = []
     for unit in units:
-        fingerprint = plan.fingerprints.of(unit.unit_id)
-        if fingerprint is None or not plan.store.has(fingerprint):
+        fingerprint = plan.made(unit.unit_id)
+        if fingerprint is None:
             to_show.append(unit)
         elif are_shown(unit.files, plan.store.entry(fingerprint), folder):
-            wrong -= set(_extra_files(plan, unit, fingerprint, names))
+            wrong -= set(_all_files(plan, unit, fingerprint))
         else:
             entry = plan.store.entry(fingerprint)
             wrong -= {name for name in unit.files if is_shown(folder / name, entry / name)}
@@ -117,13 +117,11 @@ def _settle_folder(plan: Plan, folder: Path, names: set[str], done: Reconciled, 
         _take_in(plan, folder, wrong, done, act)
         if act:
             removed, moved = remove_from_view(plan, folder, wrong)
-            done.num_removed += len(
-                removed - {name for unit in to_show if _is_right(plan, unit) for name in unit.files}
-            )
+            back = {name for unit in to_show if plan.is_made(unit.unit_id) for name in unit.files}
+            done.num_removed += len(removed - back)
             done.set_aside += moved
     for unit in to_show:
-        fingerprint = plan.fingerprints.of(unit.unit_id)
-        if fingerprint is None or not plan.store.has(fingerprint):
+        if not plan.is_made(unit.unit_id):
             done.missing.add(unit.unit_id)
         elif act:
             done.num_shown += bool(plan.show(unit.unit_id))
@@ -133,12 +131,7 @@ def _units_of_folder(plan: Plan, folder: Path) -> list[Unit]:
     return [plan.unit(unit_id) for unit_id in plan.unit_ids_by_folder().get(folder, [])]
 
 
-def _is_right(plan: Plan, unit: Unit) -> bool:
-    fingerprint = plan.fingerprints.of(unit.unit_id)
-    return fingerprint is not None and plan.store.has(fingerprint)
-
-
-def _extra_files(plan: Plan, unit: Unit, fingerprint: str, names: set[str]) -> list[str]:
+def _all_files(plan: Plan, unit: Unit, fingerprint: str) -> list[str]:
     """The files of a shown unit, with those that its entry has beyond the declared ones."""
     return [*unit.files, *(plan.store.files(fingerprint) if len(unit.files) > 1 else [])]
 

@@ -128,8 +128,8 @@ def _stale_files(plan: Plan) -> dict[tuple[str, str], list[Path]]:
     for (stage, row), folder in _shown_folders(plan):
         names = set(relative_files(folder))
         for unit_id in plan.unit_ids_by_folder().get(folder, []):
-            fingerprint = plan.fingerprints.of(unit_id)
-            if fingerprint is not None and plan.store.has(fingerprint):
+            fingerprint = plan.made(unit_id)
+            if fingerprint is not None:
                 entry, declared = plan.store.entry(fingerprint), plan.unit(unit_id).files
                 # only results of several files hold more than they declare (curves); a shard's entry need not be listed
                 files = plan.store.files(fingerprint) if len(declared) > 1 else declared
