@@ -7,7 +7,6 @@ NVIDIA's own tool tells which devices there are: torch would take seconds, and a
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import Refusal
-from pipeline.store.locks import NO_LOCKS
+from pipeline.store.locks import lock_now
 
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
 LISTING_TOOL = "nvidia-smi"
@@ -72,16 +71,8 @@ def _try_lock(path: Path) -> int | None:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            os.close(handle)
-            raise
-    return handle
+    lock = lock_now(handle)
+    return None if lock is None else lock.handle
 
 
 class Claims:

@@ -28,7 +28,11 @@ class Lock(NamedTuple):
 def try_lock(path: Path, kind: int = fcntl.LOCK_EX) -> Lock | None:
     """The lock of a file, which is made if it must be; None while another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    return lock_now(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), kind)
+
+
+def lock_now(handle: int, kind: int = fcntl.LOCK_EX) -> Lock | None:
+    """The lock of an open file; None, and the file is closed, while another process has it."""
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
