@@ -298,3 +298,10 @@ def test_the_demo_models_stay_small_and_are_all_the_data_there_is() -> None:
         pytest.skip("needs a git checkout")
     assert {path.relative_to(PROJECT).parts[:2] for path in paths} == {("data", "demo_models")}
     assert sum(path.stat().st_size for path in paths) <= 10_000_000
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Modules of tests are imported by their bare names: of two of one name, pytest runs the first it meets alone."""
+    names = [path.name for path in (PROJECT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert names
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
