@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # Sides that are multiples of the factor of every autoencoder in use, and the greys of 255 that are encoded at each: the
 # larger one costs four times as much.
 PROBE_GREYS = {64: (40, 200), 128: (200,)}
+# A trained autoencoder gives a grey back within a few of 255 levels (that of the demo, 15). One that does so in [0, 1],
+# and here misses it by more than the second figure, is of that range; an untrained one misses it in both, and passes.
+RIGHT_LEVELS, WRONG_LEVELS = 20.0, 40.0
 # What an autoencoder's configuration has where its class normalises pictures itself, and so takes them in [0, 1].
 _OWN_RANGE = ("encoder_norm_mean", "encoder_norm_std")
 
@@ -121,9 +124,9 @@ class LoadedAutoencoder:
 
         Two greys of two sides go through encoder and decoder. Measured: single pictures can be encoded and decoded,
         with no arguments but these; the factor is the same at both sides; a decoded picture is as large as the encoded
-        one, RGB, and of numbers; two greys do not get one latent. Not measured: the range of pixels, and whether the
-        class normalises its latents itself. Both would take a trained model to see, and a bad one could not be told
-        from one of another range; that a class normalises pictures is read from its configuration.
+        one, RGB, and of numbers; two greys do not get one latent; the range of pixels, where the model is trained so
+        far that it gives greys back. Not measured: whether the class normalises its latents itself. That a class
+        normalises pictures is read from its configuration too, for models that are not trained.
         """
         latents = {side_px: self._probe_encoder(side_px) for side_px in PROBE_GREYS}
         factors = {side_px / means.shape[2] for side_px, means in latents.items()}
@@ -137,6 +140,7 @@ class LoadedAutoencoder:
             )
         for side_px, means in latents.items():
             self._probe_decoder(side_px, means)
+        self._probe_range()
         if stated := [name for name in _OWN_RANGE if name in getattr(self._model, "config", {})]:
             raise Refusal(
                 f"{self._where}: its class normalises pictures itself ({stated[0]} in its configuration) and takes "
@@ -178,6 +182,26 @@ class LoadedAutoencoder:
             raise Refusal(
                 f"{self._where}: decodes pictures of the greys {PROBE_GREYS[side_px]} to values that are no numbers; "
                 "save or download the model anew"
+            )
+
+    def _probe_range(self) -> None:
+        """Refuse an autoencoder that gives greys back when they are in [0, 1], and others when they are in [-1, 1]."""
+        import torch
+
+        side_px, greys = next(iter(PROBE_GREYS.items()))
+        levels = torch.tensor(greys).float().view(-1, 1, 1, 1)
+
+        def missed_by(low: float) -> float:
+            step = (1.0 - low) / 255
+            pixels = (low + levels * step).expand(-1, 3, side_px, side_px).contiguous().to(self._model.device)
+            given = self._tried("decode", side_px, lambda: self._pixels(self._raw(pixels)[0]))
+            return float(((given - low) / step - levels).abs().mean())
+
+        ours, other = missed_by(-1.0), missed_by(0.0)
+        if other <= RIGHT_LEVELS and ours > max(WRONG_LEVELS, 2 * other):
+            raise Refusal(
+                f"{self._where}: gives back greys in [0, 1] ({other:.0f} of 255 levels beside them) and not in [-1, 1] "
+                f"({ours:.0f} levels); name an autoencoder that takes pictures in [-1, 1]"
             )
 
     def _tried(self, what: str, side_px: int, work: Callable[[], torch.Tensor]) -> torch.Tensor:

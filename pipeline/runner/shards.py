@@ -100,7 +100,7 @@ def check_fingerprint(job: Job, unit_id: UnitId, shard: Shard) -> None:
     """Raise Refusal when a shard is not the one that the parameters want."""
     wanted = job.plan.fingerprints.of(unit_id)
     if shard.fingerprint != wanted:
-        raise Refusal(f"{shard.path}: carries the fingerprint {shard.fingerprint}, {wanted} was wanted; delete it")
+        raise Refusal(f"{shard.path}: carries the fingerprint {shard.fingerprint}, {wanted} was wanted; move it away")
 
 
 def _shard_facts(job: Job, unit_id: UnitId, shard: Shard) -> dict[str, Any]:

@@ -163,14 +163,19 @@ def load(checkpoint: Checkpoint, row: TrainingRow, state: TrainingState) -> None
         values = msgspec.json.decode(text, type=StateJson)
         tensors = [_load_file(folder / name) for name in (MODEL_FILE, EMA_FILE, OPTIMIZER_FILE)]
     except (OSError, msgspec.MsgspecError, SafetensorError) as error:
-        is_incomplete = isinstance(error, FileNotFoundError) and folder.is_dir()
-        if not is_incomplete and (line := system_line(error, getattr(error, "filename", None) or folder)):
-            raise Refusal(line) from error  # the checkpoint may be whole: it must not be deleted for this
+        # The system's errors say nothing of what the files hold: a checkpoint must not be deleted for them.
+        path = getattr(error, "filename", None) or folder
+        if isinstance(error, FileNotFoundError) and folder.is_dir():
+            raise Refusal(
+                f"{path}: missing; put it back, or move {folder} away to go on from the one before it"
+            ) from error
+        if line := system_line(error, path):
+            raise Refusal(line) from error
         raise Refusal(f"{folder}: damaged checkpoint ({_one_line(error)}); delete it and run again") from error
     if (values.version, values.step) != (CHECKPOINT_VERSION, checkpoint.step):
         raise Refusal(f"{folder}: version {values.version}, step {values.step} is not what its name and this code say")
     if values.schedule != msgspec.to_builtins(row.schedule):
-        raise Refusal(f"{folder}: made under the schedule {json.dumps(values.schedule)}; delete it or restore that")
+        raise Refusal(f"{folder}: made under the schedule {json.dumps(values.schedule)}; restore that or move it away")
     _load_weights(state.model, tensors[0], folder / MODEL_FILE)
     _load_weights(state.ema.model, tensors[1], folder / EMA_FILE)
     state.optimizer.load_tensors(tensors[2], str(folder / OPTIMIZER_FILE))
@@ -232,7 +237,7 @@ def _load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> N
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise Refusal(
-            f"{path}: weights do not match the network ({_one_line(error)}); delete the checkpoint"
+            f"{path}: weights do not match the network ({_one_line(error)}); move the checkpoint away"
         ) from error
 
 

@@ -81,7 +81,7 @@ class OptimizerSet:
         wanted = set(self._names.values())
         if set(states) != wanted:
             odd = sorted(set(states) ^ wanted)
-            raise Refusal(f"{where}: optimiser state does not match the network ({odd[0]}); delete the checkpoint")
+            raise Refusal(f"{where}: optimiser state does not match the network ({odd[0]}); move the checkpoint away")
         for optimizer in self._optimizers:
             self._load(optimizer, states, where)
 
@@ -93,7 +93,9 @@ class OptimizerSet:
             shapes_fit = all(value.shape == parameter.shape for name, value in state.items() if name != "step")
             if set(state) != entries or not shapes_fit:
                 name = self._names[parameter]
-                raise Refusal(f"{where}: optimiser state of {name} is of another kind or shape; delete the checkpoint")
+                raise Refusal(
+                    f"{where}: optimiser state of {name} is of another kind or shape; move the checkpoint away"
+                )
             numbered[len(numbered)] = state
         fresh: dict[str, Any] = optimizer.state_dict()
         optimizer.load_state_dict({"state": numbered, "param_groups": fresh["param_groups"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.errors import Refusal, Reject
 from pipeline.params.encoders import Autoencoder
 from pipeline.params.schema import Execution
 
+TRAINED = Path(__file__).resolve().parents[2] / "data/demo_models/autoencoder"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -323,6 +325,29 @@ def test_an_autoencoder_that_normalises_pictures_itself_is_refused(folder: Path)
     model.register_to_config(encoder_norm_mean=[0.5, 0.5, 0.5])
     with pytest.raises(Refusal, match=r"m: its class normalises pictures itself.*takes them in \[0, 1\]"):
         LoadedAutoencoder(model, batch_size=1, where="m")
+
+
+class InUnitRange:
+    """A trained autoencoder that takes and gives pictures in [0, 1], and says so nowhere."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.device = model.device
+
+    def encode(self, pixels: Any) -> Any:
+        return self._model.encode(pixels * 2 - 1)
+
+    def decode(self, latents: Any) -> Any:
+        return SimpleNamespace(sample=(self._model.decode(latents).sample + 1) / 2)
+
+
+def test_the_range_of_pixels_is_measured_where_the_model_is_trained() -> None:
+    model = load_autoencoder(TRAINED)
+    assert LoadedAutoencoder(model, batch_size=2, where="m").downsampling_factor == 8
+    with pytest.raises(
+        Refusal, match=r"^m: gives back greys in \[0, 1\] \(15 of 255 levels .* \[-1, 1\] \(53 levels\)"
+    ):
+        LoadedAutoencoder(InUnitRange(model), batch_size=2, where="m")
 
 
 @pytest.mark.parametrize("part", ["encode", "decode"])

@@ -55,9 +55,15 @@ def test_none_is_found_where_there_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"])
-@pytest.mark.parametrize("harm", ["cut", "gone"])
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ("cut", "{folder}: damaged checkpoint .*; delete it and run again"),
+        ("gone", "{folder}/{file}: missing; put it back, or move .*{folder} away"),
+    ],
+)
 def test_a_damaged_checkpoint_is_refused_with_its_place(
-    tmp_path: Path, data: TrainingData, file: str, harm: str
+    tmp_path: Path, data: TrainingData, file: str, harm: str, message: str
 ) -> None:
     tiny.run(tiny.make_row(num_steps=2), data, tmp_path)
     path = tmp_path / "work" / "checkpoints" / name(2, 2) / file
@@ -65,8 +71,9 @@ def test_a_damaged_checkpoint_is_refused_with_its_place(
     path.unlink()
     if harm == "cut":
         path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(Refusal, match=f"{name(2, 2)}: damaged checkpoint .*; delete it and run again") as caught:
+    with pytest.raises(Refusal, match=message.format(folder=name(2, 2), file=file)) as caught:
         tiny.run(tiny.make_row(num_steps=4), data, tmp_path)
+    assert (harm == "cut") == ("delete" in str(caught.value))
     assert "\n" not in str(caught.value)
 
 
