@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-# A busy machine is no fault of the code.
-settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is no fault of the code. The same examples each time, so that a failure is of the change it came with;
+# `pytest --hypothesis-profile explore` looks further.
+settings.register_profile("project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("project"), derandomize=False, max_examples=5000)
 settings.load_profile("project")
 
 

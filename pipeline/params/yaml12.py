@@ -56,6 +56,14 @@ class _Dumper(yaml.SafeDumper):
         return tag
 
 
+# Breaks of a line to YAML 1.1 and no more to 1.2; between single quotes they would be folded into a blank.
+_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
+
+
+def _represent_str(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar(f"{TAG}str", text, style='"' if _OTHER_BREAKS.search(text) else None)
+
+
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = str(node.value)
     number = int(text, 0) if text.startswith("0x") else int(text[2:], 8) if text.startswith("0o") else int(text)
@@ -106,6 +114,7 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
     }
 
 
+_Dumper.add_representer(str, _represent_str)
 _Loader.add_constructor(f"{TAG}int", _construct_int)
 _Loader.add_constructor(f"{TAG}float", _construct_float)
 _Loader.add_constructor(f"{TAG}str", _construct_str)

@@ -77,7 +77,7 @@ def test_what_is_written_reads_back_here_by_dvc_and_by_version_1_1(value: Any) -
 
 
 @pytest.mark.parametrize(
-    "text", ["1e5", "010", "yes", "1:30", "", "0o7", "12e45678", "~", "-", "=", "<<", "true", "1.5"]
+    "text", ["1e5", "010", "yes", "1:30", "", "0o7", "12e45678", "~", "-", "=", "<<", "true", "1.5", "\x85", "a\u2028b"]
 )
 def test_texts_that_look_like_something_else_stay_texts(text: str) -> None:
     assert by_dvc(yaml12.write({"a": text})) == yaml12.read(yaml12.write({"a": text})) == {"a": text}
