@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.augment.base import Augmentation, Derived
 
 BYTES_PER_PIXEL = 3
+PICTURES_PER_BATCH = 64  # that a kill loses at most
 
 
 def make(job: Job) -> None:
@@ -33,30 +34,33 @@ def make(job: Job) -> None:
 
 def make_shard(job: Job) -> None:
     """Make one picture of each whole row of a shard of the main set."""
+    from pipeline.data.batches import runs_of
     from pipeline.data.image_rows import image_rows
     from pipeline.data.keys import derived_key
     from pipeline.data.schema import IMAGES, Column
-    from pipeline.data.shards import ShardBuilder
+    from pipeline.data.writer import RowBatch
     from pipeline.errors import Reject
-    from pipeline.runner.shards import finish_shard, open_input
+    from pipeline.runner.shards import open_input, require_disk, write_shard
 
     shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
-    job.require_disk(shard.num_rows * job.row_params.side_px**2 * BYTES_PER_PIXEL, "lossless pictures")
+    require_disk(job, shard.num_rows * job.row_params.side_px**2 * BYTES_PER_PIXEL, "lossless pictures")
     augmentation = open_augmentation(job)
-    builder = ShardBuilder(IMAGES)
-    progress = job.log.progress(shard.num_rows, str(job.unit_id))
-    for row in image_rows(shard, job.row_params.side_px):
-        key = derived_key(row.key, job.unit_id.row)
-        if row.view is None:
-            builder.add_null_upstream(key=key)
-        else:
-            try:
-                builder.add(key=key, **columns_of(augmentation.make(row)))
-            except Reject as reject:
-                builder.add_rejected(reject, **{Column.KEY: key})
-        progress.advance()
-    progress.close()
-    finish_shard(job, builder)
+
+    def make(start: int, stop: int) -> RowBatch:
+        batch = RowBatch(IMAGES)
+        for row in image_rows(shard, job.row_params.side_px, start, stop):
+            key = derived_key(row.key, job.unit_id.row)
+            if row.view is None:
+                batch.add_null_upstream(key=key)
+            else:
+                try:
+                    batch.add(key=key, **columns_of(augmentation.make(row)))
+                except Reject as reject:
+                    batch.add_rejected(reject, **{Column.KEY: key})
+        return batch
+
+    runs = runs_of(shard.num_rows, PICTURES_PER_BATCH)
+    write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
 
 
 def open_augmentation(job: Job) -> Augmentation:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
@@ -21,7 +23,15 @@ from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
-    from pipeline.sources.base import Entry
+    import numpy as np
+    import pyarrow as pa
+
+    from pipeline.sources.heldout import Digests
+    from pipeline.sources.listing import Listing
+
+PICTURES_PER_BATCH = 64  # that a kill loses at most
+INDEX_GROUP_ROWS = 1 << 12  # a shard of ImageNet, of one or five thousand pictures, reads one group of them to three
+INDEX_RUN_ROWS = 1 << 16  # that are put into columns of the index at once
 
 
 def make(job: Job) -> None:
@@ -41,59 +51,75 @@ def make_index(job: Job) -> None:
     Raises:
         Refusal: see ``refuse_ids_as_words``, and what the source refuses.
     """
+    import pyarrow.compute as pc
+
     from pipeline.data.files import SCHEMA_VERSION
-    from pipeline.data.keys import picture_key
-    from pipeline.data.schema import INDEX as INDEX_TABLE
-    from pipeline.data.schema import Column
-    from pipeline.data.shards import Shard, ShardBuilder
-    from pipeline.digest import digest_json, sha256_of_file
+    from pipeline.digest import sha256_of_file
     from pipeline.params.kinds import SOURCES
     from pipeline.sources.base import remarks_of
-    from pipeline.sources.index import classes_line, order_entries, select
+    from pipeline.sources.index import classes_line, order_of, select
+    from pipeline.sources.listing import Listing
 
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
-    held_out: set[str] = set()
-    if job.row_params.heldout:
-        path = job.input(units.unit_id(job.row_params.heldout, INDEX), INDEX_PARQUET)
-        held_out = {row[Column.LOCATION] for row in Shard(path, INDEX_TABLE).rows([Column.LOCATION])}
+    held_out = held_out_locations(job)
     wanted = None if job.row_params.num_rows == "all" else job.row_params.num_rows
-    entries = select(order_entries(source.entries(), source.random_access), wanted, held_out)
+    listing = Listing.of(source.entries())
+    rows = select(listing, order_of(listing, source.random_access), wanted, held_out)
     for line in remarks_of(source):
         job.log.notice(line)
-    job.log.notice(f"{job.unit_id}: {len(entries)} pictures, {classes_line(entries)}, {len(held_out)} places held out")
-    refuse_ids_as_words(job, entries)
-    notice_unread_texts(job, entries)
-    builder = ShardBuilder(INDEX_TABLE)
-    for entry in entries:
-        builder.add(
-            key=picture_key(job.unit_id.row, entry.source_id),
-            location=entry.location,
-            label=entry.label,
-            class_name=entry.class_name,
-            text=list(entry.text),
-        )
-    builder.write(job.out / INDEX_PARQUET, fingerprint=job.fingerprint, row_group_rows=1024)
+    first = listing.first_of_each_class(rows)
+    classes = list(zip(first.label.to_pylist(), first.class_name.to_pylist(), strict=True))
+    num_held_out = pc.count_distinct(held_out).as_py()
+    job.log.notice(f"{job.unit_id}: {len(rows)} pictures, {classes_line(classes)}, {num_held_out} places held out")
+    refuse_ids_as_words(job, {class_name for _, class_name in classes if class_name})
+    notice_unread_texts(job, listing.num_with_text(rows), len(rows))
+    digest = write_index(job, listing, rows)
     content = {
         "schema": SCHEMA_VERSION,
         "fingerprint": job.fingerprint,
         "recipe": job.plan.fingerprints.unstamped_recipe(job.unit_id),
-        "digest": digest_json(content_of(builder.rows, entries)),
-        "num_rows": len(builder.rows),
+        "digest": digest,
+        "num_rows": len(rows),
         "files": {INDEX_PARQUET: sha256_of_file(job.out / INDEX_PARQUET)},
     }
     (job.out / INDEX_JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
-def content_of(rows: list[dict[str, Any]], entries: list[Entry]) -> Any:
-    """What shards hang on: the rows, and the sizes of the files where the source knows them.
+def held_out_locations(job: Job) -> pa.ChunkedArray:
+    """The places of all held-out pictures, empty where nothing is held out."""
+    import pyarrow as pa
 
-    By these a picture that was changed in place is another one. Times are left out: a copied folder has others.
+    from pipeline.data.schema import INDEX as INDEX_TABLE
+    from pipeline.data.schema import Column
+    from pipeline.data.shards import Shard
+
+    if not job.row_params.heldout:
+        return pa.chunked_array([], pa.string())
+    path = job.input(units.unit_id(job.row_params.heldout, INDEX), INDEX_PARQUET)
+    return Shard(path, INDEX_TABLE).read([Column.LOCATION]).column(0)
+
+
+def write_index(job: Job, listing: Listing, rows: np.ndarray) -> str:
+    """Write the rows of the index; returns the digest that shards hang on.
+
+    It is one of the rows, and of the sizes of the files where the source knows them: by these a picture that was
+    changed in place is another one. Times are left out: a copied folder has others.
     """
-    sizes = [entry.num_bytes for entry in entries]
-    return rows if all(size is None for size in sizes) else [rows, sizes]
+    from pipeline.data.columns import RowsDigest
+    from pipeline.data.schema import INDEX as INDEX_TABLE
+    from pipeline.data.writer import BatchFacts, ShardWriter
+    from pipeline.sources.index import index_rows
+
+    digest = RowsDigest()
+    path, fingerprint = job.out / INDEX_PARQUET, job.fingerprint
+    with ShardWriter(path, INDEX_TABLE, fingerprint=fingerprint, row_group_rows=INDEX_GROUP_ROWS) as writer:
+        for run, num_bytes in index_rows(listing, rows, job.unit_id.row, INDEX_RUN_ROWS):
+            writer.append(run, BatchFacts(run.num_rows))
+            digest.add(run.append_column("num_bytes", num_bytes))
+    return digest.digest()
 
 
-def refuse_ids_as_words(job: Job, entries: list[Entry]) -> None:
+def refuse_ids_as_words(job: Job, class_names: set[str]) -> None:
     """Raise a Refusal where classes have ids for names and captions of this run would be made of them.
 
     Here, since nothing has been copied yet. A run whose captions come from elsewhere needs no names.
@@ -102,7 +128,7 @@ def refuse_ids_as_words(job: Job, entries: list[Entry]) -> None:
     from pipeline.sources.names import how_to_name, is_id
 
     params = job.plan.params
-    ids = sorted({entry.class_name for entry in entries if entry.class_name and is_id(entry.class_name)})
+    ids = sorted(filter(is_id, class_names))
     readers = [
         f"recaption/{name}"
         for name in params.rows("recaption")
@@ -116,68 +142,86 @@ def refuse_ids_as_words(job: Job, entries: list[Entry]) -> None:
         )
 
 
-def notice_unread_texts(job: Job, entries: list[Entry]) -> None:
+def notice_unread_texts(job: Job, num_with_text: int, num_rows: int) -> None:
     """Say that pictures have texts of their own which nothing uses: once for the dataset, not for each shard."""
     from pipeline.captioners.passthrough import reads_texts
 
-    num_with_text = sum(any(entry.text) for entry in entries)
     if num_with_text and not reads_texts(job.plan.params, job.unit_id.reference):
         job.log.notice(
-            f"{job.unit_id.reference}: {num_with_text} of {len(entries)} pictures have texts of their own, which no "
+            f"{job.unit_id.reference}: {num_with_text} of {num_rows} pictures have texts of their own, which no "
             "row of recaption reads; to train on them, add a row with a captioner of kind passthrough"
         )
 
 
 def make_shard(job: Job) -> None:
     """Copy one run of the index into an image shard; pictures that cannot be used keep their row, with a reason."""
+    from pipeline.data.batches import runs_of
     from pipeline.data.images import decode
     from pipeline.data.schema import IMAGES, Column
     from pipeline.data.schema import INDEX as INDEX_TABLE
-    from pipeline.data.shards import Shard, ShardBuilder
+    from pipeline.data.shards import Shard
+    from pipeline.data.writer import RowBatch
     from pipeline.digest import sha256_of_bytes
     from pipeline.errors import Reject
     from pipeline.params.kinds import SOURCES
-    from pipeline.runner.shards import finish_shard
+    from pipeline.runner.shards import write_shard
     from pipeline.sources.index import shard_bounds
 
     index = Shard(job.input(units.unit_id(job.unit_id.reference, INDEX), INDEX_PARQUET), INDEX_TABLE)
-    start, stop = shard_bounds(index.num_rows, job.row_params.num_shards)[int(job.unit_id.part)]
-    rows = index.rows([Column.KEY, Column.LOCATION, Column.LABEL, Column.CLASS_NAME, Column.TEXT])[start:stop]
+    first, end = shard_bounds(index.num_rows, job.row_params.num_shards)[int(job.unit_id.part)]
+    listed = index.read_run(first, end, [Column(name) for name in INDEX_TABLE.schema.names])
+    locations = listed.column(str(Column.LOCATION)).to_pylist()
+    columns = listed.drop_columns([str(Column.LOCATION)])
+    index.close()
     held_out = held_out_digests(job)
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
-    builder = ShardBuilder(IMAGES)
-    progress = job.log.progress(len(rows), str(job.unit_id))
-    pictures = source.read_many([row.pop(Column.LOCATION) for row in rows])
-    for row, data in zip(rows, pictures, strict=True):
-        try:
-            if isinstance(data, Reject):
-                raise data
-            picture = decode(data, max_pixels=job.row_params.max_image_pixels)
-            sha256 = sha256_of_bytes(data)
-            if sha256 in held_out:
-                raise Reject("held_out", "the same bytes as a held-out picture")
-        except Reject as reject:
-            builder.add_rejected(reject, **row)
-        else:
-            builder.add(**row, image=data, width_px=picture.width, height_px=picture.height, sha256=sha256)
-        progress.advance()
-    progress.close()
-    finish_shard(job, builder)
+    reader = RunReader(source, locations)
+
+    def make(start: int, stop: int) -> RowBatch:
+        batch = RowBatch(IMAGES)
+        for row, data in zip(columns.slice(start, stop - start).to_pylist(), reader.read(start, stop), strict=True):
+            try:
+                if isinstance(data, Reject):
+                    raise data
+                picture = decode(data, max_pixels=job.row_params.max_image_pixels)
+                sha256 = sha256_of_bytes(data)
+                if held_out.holds(sha256):
+                    raise Reject("held_out", "the same bytes as a held-out picture")
+            except Reject as reject:
+                batch.add_rejected(reject, **row)
+            else:
+                batch.add(**row, image=data, width_px=picture.width, height_px=picture.height, sha256=sha256)
+        return batch
+
+    runs = runs_of(len(locations), PICTURES_PER_BATCH)
+    write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
 
 
-def held_out_digests(job: Job) -> set[str]:
+class RunReader:
+    """Reads runs of a source's pictures: one request as long as they follow each other, so that it may read ahead."""
+
+    def __init__(self, source: Any, locations: list[str]) -> None:
+        self._source, self._locations = source, locations
+        self._pictures: Iterator[Any] = iter(())
+        self._next = -1
+
+    def read(self, start: int, stop: int) -> Iterator[Any]:
+        """Bytes, or a reject, of the pictures ``start`` to ``stop`` - 1."""
+        if start != self._next:
+            self._pictures = self._source.read_many(self._locations[start:])
+        self._next = stop
+        yield from islice(self._pictures, stop - start)
+
+
+def held_out_digests(job: Job) -> Digests:
     """sha256 of all held-out pictures; of their shards only that column is read."""
     from pipeline.data.schema import IMAGES, Column
     from pipeline.runner.shards import open_input
+    from pipeline.sources.heldout import Digests
 
-    if not job.row_params.heldout:
-        return set()
-    return {
-        row[Column.SHA256]
-        for unit_id in shard_units(job.plan.params, job.row_params.heldout)
-        for row in open_input(job, unit_id, IMAGES).rows([Column.SHA256])
-        if row[Column.SHA256]
-    }
+    heldout = job.row_params.heldout
+    unit_ids = shard_units(job.plan.params, heldout) if heldout else []
+    return Digests(open_input(job, unit_id, IMAGES).read([Column.SHA256]).column(0) for unit_id in unit_ids)
 
 
 if __name__ == "__main__":

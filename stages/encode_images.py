@@ -16,7 +16,8 @@ from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
     from pipeline.data.image_rows import ImageRow
-    from pipeline.data.shards import ShardBuilder
+    from pipeline.data.schema import Meta
+    from pipeline.data.writer import RowBatch
     from pipeline.encoders.base import AnyAutoencoder
 
 
@@ -30,13 +31,13 @@ def make(job: Job) -> None:
 
 def make_shard(job: Job) -> None:
     """Encode one image shard."""
+    from pipeline.data.batches import runs_of
     from pipeline.data.image_rows import image_rows
     from pipeline.data.schema import IMAGES, LATENTS, Meta
-    from pipeline.data.shards import ShardBuilder
     from pipeline.encoders.precision import num_bytes
     from pipeline.errors import Refusal
     from pipeline.params.kinds import AUTOENCODERS
-    from pipeline.runner.shards import finish_shard, open_input
+    from pipeline.runner.shards import open_input, require_disk, write_shard
 
     shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
     execution = job.plan.params.execution
@@ -49,31 +50,30 @@ def make_shard(job: Job) -> None:
             f"encode_images.rows.{job.unit_id.row}.side_px = {job.row_params.side_px}: must be a multiple of {factor}"
         )
     values = 2 * channels * (job.row_params.side_px // factor) ** 2
-    job.require_disk(num_bytes(shard.num_rows * values, job.row_params.dtype), "latents")
-    builder = ShardBuilder(LATENTS, extra={Meta.CHANNELS: str(channels), Meta.DTYPE: job.row_params.dtype})
-    progress = job.log.progress(shard.num_rows, str(job.unit_id))
-    batch: list[ImageRow] = []
-    for row in image_rows(shard, job.row_params.side_px):
-        batch.append(row)
-        if len(batch) == execution.inference_batch_size:
-            encode(builder, autoencoder, batch, job.row_params.dtype)
-            progress.advance(len(batch))
-            batch = []
-    encode(builder, autoencoder, batch, job.row_params.dtype)
-    progress.close()
-    finish_shard(job, builder)
+    require_disk(job, num_bytes(shard.num_rows * values, job.row_params.dtype), "latents")
+    extra = {Meta.CHANNELS: str(channels), Meta.DTYPE: job.row_params.dtype}
+
+    def make(start: int, stop: int) -> RowBatch:
+        rows = list(image_rows(shard, job.row_params.side_px, start, stop))
+        return encode(autoencoder, rows, job.row_params.dtype, extra)
+
+    runs = runs_of(shard.num_rows, execution.inference_batch_size)
+    write_shard(job, LATENTS, runs, make, limit=job.row_params.max_reject_fraction)
 
 
-def encode(builder: ShardBuilder, autoencoder: AnyAutoencoder, batch: list[ImageRow], dtype: Any) -> None:
-    """Append the latents of a batch of rows, in order."""
+def encode(autoencoder: AnyAutoencoder, rows: list[ImageRow], dtype: Any, extra: dict[Meta, str]) -> RowBatch:
+    """The latents of a batch of rows, in order."""
+    from pipeline.data.schema import LATENTS
+    from pipeline.data.writer import RowBatch
     from pipeline.encoders.precision import to_storage
     from pipeline.errors import Reject
 
-    views = [row.view for row in batch if row.view is not None]
-    latents = iter(autoencoder.encode(views)) if views else iter(())
-    for row in batch:
+    batch = RowBatch(LATENTS, extra=extra)
+    views = [row.view for row in rows if row.view is not None]
+    latents = iter(autoencoder.encode(views) if views else [])
+    for row in rows:
         if row.view is None:
-            builder.add_null_upstream(key=row.key)
+            batch.add_null_upstream(key=row.key)
             continue
         try:
             latent = next(latents)
@@ -81,9 +81,10 @@ def encode(builder: ShardBuilder, autoencoder: AnyAutoencoder, batch: list[Image
                 raise latent
             std = None if latent.std is None else to_storage(latent.std, dtype)
             _, height, width = latent.mean.shape
-            builder.add(key=row.key, mean=to_storage(latent.mean, dtype), std=std, height=height, width=width)
+            batch.add(key=row.key, mean=to_storage(latent.mean, dtype), std=std, height=height, width=width)
         except Reject as reject:
-            builder.add_rejected(reject, key=row.key)
+            batch.add_rejected(reject, key=row.key)
+    return batch
 
 
 def set_num_threads(number: int) -> None:

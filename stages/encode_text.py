@@ -8,7 +8,7 @@ Reads caption shards. Writes one text shard per part, ``unconditional.parquet``,
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
 from pipeline.dag.units import UNCONDITIONAL
@@ -16,9 +16,14 @@ from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
+    from pipeline.data.writer import RowBatch
     from pipeline.encoders.base import AnyTextEncoder
 
 EMPTY_CAPTION_KEY = ""
+# Of embeddings in memory, while they are float32. Texts of like length are encoded together: the more of them are at
+# hand, the less padding is computed.
+MAX_EMBEDDING_BYTES = 1 << 26
+BYTES_PER_VALUE = 4
 
 
 def make(job: Job) -> None:
@@ -48,52 +53,72 @@ def load_encoder(job: Job) -> AnyTextEncoder:
 def make_unconditional(job: Job) -> None:
     """Encode the empty caption, which stands in for dropped captions and in guidance."""
     from pipeline.data.schema import TEXT, Meta
-    from pipeline.data.shards import ShardBuilder
+    from pipeline.data.writer import RowBatch
     from pipeline.encoders.precision import to_storage
 
     encoder = load_encoder(job)
     embedding = encoder.unconditional()
-    builder = ShardBuilder(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row_params.dtype})
-    builder.add(
+    batch = RowBatch(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row_params.dtype})
+    batch.add(
         key=EMPTY_CAPTION_KEY, embedding=to_storage(embedding, job.row_params.dtype), num_text_tokens=len(embedding)
     )
     path = job.out / job.plan.unit(job.unit_id).files[0]
-    builder.write(path, fingerprint=job.fingerprint, row_group_rows=1)
+    batch.write(path, fingerprint=job.fingerprint, row_group_rows=1)
 
 
 def make_shard(job: Job) -> None:
     """Encode one caption shard; captions cut at the token limit are counted and said."""
-    from pipeline.data.schema import CAPTIONS, TEXT, Column, Meta
-    from pipeline.data.shards import ShardBuilder
-    from pipeline.encoders.precision import num_bytes, to_storage
-    from pipeline.errors import Reject
-    from pipeline.runner.shards import finish_shard, open_input
+    from pipeline.data.batches import runs_of
+    from pipeline.data.schema import CAPTIONS, TEXT, Column
+    from pipeline.encoders.precision import num_bytes
+    from pipeline.runner.shards import open_input, require_disk, write_shard
 
     shard = open_input(job, units.unit_id(job.row_params.captions, job.unit_id.part), CAPTIONS)
-    rows = shard.rows([Column.KEY, Column.CAPTION])
     encoder = load_encoder(job)
+    dtype = job.row_params.dtype
     limit = job.table_entry("encoders", job.row_params.encoder).max_text_tokens
-    job.require_disk(num_bytes(len(rows) * limit * encoder.dim, job.row_params.dtype), "text embeddings, at most")
-    captions = [row[Column.CAPTION] for row in rows if row[Column.CAPTION] is not None]
-    embeddings = iter(encoder.encode(captions))
-    builder = ShardBuilder(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row_params.dtype})
+    require_disk(job, num_bytes(shard.num_rows * limit * encoder.dim, dtype), "text embeddings, at most")
+
+    def make(start: int, stop: int) -> RowBatch:
+        rows = shard.read_run(start, stop, [Column.KEY, Column.CAPTION]).to_pydict()
+        return encode(encoder, rows[Column.KEY], rows[Column.CAPTION], dtype)
+
+    runs = runs_of(shard.num_rows, captions_at_once(job, limit * encoder.dim * BYTES_PER_VALUE))
+    facts = write_shard(job, TEXT, runs, make, limit=job.row_params.max_reject_fraction)
+    job.log.info(f"{facts.num_truncated or 0} cut at {limit} tokens")
+
+
+def captions_at_once(job: Job, longest_bytes: int) -> int:
+    """Captions that are handed to the encoder together, which sorts them by length: whole batches of its own."""
+    batch_size: int = job.plan.params.execution.inference_batch_size
+    return max(1, MAX_EMBEDDING_BYTES // (longest_bytes * batch_size)) * batch_size
+
+
+def encode(encoder: AnyTextEncoder, keys: list[str], captions: list[str | None], dtype: Any) -> RowBatch:
+    """The embeddings of a run of captions, in order."""
+    from pipeline.data.schema import TEXT, Meta
+    from pipeline.data.writer import RowBatch
+    from pipeline.encoders.precision import to_storage
+    from pipeline.errors import Reject
+
+    batch = RowBatch(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: dtype}, num_truncated=0)
+    embeddings = iter(encoder.encode([caption for caption in captions if caption is not None]))
     num_truncated = 0
-    for row in rows:
-        key = row[Column.KEY]
-        if row[Column.CAPTION] is None:
-            builder.add_null_upstream(key=key)
+    for key, caption in zip(keys, captions, strict=True):
+        if caption is None:
+            batch.add_null_upstream(key=key)
             continue
         try:
             text = next(embeddings)
             if isinstance(text, Reject):
                 raise text
             num_truncated += text.truncated
-            stored = to_storage(text.embedding, job.row_params.dtype)
-            builder.add(key=key, embedding=stored, num_text_tokens=len(text.embedding))
+            stored = to_storage(text.embedding, dtype)
+            batch.add(key=key, embedding=stored, num_text_tokens=len(text.embedding))
         except Reject as reject:
-            builder.add_rejected(reject, key=key)
-    builder.extra[Meta.NUM_TRUNCATED] = str(num_truncated)
-    finish_shard(job, builder, f", {num_truncated} cut at {limit} tokens")
+            batch.add_rejected(reject, key=key)
+    batch.num_truncated = num_truncated
+    return batch
 
 
 if __name__ == "__main__":

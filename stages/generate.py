@@ -35,11 +35,13 @@ def make(job: Job) -> None:
 
 def make_shard(job: Job, benchmark: str, shard: int) -> None:
     """Draw one run of a benchmark's prompts, all images of each."""
-    from pipeline.data.schema import GENERATED, Column, Meta
-    from pipeline.data.shards import ShardBuilder
+    from pipeline.data.batches import runs_of
+    from pipeline.data.schema import GENERATED, Column
+    from pipeline.data.writer import RowBatch
     from pipeline.digest import digest_coordinates
     from pipeline.errors import Reject
     from pipeline.evaluation.benchmark import prompts_of, run_of_shard
+    from pipeline.runner.shards import write_shard
 
     entry = job.plan.params.sections["generate"].tables["benchmarks"][benchmark]
     prompts = run_of_shard(prompts_of(job, benchmark), shard, entry.num_shards)
@@ -54,25 +56,23 @@ def make_shard(job: Job, benchmark: str, shard: int) -> None:
         for prompt in prompts
         for index in range(entry.num_images)
     ]
-    progress = job.log.progress(len(wanted), str(job.unit_id))
     draw, cut_prompts = drawing(job, benchmark)
-    builder = ShardBuilder(GENERATED)
-    batch_size = job.plan.params.execution.inference_batch_size
-    for start in range(0, len(wanted), batch_size):
-        rows = wanted[start : start + batch_size]
+
+    def make_pictures(start: int, stop: int) -> RowBatch:
+        batch, rows = RowBatch(GENERATED), wanted[start:stop]
         for row, data in zip(rows, draw(rows), strict=True):
             if isinstance(data, Reject):
                 raise data
-            builder.add(**row, image=data)
-        progress.advance(len(rows))
-    progress.close()
-    if cut_prompts:
-        builder.extra[Meta.NUM_TRUNCATED] = str(sum(row["prompt"] in cut_prompts for row in wanted))
-        job.log.info(f"{len(cut_prompts)} prompts are longer than the model reads, their ends were cut")
-    name = job.plan.unit(job.unit_id).files[0]
-    (job.out / name).parent.mkdir(parents=True)
-    builder.write(job.out / name, fingerprint=job.fingerprint, row_group_rows=job.row_params.row_group_rows)
-    job.log.info(f"{len(prompts)} prompts, {len(wanted)} pictures")
+            batch.add(**row, image=data)
+        num_cut = sum(row[Column.PROMPT] in cut_prompts for row in rows)
+        batch.num_truncated = num_cut or None  # a shard without any says nothing of them
+        return batch
+
+    runs = runs_of(len(wanted), job.plan.params.execution.inference_batch_size)
+    facts = write_shard(job, GENERATED, runs, make_pictures)
+    if facts.num_truncated:
+        job.log.info(f"the prompts of {facts.num_truncated} pictures are longer than the model reads: ends were cut")
+    job.log.info(f"{len(prompts)} prompts")
 
 
 def drawing(job: Job, benchmark: str) -> tuple[Any, set[str]]:

@@ -34,40 +34,43 @@ def make_shard(job: Job) -> None:
 
     A row without either keeps its place: what it lacks was lost before this stage.
     """
-    from pipeline.data.batches import resumable_batches
     from pipeline.data.schema import CAPTIONS, IMAGES
-    from pipeline.data.shards import ShardBuilder
+    from pipeline.data.writer import RowBatch
     from pipeline.errors import Reject
-    from pipeline.runner.shards import finish_shard, open_input
+    from pipeline.runner.shards import open_input, write_shard
 
     shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
     others = other_captions(job)
-    pictures = {
-        picture.number: picture
-        for picture, is_whole in zip(pictures_of(shard), shard.valid_rows(), strict=True)
-        if is_whole and (others is None or others[picture.number] is not None)
-    }
-    rows = list(pictures)
+    wanted = [
+        is_whole and (others is None or others[number] is not None)
+        for number, is_whole in enumerate(shard.valid_rows())
+    ]
     captioner = open_captioner(job, others)
-
-    def caption(start: int, stop: int) -> list[dict[str, Any]]:
-        return as_json(captioner.caption([pictures[number] for number in rows[start:stop]]))
-
-    progress = job.log.progress(len(rows), str(job.unit_id))
-    batches = resumable_batches(job.work, len(rows), captioner.num_in_flight, caption, progress.advance)
-    progress.close()
-    captions = dict(zip(rows, batches, strict=True))
-    builder = ShardBuilder(CAPTIONS)
     name = job.table_entry("captioners", job.row_params.captioner).captioner_name
-    for number, key in enumerate(keys_of(shard)):
-        values = captions.get(number)
-        if values is None:
-            builder.add_null_upstream(key=key, captioner=name)
-        elif "reject" in values:
-            builder.add_rejected(Reject(*values["reject"]), key=key, captioner=name)
-        else:
-            builder.add(key=key, captioner=name, scores=[], **values)
-    finish_shard(job, builder)
+
+    def make(start: int, stop: int) -> RowBatch:
+        batch, pictures = RowBatch(CAPTIONS), list(pictures_of(shard, start, stop))
+        captions = iter(captioner.caption([picture for picture in pictures if wanted[picture.number]]))
+        for picture in pictures:
+            if not wanted[picture.number]:
+                batch.add_null_upstream(key=picture.key, captioner=name)
+                continue
+            caption = next(captions)
+            if isinstance(caption, Reject):
+                batch.add_rejected(caption, key=picture.key, captioner=name)
+            else:
+                batch.add(key=picture.key, captioner=name, scores=[], **columns_of(caption))
+        return batch
+
+    runs = runs_of_wanted(wanted, captioner.num_in_flight)
+    write_shard(job, CAPTIONS, runs, make, limit=job.row_params.max_reject_fraction)
+
+
+def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, int]]:
+    """Runs of rows in each of which as many pictures are captioned as the captioner takes at once."""
+    numbers = [number for number, is_wanted in enumerate(wanted) if is_wanted]
+    starts = [0, *numbers[num_in_flight::num_in_flight]]
+    return list(zip(starts, [*starts[1:], len(wanted)], strict=True))
 
 
 def open_captioner(job: Job, others: list[Caption | None] | None) -> Captioner:
@@ -82,20 +85,13 @@ def open_captioner(job: Job, others: list[Caption | None] | None) -> Captioner:
     return captioner
 
 
-def keys_of(shard: Shard) -> list[str]:
-    """The keys of all rows."""
-    from pipeline.data.schema import Column
-
-    return [row[Column.KEY] for row in shard.rows([Column.KEY])]
-
-
-def pictures_of(shard: Shard) -> Iterator[Picture]:
-    """All rows of an image shard, as captioners are given them; nothing is decoded yet."""
+def pictures_of(shard: Shard, start: int, stop: int) -> Iterator[Picture]:
+    """A run of rows of an image shard, as captioners are given them; nothing is decoded yet."""
     from pipeline.captioners.base import Picture
     from pipeline.data.schema import Column
 
-    sizes = [Column.WIDTH_PX, Column.HEIGHT_PX]
-    for number, row in enumerate(shard.rows([Column.KEY, Column.CLASS_NAME, Column.TEXT, *sizes])):
+    columns = [Column.KEY, Column.CLASS_NAME, Column.TEXT, Column.WIDTH_PX, Column.HEIGHT_PX]
+    for number, row in enumerate(shard.read_run(start, stop, columns).to_pylist(), start):
         view = partial(square_view_of, shard, number, row)
         yield Picture(number, row[Column.KEY], row[Column.CLASS_NAME], tuple(row[Column.TEXT] or ()), view)
 
@@ -130,21 +126,16 @@ def other_captions(job: Job) -> list[Caption | None] | None:
     ]
 
 
-def as_json(captions: list[Any]) -> list[dict[str, Any]]:
-    """Captions and rejects as JSON values, which finished batches are kept as."""
-    from pipeline.errors import Reject
+def columns_of(caption: Caption) -> dict[str, Any]:
+    """The columns of a caption."""
+    from pipeline.data.schema import Column
 
-    return [
-        {"reject": [c.reason, c.detail]}
-        if isinstance(c, Reject)
-        else {
-            "caption": c.text,
-            "instruction": c.instruction,
-            "finish_reason": str(c.finish_reason),
-            "num_generated_tokens": c.num_generated_tokens,
-        }
-        for c in captions
-    ]
+    return {
+        Column.CAPTION: caption.text,
+        Column.INSTRUCTION: caption.instruction,
+        Column.FINISH_REASON: str(caption.finish_reason),
+        Column.NUM_GENERATED_TOKENS: caption.num_generated_tokens,
+    }
 
 
 if __name__ == "__main__":

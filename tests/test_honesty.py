@@ -19,7 +19,8 @@ from pipeline.captioners.local import LocalVlm
 from pipeline.dag.units import UnitId
 from pipeline.data.randomness import generator
 from pipeline.data.schema import CAPTIONS, IMAGES, Column
-from pipeline.data.shards import Shard, ShardBuilder
+from pipeline.data.shards import Shard
+from pipeline.data.writer import RowBatch
 from pipeline.demo.world.render import outline_mask, render
 from pipeline.demo.world.scene import Scene, scene_of
 from pipeline.demo.world.source import scene_id_of
@@ -100,7 +101,7 @@ def nothing_is_known_but_pixels(project: Path, shift: int = 0) -> None:
     assert fingerprint is not None
     path = plan.store.entry(fingerprint) / plan.unit(unit_id).files[0]
     rows = Shard(path, IMAGES).rows([Column.IMAGE, Column.WIDTH_PX, Column.HEIGHT_PX, Column.SHA256])
-    builder = ShardBuilder(IMAGES)
+    builder = RowBatch(IMAGES)
     for number in range(len(rows)):
         builder.add(key=str(number), **rows[(number + shift) % len(rows)])
     path.chmod(0o644)

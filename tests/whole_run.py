@@ -6,6 +6,7 @@ killed three times, whole process groups at once, and goes on; DVC's is undistur
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -264,7 +265,7 @@ def scene_for(prompt: dict[str, Any], *, wrong: bool = False) -> Any:
 def run_with_kills(checkout: Checkout) -> list[str]:
     """Type ``snakemake`` until it ends by itself, killing everything it started at three moments; says which."""
     kills = [
-        ("captions", lambda: any(checkout.folder.glob("data/store/??/*.partial/batches/*.json"))),
+        ("captions", lambda: _has_batch_of(checkout, b"finish_reason")),
         ("a checkpoint", lambda: any(checkout.folder.glob("data/store/??/*.partial/checkpoints/step_*/*.json"))),
         ("pictures", lambda: any(checkout.folder.glob("data/whole/generate/*/geneval_shapes/*.parquet"))),
     ]
@@ -278,6 +279,15 @@ def run_with_kills(checkout: Checkout) -> list[str]:
     ended = checkout.snakemake()
     assert ended.status == 0, ended.text
     return killed
+
+
+def _has_batch_of(checkout: Checkout, column: bytes) -> bool:
+    """Is there a finished batch with this column of a shard that is unfinished?"""
+    for path in checkout.folder.glob("data/store/??/*.partial/batches/*.arrow"):
+        with contextlib.suppress(FileNotFoundError):  # its shard has just been finished
+            if column in path.read_bytes()[:4096]:
+                return True
+    return False
 
 
 def _wait(running: Running, seen: Callable[[], bool]) -> bool:

@@ -35,6 +35,7 @@ from pipeline.data.files import (
     PIPELINE_JSON,
     REJECTS_PARQUET,
     REPORT_FILES,
+    ROWS_ARROW,
     STYLE_PARQUET,
     VERDICTS_PARQUET,
 )
@@ -51,6 +52,7 @@ from pipeline.params.references import (
     training_references,
 )
 
+TRAINED_ON = ("encode_images", "encode_text")  # stages whose rows training reads one by one
 SeedKind = Literal["data", "train", "generate"]
 
 
@@ -153,7 +155,8 @@ def _shard(unit_id: UnitId, needs: tuple[UnitId, ...]) -> Unit:
 
 
 def _manifest(params: Params, unit_id: UnitId, extra: tuple[UnitId, ...] = ()) -> Unit:
-    return Unit(unit_id, (MANIFEST_JSON, REJECTS_PARQUET), (*shard_units(params, unit_id.reference), *extra))
+    files = (MANIFEST_JSON, REJECTS_PARQUET, *((ROWS_ARROW,) if unit_id.stage in TRAINED_ON else ()))
+    return Unit(unit_id, files, (*shard_units(params, unit_id.reference), *extra))
 
 
 def _sharded_names(stage: str, first: tuple[str, ...] = ()) -> Callable[[Params, str], list[str]]:

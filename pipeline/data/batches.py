@@ -1,46 +1,96 @@
-"""Finished batches of a slow shard, kept beside the unfinished work so that a kill loses one batch at most."""
+"""Finished batches of an unfinished shard, kept beside it so that a kill loses one batch at most.
+
+Each is an Arrow file of its own, put down whole by a rename. When all are there the shard is written from them, one
+after another: memory holds one batch, and the bytes are those of a run that nobody disturbed.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+import pyarrow as pa
+
+from pipeline.data.schema import Table
+from pipeline.data.writer import BatchFacts, RowBatch
+from pipeline.digest import digest_json
+from pipeline.errors import Refusal, system_line
 
 FOLDER = "batches"
+_FACTS = b"facts"
+Bounds = tuple[int, int]
 
 
-def resumable_batches(
-    work: Path, num_items: int, batch_size: int, make: Callable[[int, int], list[Any]], done: Callable[[int], None]
-) -> list[Any]:
-    """Results of items 0..num_items-1, made in batches; those that an earlier, killed job finished are read back.
+def runs_of(num_rows: int, batch_size: int) -> list[Bounds]:
+    """Rows 0..num_rows-1 in runs (start, stop) of ``batch_size`` rows."""
+    return [(start, min(start + batch_size, num_rows)) for start in range(0, num_rows, batch_size)]
+
+
+def keep_batches(
+    work: Path, table: Table, runs: Sequence[Bounds], make: Callable[[int, int], RowBatch]
+) -> Iterator[BatchFacts]:
+    """Make the batches that an earlier, killed job did not finish, in order; facts of each, found or made.
 
     Args:
         work: the folder that survives a kill.
-        num_items: how many results there are.
-        batch_size: items per batch. Batches of another size are not taken: a batch's size may change floating sums.
-        make: (start, stop) -> one JSON value per item.
-        done: told how many more items are there, after each batch.
+        table: what the rows are of.
+        runs: (start, stop) of each batch, one behind the other. Batches of other runs that lie there are not taken: a
+            batch's size may change floating sums.
+        make: the rows of one run.
+
+    Raises:
+        Refusal: the disk does not take a batch, or one that lies there cannot be read.
     """
-    folder = work / FOLDER
-    folder.mkdir(exist_ok=True)
-    results: list[Any] = []
-    for start in range(0, num_items, batch_size):
-        stop = min(start + batch_size, num_items)
-        path = folder / f"{start:08d}-{stop:08d}-of-{batch_size}.json"
-        if path.exists():
-            values = json.loads(path.read_text())
-        else:
-            values = make(start, stop)
-            fresh = path.with_suffix(f".{os.getpid()}")
-            with fresh.open("w") as handle:
-                json.dump(values, handle)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(fresh, path)
-        if len(values) != stop - start:
-            raise AssertionError(f"{path}: {len(values)} results for {stop - start} items")
-        results += values
-        done(stop - start)
-    return results
+    (work / FOLDER).mkdir(exist_ok=True)
+    for (start, stop), path in zip(runs, _files(work, runs), strict=True):
+        if not path.exists():
+            batch = make(start, stop)
+            if len(batch.rows) != stop - start:
+                raise AssertionError(f"{path}: {len(batch.rows)} rows for {stop - start}")
+            _write(path, batch)
+        yield read_batch(path, table)[1]
+
+
+def kept_batches(work: Path, table: Table, runs: Sequence[Bounds]) -> Iterator[tuple[pa.Table, BatchFacts]]:
+    """All batches, in order, each read when it is asked for."""
+    for path in _files(work, runs):
+        yield read_batch(path, table)
+
+
+def read_batch(path: Path, table: Table) -> tuple[pa.Table, BatchFacts]:
+    """A kept batch; its values lie in the file's own pages until they are used.
+
+    Raises:
+        Refusal: it cannot be read.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            rows = pa.ipc.open_file(source).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Refusal(
+            system_line(error, path) or f"{path}: not a readable batch ({error}); delete it and run again"
+        ) from error
+    return rows.replace_schema_metadata(table.schema.metadata), BatchFacts.of_json(rows.schema.metadata[_FACTS])
+
+
+def _write(path: Path, batch: RowBatch) -> None:
+    rows = batch.as_arrow()
+    fresh = path.with_suffix(f".{os.getpid()}")
+    try:
+        with fresh.open("wb") as handle:
+            schema = rows.schema.with_metadata({_FACTS: batch.facts().as_json()})
+            with pa.ipc.new_file(handle, schema) as writer:
+                writer.write_table(rows.cast(schema))
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(fresh, path)
+    except OSError as error:
+        if line := system_line(error, path):
+            raise Refusal(line) from error
+        raise
+
+
+def _files(work: Path, runs: Sequence[Bounds]) -> list[Path]:
+    digest = digest_json(runs)[:12]
+    return [work / FOLDER / f"{digest}-{start:08d}.arrow" for start, _ in runs]

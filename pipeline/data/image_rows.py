@@ -26,11 +26,11 @@ class ImageRow:
         return str(self.values[Column.KEY])
 
 
-def image_rows(shard: Shard, side_px: int) -> Iterator[ImageRow]:
-    """The rows of an image shard in order, as all stages see them: the square view at the stage's own side."""
+def image_rows(shard: Shard, side_px: int, start: int = 0, stop: int | None = None) -> Iterator[ImageRow]:
+    """A run of rows of an image shard in order (all, if not told), as all stages see them: at the stage's own side."""
     light = [c for c in map(Column, IMAGES.schema.names) if c != Column.IMAGE]
-    values = shard.rows(light)
-    for number, row in enumerate(values):
+    values: list[dict[str, Any]] = shard.read_run(start, shard.num_rows if stop is None else stop, light).to_pylist()
+    for number, row in enumerate(values, start):
         yield ImageRow(row, row_view(shard, number, row, side_px))
 
 
@@ -38,7 +38,8 @@ def row_view(shard: Shard, number: int, values: dict[str, Any], side_px: int) ->
     """The square view of one row; None where its picture was rejected."""
     if values[Column.WIDTH_PX] is None:
         return None
-    data = shard.row(number, [Column.IMAGE])[Column.IMAGE]
+    data = shard.payload(number, Column.IMAGE)
+    assert data is not None, f"{shard.path}: row {number} has a size and no picture"
     # The picture was accepted when it was downloaded: its own size is the bound here.
     picture = decode(data, max_pixels=values[Column.WIDTH_PX] * values[Column.HEIGHT_PX])
     return square_view(picture, side_px)

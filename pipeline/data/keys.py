@@ -6,6 +6,10 @@ A dataset is a row of download or augment. Its name holds neither mark, an id ma
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _DATASET_END, _DERIVED_MARK = "/", "#"
 _IMAGENET_NAME = re.compile(r"n\d{8}_\d+")
@@ -15,6 +19,13 @@ _FORBIDDEN_IN_IDS = {_DERIVED_MARK: "'#'", "\n": "a line break", "\r": "a line b
 def picture_key(dataset: str, source_id: str) -> str:
     """The key of a picture as its source has it."""
     return f"{dataset}{_DATASET_END}{source_id}"
+
+
+def picture_keys(dataset: str, source_ids: pa.Array) -> pa.Array:
+    """``picture_key`` of a column of ids."""
+    import pyarrow.compute as pc
+
+    return pc.binary_join_element_wise(picture_key(dataset, ""), source_ids, "")
 
 
 def derived_key(key: str, dataset: str) -> str:
@@ -27,9 +38,18 @@ def is_derived(key: str) -> bool:
     return _DERIVED_MARK in key
 
 
-def is_derived_from(key: str, parent: str) -> bool:
-    """Was the picture behind ``key`` made from the one behind ``parent``?"""
-    return key.startswith(f"{parent}{_DERIVED_MARK}")
+def parents_of(keys: pa.Array) -> pa.Array:
+    """Keys of the pictures that those behind ``keys`` were made from; a plain key stays as it is. Many at once."""
+    import pyarrow.compute as pc
+
+    return pc.replace_substring_regex(keys, pattern=f"{_DERIVED_MARK}[^{_DERIVED_MARK}]*$", replacement="")
+
+
+def first_difference(keys: pa.Array, others: pa.Array) -> int:
+    """The first row in which two columns of one length differ; 0 where none does."""
+    import pyarrow.compute as pc
+
+    return max(0, int(pc.index(pc.equal(keys, others), False).as_py()))
 
 
 def dataset_of(key: str) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.files import SCHEMA_VERSION
-from pipeline.data.shards import RejectedRow, count_reasons
+from pipeline.data.shards import count_reasons
+from pipeline.data.writer import RejectedRow
 from pipeline.errors import Refusal
 
 

@@ -6,12 +6,12 @@ and clock play no part, so a shard made alone equals the same shard made among o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.digest import digest_coordinates
+from pipeline.digest import digest_coordinates, digests_of_texts
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +20,39 @@ if TYPE_CHECKING:
 def generator(*coordinates: str | int) -> np.random.Generator:
     """A NumPy generator (Philox, counter based) for these coordinates."""
     return np.random.Generator(np.random.Philox(key=digest_coordinates(*coordinates)))
+
+
+class Restarted:
+    """Generators for one digest after another, at a tenth of the cost of building each.
+
+    A new one takes 20 microseconds, and asks the system for entropy that it does not use. This is one object, set
+    anew: draw from it before it is asked for again, and in one thread.
+    """
+
+    def __init__(self) -> None:
+        self._bits = np.random.Philox(key=0)
+        self._draws = np.random.Generator(self._bits)
+        self._fresh: Any = self._bits.state  # of which nothing but the key differs from digest to digest
+
+    def at(self, digest: int) -> np.random.Generator:
+        """As ``generator`` of the coordinates that have this digest."""
+        self._fresh["state"]["key"][0] = digest
+        self._bits.state = self._fresh
+        return self._draws
+
+    def fill_normal(self, out: np.ndarray, *coordinates: str | int) -> None:
+        """Fill a contiguous float32 array with what ``generator(*coordinates).standard_normal`` would give."""
+        self.at(digest_coordinates(*coordinates)).standard_normal(dtype=np.float32, out=out)
+
+
+def generators(last: Iterable[str], *before: str | int) -> Iterator[np.random.Generator]:
+    """``generator(*before, text)`` for each text of ``last``, at a fifth of its cost.
+
+    All of them are one object, set anew each time: draw from each before the next is asked for.
+    """
+    restarted = Restarted()
+    for digest in digests_of_texts(last, *before):
+        yield restarted.at(int.from_bytes(digest, "little"))
 
 
 def torch_generator(*coordinates: str | int) -> torch.Generator:

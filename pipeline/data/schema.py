@@ -52,10 +52,6 @@ class Column(StrEnum):
     DETAIL = "detail"
     DETECTIONS = "detections"
     ANSWERS = "answers"
-    COLUMN = "column"
-    OFFSET = "offset"
-    NUM_BYTES = "num_bytes"
-    CRC32 = "crc32"
     STAGE = "stage"
     STYLE = "style"
 
@@ -106,6 +102,8 @@ class Meta(StrEnum):
     DIM = "t2i.dim"
     POOLED_DIM = "t2i.pooled_dim"
     PROVENANCE = "t2i.provenance"
+    PAYLOADS = "t2i.payloads"
+    ROWS = "t2i.rows"  # of an index of rows
     DTYPE = "t2i.dtype"
 
 
@@ -274,19 +272,4 @@ REJECTS = Table(
     payload=(),
 )
 
-PAYLOADS = Table(
-    "payloads",
-    _schema(
-        (Column.KEY, pa.string()),
-        (Column.COLUMN, pa.string()),
-        (Column.OFFSET, pa.int64()),
-        (Column.NUM_BYTES, pa.int32()),
-        (Column.CRC32, pa.uint32()),
-    ),
-    payload=(Column.OFFSET, Column.NUM_BYTES, Column.CRC32),
-)
-
-TABLES = {
-    table.name: table
-    for table in (INDEX, IMAGES, CAPTIONS, LATENTS, TEXT, GENERATED, VERDICTS, STYLES, REJECTS, PAYLOADS)
-}
+TABLES = {table.name: table for table in (INDEX, IMAGES, CAPTIONS, LATENTS, TEXT, GENERATED, VERDICTS, STYLES, REJECTS)}

@@ -1,109 +1,31 @@
-"""Reading and writing Parquet shards: the only place that opens one.
+"""Reading Parquet shards: the only place that opens one. ``pipeline.data.writer`` writes them.
 
-A shard is written whole, in small row groups with page checksums, and carries in its metadata the schema version,
-its table, its fingerprint, its rejects and how many rows were null before this stage. Readers refuse a version or a
-table that they do not know. ``sha256`` and row counts for the manifest come from here too.
+Readers refuse a schema version or a table that they do not know. Columns are read by row groups, payloads row by row
+(``pipeline.data.payloads``); either way damage is found by a checksum.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data import payloads
 from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.schema import Column, Meta, Table
-from pipeline.errors import Refusal, Reject, system_line
+from pipeline.data.writer import RejectedRow, RowBatch
+from pipeline.errors import Refusal, system_line
 
-
-@dataclass(frozen=True, slots=True)
-class RejectedRow:
-    """A row that this stage could not use."""
-
-    key: str
-    reason: str
-    detail: str
-
-
-@dataclass
-class ShardBuilder:
-    """Collects the rows of one shard in order, rejected ones included, so that a row never moves.
-
-    Args:
-        table: the table of the contract that is written.
-        extra: further metadata (channels, dtype).
-    """
-
-    table: Table
-    extra: dict[Meta, str] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    rejects: list[RejectedRow] = field(default_factory=list)
-    num_null_upstream: int = 0
-
-    def add(self, **values: Any) -> None:
-        """Append a whole row; columns left out are null."""
-        self.rows.append(values)
-
-    def add_rejected(self, reject: Reject, **values: Any) -> None:
-        """Append a row whose payload is null because of ``reject``."""
-        self.rejects.append(RejectedRow(values[Column.KEY], reject.reason, reject.detail))
-        self.rows.append(values)
-
-    def add_null_upstream(self, **values: Any) -> None:
-        """Append a row whose input was null already."""
-        self.num_null_upstream += 1
-        self.rows.append(values)
-
-    def write(self, path: Path, *, fingerprint: str, row_group_rows: int) -> None:
-        """Write the shard to ``path``, which must lie in a folder that is not shown yet.
-
-        Raises:
-            Refusal: the disk does not take it.
-        """
-        unknown = {name for row in self.rows for name in row} - set(self.table.schema.names)
-        if unknown:
-            raise ValueError(f"columns {sorted(unknown)} are not in table {self.table.name}")
-        metadata = {
-            Meta.SCHEMA: str(SCHEMA_VERSION),
-            Meta.TABLE: self.table.name,
-            Meta.FINGERPRINT: fingerprint,
-            Meta.ROW_GROUP_ROWS: str(row_group_rows),
-            Meta.REJECTS: json.dumps([[r.key, r.reason, r.detail] for r in self.rejects]),
-            Meta.NUM_NULL_UPSTREAM: str(self.num_null_upstream),
-            **self.extra,
-        }
-        schema = self.table.schema.with_metadata({str(k): v for k, v in metadata.items()})
-        columns = {name: [row.get(name) for row in self.rows] for name in schema.names}
-        compression = {name: "none" if name in self.table.uncompressed else "zstd" for name in leaf_names(schema)}
-        try:
-            pq.write_table(
-                pa.table(columns, schema=schema),
-                path,
-                row_group_size=row_group_rows,
-                compression=compression,
-                use_dictionary=False,
-                write_page_checksum=True,
-            )
-        except OSError as error:
-            if line := system_line(error, path):
-                raise Refusal(line) from error
-            raise
-
-
-def leaf_names(schema: pa.Schema) -> list[str]:
-    """Dotted names of all leaf columns of a schema, as Parquet's options want them."""
-    probe = pa.BufferOutputStream()
-    with pq.ParquetWriter(probe, schema):
-        pass
-    parquet = pq.ParquetFile(pa.BufferReader(probe.getvalue())).schema
-    return [parquet.column(i).path for i in range(len(parquet))]
+T = TypeVar("T")
 
 
 class Shard:
@@ -123,8 +45,8 @@ class Shard:
         self._file: pq.ParquetFile | None = None
         file = self._opened()
         self._footer = file.metadata
-        stored = file.schema_arrow.metadata or {}
-        self.metadata: dict[str, str] = {k.decode(): v.decode() for k, v in stored.items()}
+        stored = self._footer.metadata or {}
+        self.metadata: dict[str, str] = {k.decode(): v.decode() for k, v in stored.items() if k != b"ARROW:schema"}
         version, name = self.metadata.get(Meta.SCHEMA), self.metadata.get(Meta.TABLE)
         if version != str(SCHEMA_VERSION):
             self.close()
@@ -168,6 +90,30 @@ class Shard:
         rows: list[dict[str, Any]] = self.read(columns).to_pylist()
         return rows
 
+    def read_run(self, start: int, stop: int, columns: Iterable[Column]) -> pa.Table:
+        """Rows ``start`` to ``stop`` - 1 of some columns; reads the row groups that hold them alone."""
+        group_rows = int(self.metadata[Meta.ROW_GROUP_ROWS])
+        groups = range(start // group_rows, -(-stop // group_rows))
+        table = self._guard(lambda: self._opened().read_row_groups(list(groups), [str(c) for c in columns]))
+        return table.slice(start - groups.start * group_rows, stop - start)
+
+    @cached_property
+    def located(self) -> dict[str, np.ndarray]:
+        """Where the payloads of all rows lie in the file: large column to an array of ``payloads.LOCATED``."""
+        if Meta.PAYLOADS in self.metadata:
+            return payloads.decode(self.metadata[Meta.PAYLOADS], self.num_rows, self.path)
+        return self._guard(lambda: payloads.search(self.path, self._opened(), self.table))
+
+    def payload(self, number: int, column: Column) -> bytes | None:
+        """One row's value of a large column, read alone and compared with its checksum; None where it has none."""
+        offset, num_bytes, checksum = self.located[column][number].tolist()
+        if offset < 0:
+            return None
+        buffer = bytearray(num_bytes)
+        with self._reading("damaged", "delete it from the store and run again"), self.path.open("rb") as file:
+            payloads.read_into(file.fileno(), (offset, num_bytes, checksum), buffer)
+        return bytes(buffer)
+
     def row(self, number: int, columns: Sequence[Column]) -> dict[str, Any]:
         """One row; reads its row group alone."""
         group_rows = int(self.metadata[Meta.ROW_GROUP_ROWS])
@@ -175,23 +121,34 @@ class Shard:
         return {str(c): group.column(str(c))[number % group_rows].as_py() for c in columns}
 
     def valid_rows(self) -> list[bool]:
-        """Per row: is its payload there?"""
-        column = self.read([self.table.payload[0]]).column(0)
-        return [bool(valid) for valid in column.is_valid().to_pylist()]
+        """Per row: is its payload there? No large value is read for it."""
+        return [bool(valid) for valid in self.is_valid()]
+
+    def is_valid(self) -> np.ndarray:
+        """As ``valid_rows``, bool per row."""
+        first = self.table.payload[0]
+        if first in self.table.uncompressed:
+            valid: np.ndarray = self.located[first]["offset"] >= 0
+        else:
+            valid = np.asarray(self.read([first]).column(0).is_valid())
+        return valid
 
     def _opened(self) -> pq.ParquetFile:
         if self._file is None:
-            try:
+            with self._reading("not a readable Parquet file", "delete it and run again"):
                 self._file = pq.ParquetFile(self.path, metadata=self._footer, page_checksum_verification=True)
-            except (OSError, pa.ArrowInvalid) as error:
-                raise self._refusal(error, "not a readable Parquet file", "delete it and run again") from error
         return self._file
 
-    def _guard(self, read: Callable[[], pa.Table]) -> pa.Table:
-        try:
+    def _guard(self, read: Callable[[], T]) -> T:
+        with self._reading("damaged", "delete it from the store and run again"):
             return read()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise self._refusal(error, "damaged", "delete it from the store and run again") from error
+
+    @contextlib.contextmanager
+    def _reading(self, what: str, remedy: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowInvalid, payloads.Damaged) as error:
+            raise self._refusal(error, what, remedy) from error
 
     def _refusal(self, error: Exception, what: str, remedy: str) -> Refusal:
         """Arrow gives a failed parse or checksum no number; an error that has one says nothing of the content."""
@@ -202,10 +159,10 @@ class Shard:
 
 def write_rejects(path: Path, stage: str, rejects: Iterable[RejectedRow], table: Table, fingerprint: str) -> None:
     """Write a row's table of rejects."""
-    builder = ShardBuilder(table)
+    batch = RowBatch(table)
     for reject in rejects:
-        builder.add(key=reject.key, stage=stage, reason=reject.reason, detail=reject.detail)
-    builder.write(path, fingerprint=fingerprint, row_group_rows=max(1, len(builder.rows)))
+        batch.add(key=reject.key, stage=stage, reason=reject.reason, detail=reject.detail)
+    batch.write(path, fingerprint=fingerprint, row_group_rows=max(1, len(batch.rows)))
 
 
 def count_reasons(rejects: Iterable[RejectedRow]) -> Mapping[str, int]:

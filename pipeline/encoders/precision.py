@@ -7,6 +7,7 @@ reject, never an infinity that training would meet later.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,11 @@ def to_storage(values: np.ndarray, dtype: StorageDtype) -> bytes:
     if not np.isfinite(stored).all():
         raise Reject("overflow", f"a value of magnitude {np.abs(values).max():g} does not fit into {dtype}")
     return stored.tobytes()
+
+
+def numpy_dtype(dtype: StorageDtype) -> np.dtype[Any]:
+    """How NumPy calls what is stored."""
+    return np.dtype(_NUMPY_DTYPE[dtype])
 
 
 def num_bytes(num_values: int, dtype: StorageDtype) -> int:

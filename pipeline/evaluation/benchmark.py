@@ -18,7 +18,8 @@ from pipeline.dag import units
 from pipeline.dag.units import benchmark_part
 from pipeline.data.images import MAX_PIXELS_CEILING, decode
 from pipeline.data.schema import GENERATED, VERDICTS, Answered, Column, Detected
-from pipeline.data.shards import Shard, ShardBuilder
+from pipeline.data.shards import Shard
+from pipeline.data.writer import RowBatch
 from pipeline.evaluation.geneval import Detection
 from pipeline.evaluation.intervals import Bootstrap
 from pipeline.params import benchmarks, kinds
@@ -207,7 +208,7 @@ def prompts_of(job: Job, name: str) -> list[Prompt]:
 
 def write_verdicts(path: Path, verdicts: Iterable[Verdict], fingerprint: str) -> None:
     """Write ``verdicts.parquet``."""
-    builder = ShardBuilder(VERDICTS)
+    builder = RowBatch(VERDICTS)
     for verdict in verdicts:
         builder.add(**verdict.columns())
     builder.write(path, fingerprint=fingerprint, row_group_rows=ROW_GROUP_ROWS)

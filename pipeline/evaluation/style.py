@@ -17,7 +17,8 @@ from pipeline.dag.units import MANIFEST
 from pipeline.data.files import STYLE_PARQUET
 from pipeline.data.image_rows import image_rows
 from pipeline.data.schema import IMAGES, STYLES, Column
-from pipeline.data.shards import Shard, ShardBuilder
+from pipeline.data.shards import Shard
+from pipeline.data.writer import RowBatch
 from pipeline.errors import Refusal
 from pipeline.evaluation.benchmark import ROW_GROUP_ROWS, Scoring
 from pipeline.evaluation.features import RowFeatures
@@ -87,7 +88,7 @@ def judge_style(job: Job) -> dict[str, Any]:
         "num_heldout": entry.num_heldout,
         "auc": auc,
     }
-    builder = ShardBuilder(STYLES)
+    builder = RowBatch(STYLES)
     for drawn, style in zip(scoring.pictures(), styles, strict=True):
         task = scoring.prompts[drawn.prompt_id]["tag"]
         builder.add(prompt_id=drawn.prompt_id, image_index=drawn.image_index, task=task, style=float(style))

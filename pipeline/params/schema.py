@@ -165,6 +165,13 @@ class Validation(Strict, frozen=True, kw_only=True):
     texts: References
 
 
+class BlockOrder(Strict, frozen=True, kw_only=True):
+    """Whole runs of rows in drawn order, mixed in a buffer: for disks that read single rows slowly."""
+
+    block_rows: Count
+    buffer_rows: Count
+
+
 class TrainingRow(TableRow, frozen=True, kw_only=True):
     """What training and finetuning have in common."""
 
@@ -182,6 +189,7 @@ class TrainingRow(TableRow, frozen=True, kw_only=True):
     log_every_steps: Count
     validate_every_steps: Count
     validation: Validation | None = None
+    order: BlockOrder | None = None
 
 
 class TrainRow(TrainingRow, kw_only=True, frozen=True):

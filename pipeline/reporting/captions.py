@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from pipeline.dag import units
 from pipeline.dag.units import MANIFEST
@@ -127,7 +128,8 @@ def _dataset(job: Job, images: str, rows: list[str], real: RealPictures) -> Capt
     pictures: list[CaptionedPicture] = []
     for number in range(num_shards_of(job.plan.params, images)):
         shard = real.shard(units.unit_id(images, number))
-        for row, values in enumerate(shard.rows([Column.KEY, Column.CLASS_NAME])):
+        first = min(shard.num_rows, job.row_params.num_captions)
+        for row, values in enumerate(shard.read_run(0, first, [Column.KEY, Column.CLASS_NAME]).to_pylist()):
             if len(pictures) == job.row_params.num_captions:
                 break
             captions = tuple(shards.caption_of(number, row) for shards in caption_shards)
@@ -152,23 +154,26 @@ def count_captions(job: Job, row: str) -> CaptionSet:
     job.input(units.unit_id(f"recaption/{row}", MANIFEST))
     reasons: Counter[str] = Counter()
     instructions: Counter[str] = Counter()
-    tokens: list[int] = []
+    lengths: list[np.ndarray] = []
     for path in job.shard_paths(f"recaption/{row}"):
         table = Shard(path, CAPTIONS).read([Column.FINISH_REASON, Column.INSTRUCTION, Column.NUM_GENERATED_TOKENS])
-        columns: dict[str, list[Any]] = table.to_pydict()
-        reasons.update(reason for reason in columns[Column.FINISH_REASON] if reason is not None)
-        instructions.update(
-            instruction
-            for instruction, reason in zip(columns[Column.INSTRUCTION], columns[Column.FINISH_REASON], strict=True)
-            if instruction and reason is not None
-        )
-        tokens += [number for number in columns[Column.NUM_GENERATED_TOKENS] if number]
+        whole = table.filter(table.column(str(Column.FINISH_REASON)).is_valid())
+        reasons.update(_counts(whole, Column.FINISH_REASON))
+        instructions.update({name: number for name, number in _counts(whole, Column.INSTRUCTION).items() if name})
+        lengths.append(whole.column(str(Column.NUM_GENERATED_TOKENS)).drop_null().to_numpy())
+    tokens = np.concatenate(lengths)
+    tokens = tokens[tokens > 0]
     return CaptionSet(
         name=row,
         captioner=job.plan.params.row("recaption", row).captioner,
         num_captions=sum(reasons.values()),
         finish_reasons=dict(sorted(reasons.items())),
         instructions=dict(sorted(instructions.items(), key=lambda item: (-item[1], item[0]))),
-        median_tokens=statistics.median(tokens) if tokens else None,
-        longest_tokens=max(tokens, default=None),
+        median_tokens=np.median(tokens).item() if len(tokens) else None,
+        longest_tokens=int(tokens.max()) if len(tokens) else None,
     )
+
+
+def _counts(table: pa.Table, column: Column) -> dict[str, int]:
+    counted = table.column(str(column)).value_counts()
+    return {one["values"]: one["counts"] for one in counted.to_pylist()}

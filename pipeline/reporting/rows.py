@@ -102,8 +102,8 @@ def _num_unread_texts(job: Job, reference: str) -> int:
     """Pictures whose texts are dropped: 0 where a caption set reads them. Of the shards only that column is read."""
     if reads_texts(job.plan.params, reference):
         return 0
-    shards = (Shard(path, IMAGES) for path in job.shard_paths(reference))
-    return sum(any(row[Column.TEXT] or ()) for shard in shards for row in shard.rows([Column.TEXT]))
+    columns = (Shard(path, IMAGES).read([Column.TEXT]).column(0) for path in job.shard_paths(reference))
+    return sum(any(texts or ()) for column in columns for texts in column.drop_null().to_pylist())
 
 
 def _examples(job: Job, unit_id: UnitId, name: str) -> dict[str, list[tuple[str, str]]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, SCHEMA_VERSION
+from pipeline.data.batches import Bounds, keep_batches, kept_batches
+from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, ROWS_ARROW, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
+from pipeline.data.row_index import RowIndexBuilder
 from pipeline.data.schema import REJECTS, Meta, Table
-from pipeline.data.shards import Shard, ShardBuilder, count_reasons, write_rejects
+from pipeline.data.shards import Shard, count_reasons, write_rejects
+from pipeline.data.writer import BatchFacts, RowBatch, ShardWriter
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal
 from pipeline.params.references import num_shards_of
@@ -36,16 +39,46 @@ def open_input(job: Job, unit_id: UnitId, table: Table) -> Shard:
     return shard
 
 
-def finish_shard(job: Job, builder: ShardBuilder, more: str = "") -> None:
-    """Write the shard, unless its rejects alone pass the limit of the whole row; log numbers of rows, then ``more``."""
-    num_shards = num_shards_of(job.plan.params, job.unit_id.reference)
-    refuse_too_many(
-        str(job.unit_id), builder.rejects, len(builder.rows) * num_shards, job.row_params.max_reject_fraction
-    )
-    name = job.plan.unit(job.unit_id).files[0]
-    (job.out / name).parent.mkdir(parents=True, exist_ok=True)
-    builder.write(job.out / name, fingerprint=job.fingerprint, row_group_rows=job.row_params.row_group_rows)
-    job.log.info(f"{len(builder.rows)} rows, {len(builder.rejects)} rejected{more}")
+def write_shard(
+    job: Job, table: Table, runs: Sequence[Bounds], make: Callable[[int, int], RowBatch], *, limit: float = 1.0
+) -> BatchFacts:
+    """Make the rows of a shard in batches that survive a kill, then write it.
+
+    Args:
+        job: a unit whose first file is the shard.
+        table: what the rows are of.
+        runs: (start, stop) of each batch.
+        make: the rows of one run.
+        limit: the share of the whole row that this shard's rejects may be.
+
+    Raises:
+        Refusal: its rejects alone pass the limit; said as soon as they do.
+    """
+    num_rows = runs[-1][1] if runs else 0
+    facts = BatchFacts()
+    progress = job.log.progress(num_rows, str(job.unit_id))
+    for batch in keep_batches(job.work, table, runs, make):
+        facts.add(batch)
+        refuse_too_many(str(job.unit_id), facts.rejects, num_rows * _num_shards(job), limit)
+        progress.advance(batch.num_rows)
+    progress.close()
+    path = job.out / job.plan.unit(job.unit_id).files[0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    row_group_rows = job.row_params.row_group_rows
+    with ShardWriter(path, table, fingerprint=job.fingerprint, row_group_rows=row_group_rows) as writer:
+        for rows, batch in kept_batches(job.work, table, runs):
+            writer.append(rows, batch)
+    job.log.info(f"{facts.num_rows} rows, {len(facts.rejects)} rejected")
+    return facts
+
+
+def require_disk(job: Job, num_bytes: float, what: str) -> None:
+    """As ``Job.require_disk``, for a shard whose batches are kept until it is whole."""
+    job.require_disk(2 * num_bytes, f"{what} and their finished batches")
+
+
+def _num_shards(job: Job) -> int:
+    return 1 if job.unit_id.stage == "generate" else num_shards_of(job.plan.params, job.unit_id.reference)
 
 
 def make_manifest(job: Job, table: Table, shards: list[UnitId], folder: str = "") -> None:
@@ -55,6 +88,7 @@ def make_manifest(job: Job, table: Table, shards: list[UnitId], folder: str = ""
         Refusal: more rows were rejected than ``max_reject_fraction`` allows, or shards do not fit together.
     """
     facts, rejects, common = [], [], None
+    index = RowIndexBuilder(table) if ROWS_ARROW in job.plan.unit(job.unit_id).files else None
     num_null_upstream = num_truncated = 0
     for unit_id in shards:
         shard = open_input(job, unit_id, table)
@@ -68,12 +102,19 @@ def make_manifest(job: Job, table: Table, shards: list[UnitId], folder: str = ""
         num_null_upstream += shard.num_null_upstream
         num_truncated += int(shard.metadata.get(Meta.NUM_TRUNCATED, "0"))
         facts.append(_shard_facts(job, unit_id, shard))
+        if index is not None:
+            index.add(shard)
+        shard.close()
     num_rows = sum(fact["num_rows"] for fact in facts)
     limit = getattr(job.row_params, "max_reject_fraction", 1.0)
     refuse_too_many(str(job.unit_id), rejects, num_rows, limit)
     target = job.out / folder
     target.mkdir(parents=True, exist_ok=True)
     write_rejects(target / REJECTS_PARQUET, job.unit_id.stage, rejects, REJECTS, job.fingerprint)
+    files = [REJECTS_PARQUET]
+    if index is not None:
+        index.write(target / ROWS_ARROW)
+        files.append(ROWS_ARROW)
     recipe = job.plan.fingerprints.recipe(job.unit_id)
     assert recipe is not None
     content: dict[str, Any] = {
@@ -91,7 +132,7 @@ def make_manifest(job: Job, table: Table, shards: list[UnitId], folder: str = ""
         "seed": recipe.get("seed"),
         "shards": facts,
         "upstream": _upstream(job),
-        FILES: {REJECTS_PARQUET: sha256_of_file(target / REJECTS_PARQUET)},
+        FILES: {name: sha256_of_file(target / name) for name in files},
     }
     (target / MANIFEST_JSON).write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 

@@ -1,58 +1,85 @@
-"""From a source's listing to the rows of a data set: order, selection, cut into shards. Pure functions."""
+"""From a source's listing to the rows of a data set: order, selection, cut into shards. Pure functions.
+
+Pictures are numbers of rows of the listing, and rows of the index are made a run at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from pipeline.digest import digest_coordinates
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.data.keys import picture_keys
+from pipeline.data.schema import INDEX, Column
 from pipeline.errors import Refusal
-from pipeline.sources.base import Entry
+from pipeline.sources.listing import Listing
 
 
-def order_entries(entries: Iterable[Entry], random_access: bool) -> list[Entry]:
-    """Put the pictures of a source in the order of a data set's rows.
+def order_of(listing: Listing, random_access: bool) -> np.ndarray:
+    """The pictures of a source in the order of a data set's rows.
 
     With random access the order is that of a digest of ``source_id`` alone (not of the key, which names the data set),
     so that two sets of one source agree on it and classes are mixed whatever the source's order was. Without it the
     source's own order is kept, since reading any other way would be slow; such sources are published shuffled.
 
     Args:
-        entries: the listing, in any order with random access.
+        listing: the pictures, in any order with random access.
         random_access: what the source says of itself.
 
     Raises:
         Refusal: two pictures share a ``source_id``; both places are named.
     """
-    listed = list(entries)
-    locations: dict[str, str] = {}
-    for entry in listed:
-        if entry.source_id in locations:
-            raise Refusal(
-                f"two pictures are called {entry.source_id!r} in their source: at {locations[entry.source_id]!r} and "
-                f"{entry.location!r}; rename or remove one"
-            )
-        locations[entry.source_id] = entry.location
-    if random_access:
+    order = np.argsort(listing.digest, kind="stable")
+    digests = listing.digest[order]
+    is_tied = np.zeros(len(order), dtype=bool)
+    same = np.flatnonzero(digests[1:] == digests[:-1])
+    is_tied[same] = is_tied[same + 1] = True
+    tied = np.sort(order[is_tied])
+    _refuse_twins(listing.take(tied))
+    if not random_access:
+        return np.arange(len(listing))
+    if len(tied):
         # the id breaks ties of the 64-bit digest, so the order never depends on the listing
-        listed.sort(key=lambda entry: (digest_coordinates(entry.source_id), entry.source_id))
-    return listed
+        ids = dict(zip(tied.tolist(), listing.source_id.take(tied).to_pylist(), strict=True))
+        order[is_tied] = sorted(ids, key=lambda row: (int(listing.digest[row]), ids[row]))
+    return order
 
 
-def select(entries: Iterable[Entry], num_rows: int | None, left_out_locations: Set[str]) -> list[Entry]:
-    """The first ``num_rows`` of the ordered pictures, or all (None), after leaving out the places of another set.
+def _refuse_twins(listing: Listing) -> None:
+    """Raise a Refusal where two of these pictures share a ``source_id``: pictures of one digest are all that can."""
+    locations: dict[str, str] = {}
+    for source_id, location in zip(listing.source_id.to_pylist(), listing.location.to_pylist(), strict=True):
+        if source_id in locations:
+            raise Refusal(
+                f"two pictures are called {source_id!r} in their source: at {locations[source_id]!r} and "
+                f"{location!r}; rename or remove one"
+            )
+        locations[source_id] = location
+
+
+def select(listing: Listing, rows: np.ndarray, num_rows: int | None, left_out: pa.Array) -> np.ndarray:
+    """The first ``num_rows`` of the pictures ``rows``, or all (None), after leaving out the places of another set.
 
     Places that the listing does not have are no fault: a held-out set may come from elsewhere.
+
+    Args:
+        listing: all pictures of the source.
+        rows: their numbers, in order.
+        num_rows: how many are wanted.
+        left_out: locations of the other set.
 
     Raises:
         Refusal: fewer pictures are left than asked for, or none at all, or ``num_rows`` is below 1.
     """
     if num_rows is not None and num_rows < 1:
         raise Refusal(f"num_rows is {num_rows}; give 1 or more, or null for all pictures of the source")
-    listed = list(entries)
-    kept = [entry for entry in listed if entry.location not in left_out_locations]
-    num_left_out = len(listed) - len(kept)
-    if not kept or (num_rows is not None and len(kept) < num_rows):
+    is_out = pc.is_in(listing.location, value_set=left_out.cast(listing.location.type)).to_numpy(zero_copy_only=False)
+    kept: np.ndarray = rows[~is_out[rows]]
+    num_left_out = len(rows) - len(kept)
+    if not len(kept) or (num_rows is not None and len(kept) < num_rows):
         wanted = "at least 1" if num_rows is None else str(num_rows)
         raise Refusal(
             f"num_rows asks for {wanted}, but the source has {len(kept)} pictures to offer ({num_left_out} more are "
@@ -61,18 +88,40 @@ def select(entries: Iterable[Entry], num_rows: int | None, left_out_locations: S
     return kept if num_rows is None else kept[:num_rows]
 
 
-def classes_line(entries: Iterable[Entry], num_named: int = 5) -> str:
-    """How many classes pictures have and what the first are called: ``3 classes (bus, car, train)``."""
+def classes_line(classes: Iterable[tuple[int | None, str | None]], num_named: int = 5) -> str:
+    """How many classes pictures have and what the first are called: ``3 classes (bus, car, train)``.
+
+    Args:
+        classes: label and class name of pictures; of a label that has several names the first is said.
+        num_named: how many are named.
+    """
     names: dict[int | str, str] = {}
-    for entry in entries:
-        key = entry.class_name if entry.label is None else entry.label
+    for label, class_name in classes:
+        key = class_name if label is None else label
         if key is not None:
-            names.setdefault(key, entry.class_name or f"class {key} without a name")
+            names.setdefault(key, class_name or f"class {key} without a name")
     if not names:
         return "no classes"
     first = [names[key] for key in sorted(names, key=lambda key: (isinstance(key, str), key))[:num_named]]
     more = ", ..." if len(names) > num_named else ""
     return f"{len(names)} {'class' if len(names) == 1 else 'classes'} ({', '.join(first)}{more})"
+
+
+def index_rows(
+    listing: Listing, rows: np.ndarray, dataset: str, rows_at_once: int
+) -> Iterator[tuple[pa.Table, pa.Array]]:
+    """Rows of the index of the pictures ``rows``, a run at a time, each run with the sizes of its files in bytes."""
+    for start in range(0, len(rows), rows_at_once):
+        run = listing.take(rows[start : start + rows_at_once])
+        columns = {
+            Column.KEY: picture_keys(dataset, run.source_id.cast(pa.string())),
+            Column.LOCATION: run.location,
+            Column.LABEL: run.label,
+            Column.CLASS_NAME: run.class_name,
+            Column.TEXT: run.text,
+        }
+        cast = [columns[Column(field.name)].cast(field.type) for field in INDEX.schema]
+        yield pa.table(cast, schema=INDEX.schema), run.num_bytes
 
 
 def shard_bounds(num_rows: int, num_shards: int) -> list[tuple[int, int]]:

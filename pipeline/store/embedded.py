@@ -87,7 +87,7 @@ def _embedded_in_parquet(path: Path) -> str | None:
     from pipeline.data.schema import Meta
 
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
         if not isinstance(error, FileNotFoundError) and system_number(error) is not None:
             raise Refusal(str(system_line(error, path))) from error

@@ -104,7 +104,7 @@ def _table_and_key(path: Path) -> tuple[str, str]:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid):
         return "", ""
-    table = (file.schema_arrow.metadata or {}).get(str(Meta.TABLE).encode(), b"").decode()
+    table = (file.metadata.metadata or {}).get(str(Meta.TABLE).encode(), b"").decode()
     if not file.metadata.num_rows or str(Column.KEY) not in file.schema_arrow.names:
         return table, ""
     return table, str(file.read_row_group(0, columns=[str(Column.KEY)])[str(Column.KEY)][0].as_py())

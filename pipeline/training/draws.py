@@ -1,6 +1,6 @@
 """Everything random about a training sample, drawn before anything is read.
 
-An epoch is a permutation of the main set's rows, computed from seed and epoch and never stored; rows that are null for
+An epoch is an order of the main set's rows, computed from seed and epoch and never stored; rows that are null for
 this arm are skipped without shifting any draw. Each sample's numbers come from (seed, key, epoch) alone, so arms see
 one order and, for the same picture, the same t and the same noise. A step's samples are found by arithmetic.
 """
@@ -12,15 +12,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipeline.data.keys import is_derived_from
-from pipeline.data.randomness import permutation, uniform, weighted_choice
+from pipeline.data.keys import dataset_of, first_difference, parents_of
+from pipeline.data.randomness import uniform, weighted_choice
 from pipeline.diffusion.timesteps import timestep
 from pipeline.errors import Refusal
-from pipeline.params.schema import Objective
-from pipeline.training.rows import LatentRows, SetRows, TextRows, check_aligned, read_unconditional
+from pipeline.params.schema import BlockOrder, Objective
+from pipeline.training.order import epoch_order
+from pipeline.training.rows import Coordinates, LatentRows, SetRows, TextRows, check_aligned, read_unconditional
 from pipeline.training.sets import LatentSet, SwapSet, TextSet, TrainingData, ValidationData, WeightedTexts
-
-Coordinates = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +53,12 @@ class PairedRows:
     Attributes:
         weights: share of each text set.
         usable: bool per row: latents and all texts are whole.
+        dataset: whose rows they are.
     """
 
     def __init__(self, latents: LatentSet, texts: WeightedTexts, what: str) -> None:
         self.latents = LatentRows(latents)
-        opened = [(TextRows(text.shards), weight) for text, weight in texts if weight > 0]
+        opened = [(TextRows(text.shards, text.index), weight) for text, weight in texts if weight > 0]
         if not opened:
             raise Refusal(f"{what}: no text set has a positive weight; give one")
         # By weight, then by content: neither the order in a file nor a row's name may change what is drawn, nor may
@@ -69,6 +69,7 @@ class PairedRows:
         check_aligned(self.latents, self.texts, what)
         for rows in self.texts:
             rows.keys = self.latents.keys  # equal; kept and sent to workers once
+        self.dataset = dataset_of(str(self.latents.keys[0].as_py())) if len(self.latents) else ""
         self.usable: np.ndarray = np.logical_and.reduce([self.latents.whole, *(rows.whole for rows in self.texts)])
 
     def sets(self) -> tuple[SetRows, ...]:
@@ -116,6 +117,7 @@ class TrainingDraws:
         caption_dropout: share of samples with the empty caption.
         self_conditioning: share of samples that are given latents of a first pass.
         batch_size: samples a step, of all processes together.
+        order: rows by blocks; None: any permutation.
     """
 
     def __init__(
@@ -127,8 +129,10 @@ class TrainingDraws:
         caption_dropout: float,
         self_conditioning: float,
         batch_size: int,
+        order: BlockOrder | None = None,
     ) -> None:
         self._rows = rows
+        self._blocks = order
         self._seed = seed
         self._objective = objective
         self._caption_dropout = caption_dropout
@@ -180,16 +184,9 @@ class TrainingDraws:
         return replace(draw, swap=swap, text=text)
 
     def _compute_order(self, epoch: int) -> np.ndarray:
-        order = permutation(len(self._rows.main.usable), *self._seed, "training", "order", epoch)
+        order = epoch_order(len(self._rows.main.usable), self._blocks, *self._seed, "training", "order", epoch)
         usable: np.ndarray = order[self._rows.main.usable[order]]
         return usable
-
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_order"}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
-        self._order = lru_cache(maxsize=2)(self._compute_order)
 
 
 def validation_draws(rows: TrainingRows, max_rows: int, self_conditioning: float) -> list[Draw]:
@@ -238,6 +235,7 @@ def _check_swap(main: PairedRows, swap: PairedRows) -> None:
         raise Refusal(f"latents of {main.latents.size} and swap of {swap.latents.size} channels; use one autoencoder")
     if not np.array_equal(main.latents.ends, swap.latents.ends):
         raise Refusal("swap: its shards have other numbers of rows than the plain ones; make it from the plain set")
-    for plain, augmented in zip(main.latents.keys.to_pylist(), swap.latents.keys.to_pylist(), strict=True):
-        if not is_derived_from(augmented, plain):
-            raise Refusal(f"swap: {augmented} stands in the place of {plain}; make it from the plain set")
+    if swap.latents.parents_sha256 != main.latents.keys_sha256 or swap.latents.keys_sha256 == main.latents.keys_sha256:
+        row = first_difference(parents_of(swap.latents.keys), main.latents.keys)
+        plain, augmented = (rows.latents.keys[row].as_py() for rows in (main, swap))
+        raise Refusal(f"swap: {augmented} stands in the place of {plain}; make it from the plain set")

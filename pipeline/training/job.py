@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.dag import units
 from pipeline.dag.units import MANIFEST, MODEL, UNCONDITIONAL
-from pipeline.data.files import MODEL_FOLDER, REFERENCES_JSON
+from pipeline.data.files import MODEL_FOLDER, REFERENCES_JSON, ROWS_ARROW
 from pipeline.data.randomness import torch_generator
 from pipeline.errors import Refusal
 from pipeline.interop import references
@@ -135,13 +135,17 @@ def text_dim(job: Job) -> int:
 
 def _latents(job: Job, reference: str) -> LatentSet:
     entry = _autoencoder(job, reference)
-    return LatentSet(tuple(_shards(job, reference)), entry.scale, entry.shift)
+    return LatentSet(tuple(_shards(job, reference)), entry.scale, entry.shift, _index(job, reference))
 
 
 def _texts(job: Job, weights: dict[str, float]) -> tuple[tuple[TextSet, float], ...]:
     return tuple(
         (
-            TextSet(tuple(_shards(job, reference)), job.input(units.unit_id(reference, UNCONDITIONAL))),
+            TextSet(
+                tuple(_shards(job, reference)),
+                job.input(units.unit_id(reference, UNCONDITIONAL)),
+                _index(job, reference),
+            ),
             weights[reference],
         )
         for reference in sorted(weights)
@@ -152,6 +156,10 @@ def _shards(job: Job, reference: str) -> list[Path]:
     """Paths of a set's shards, after its manifest: a chain with a missing link is refused here."""
     job.input(units.unit_id(reference, MANIFEST))
     return job.shard_paths(reference)
+
+
+def _index(job: Job, reference: str) -> Path:
+    return job.input(units.unit_id(reference, MANIFEST), ROWS_ARROW)
 
 
 def _autoencoder(job: Job, latents: str) -> Any:

@@ -1,27 +1,29 @@
 """Batches by step: any step at once, without replay, the same with no workers or many.
 
-Workers are processes that PyTorch's DataLoader starts, watches and ends; what they read comes back as NumPy arrays
-through its queue, not as tensors in shared memory, whose space and names containers and killed jobs make scarce.
+Workers are threads: reading, checksums and casts of large arrays let go of the interpreter, and a batch of 20 MB need
+not be sent anywhere, as it must from a process.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from itertools import islice
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from pipeline.data.randomness import generator
-from pipeline.diffusion.path import draw_noise
+from pipeline.data.keys import derived_key
+from pipeline.data.randomness import Restarted
+from pipeline.data.schema import Column
 from pipeline.errors import Refusal
-from pipeline.training.draws import Draw, TrainingDraws, TrainingRows
+from pipeline.training.draws import Draw, PairedRows, TrainingDraws, TrainingRows
 
-# Below this, all sets of a training are kept in memory by each process that reads them.
-MAX_HELD_BYTES = 1 << 30
+AHEAD = 2  # batches that are read ahead, for each worker
 
 
 class DeviceBatch(NamedTuple):
@@ -66,35 +68,32 @@ class Batch:
 
 
 class BatchReader:
-    """Reads the samples of drawn batches.
+    """Reads the samples of drawn batches, each row's bytes into the batch's own arrays. Threads may share it.
 
     Args:
-        rows: the opened data; kept in memory where it is small.
+        rows: the opened data.
         latent_draw: ``sample`` (mean + std * noise) or ``mean``.
     """
 
     def __init__(self, rows: TrainingRows, latent_draw: Literal["sample", "mean"]) -> None:
         self._rows = rows
         self._latent_draw = latent_draw
-        if sum(opened.num_bytes for opened in rows.sets()) <= MAX_HELD_BYTES:
-            for opened in rows.sets():
-                opened.hold()
 
     def read(self, draws: Sequence[Draw]) -> Batch:
         """The batch of some draws.
 
         Raises:
-            Refusal: pictures of different sizes in one batch.
+            Refusal: pictures of different sizes in one batch, or a row that cannot be read.
         """
-        latents = [self._latents(draw) for draw in draws]
-        shapes = {array.shape for array in latents}
-        if len(shapes) != 1:
-            raise Refusal(f"a batch holds latents of shapes {sorted(shapes)}; use latent sets of one side_px")
-        text, text_mask = _padded([self._text(draw) for draw in draws])
+        latents = self._latents(draws)
+        noise, source = np.empty_like(latents), Restarted()
+        for values, draw in zip(noise, draws, strict=True):
+            source.fill_normal(values, *draw.coordinates, "noise")
+        text, text_mask = self._texts(draws)
         return Batch(
             sample_ids=[self.sample_id(draw) for draw in draws],
-            latents=np.stack(latents),
-            noise=np.stack([draw_noise(latents[0].shape, *draw.coordinates, "noise") for draw in draws]),
+            latents=latents,
+            noise=noise,
             t=np.array([draw.t for draw in draws], np.float32),
             text=text,
             text_mask=text_mask,
@@ -104,22 +103,57 @@ class BatchReader:
 
     def sample_id(self, draw: Draw) -> str:
         """The key of the row that a sample is read from, ending in ``|`` where the caption is dropped."""
-        rows = self._rows.main if draw.swap is None else self._rows.swaps[draw.swap]
-        return str(rows.latents.keys[draw.row].as_py()) + ("|" if draw.caption_dropped else "")
+        key = draw.key if draw.swap is None else derived_key(draw.key, self._rows.swaps[draw.swap].dataset)
+        return key + ("|" if draw.caption_dropped else "")
 
-    def _latents(self, draw: Draw) -> np.ndarray:
-        rows = self._rows.main if draw.swap is None else self._rows.swaps[draw.swap]
-        rng = generator(*draw.coordinates, "latent") if self._latent_draw == "sample" else None
-        return rows.latents.read(draw.row, rng)
+    def _rows_of(self, draw: Draw) -> PairedRows:
+        return self._rows.main if draw.swap is None else self._rows.swaps[draw.swap]
 
-    def _text(self, draw: Draw) -> np.ndarray:
-        if draw.caption_dropped:
-            return self._rows.unconditional
-        rows = self._rows.main if draw.swap is None else self._rows.swaps[draw.swap]
-        return rows.texts[draw.text].read(draw.row)
+    def _latents(self, draws: Sequence[Draw]) -> np.ndarray:
+        shapes = {self._rows_of(draw).latents.shape(draw.row) for draw in draws}
+        if len(shapes) != 1:
+            raise Refusal(f"a batch holds latents of shapes {sorted(shapes)}; use latent sets of one side_px")
+        by_set: dict[int | None, list[int]] = {}
+        for i, draw in enumerate(draws):
+            by_set.setdefault(draw.swap, []).append(i)
+        latents: np.ndarray | None = None
+        for places in by_set.values():
+            read = self._latents_of_one_set([draws[i] for i in places])
+            if len(places) == len(draws):
+                return read
+            if latents is None:
+                latents = np.empty((len(draws), *read.shape[1:]), np.float32)
+            latents[places] = read
+        assert latents is not None
+        return latents
+
+    def _latents_of_one_set(self, draws: Sequence[Draw]) -> np.ndarray:
+        is_sampled = self._latent_draw == "sample"
+        noise = [(*draw.coordinates, "latent") for draw in draws] if is_sampled else None
+        return self._rows_of(draws[0]).latents.read([draw.row for draw in draws], noise)
+
+    def _texts(self, draws: Sequence[Draw]) -> tuple[np.ndarray, np.ndarray]:
+        """Texts (draws, longest, dim), zero where masked, and the mask; each is read to where it belongs."""
+        unconditional = self._rows.unconditional
+        sets = [None if draw.caption_dropped else self._rows_of(draw).texts[draw.text] for draw in draws]
+        lengths = [
+            len(unconditional) if rows is None else rows.num_tokens(draw.row)
+            for rows, draw in zip(sets, draws, strict=True)
+        ]
+        dtype = np.result_type(*{unconditional.dtype if rows is None else rows.numpy_dtype for rows in sets})
+        text = np.empty((len(draws), max(lengths), unconditional.shape[1]), dtype)
+        for values, rows, length, draw in zip(text, sets, lengths, draws, strict=True):
+            if rows is None:
+                values[:length] = unconditional
+            elif rows.numpy_dtype == dtype:
+                rows.read_into(draw.row, Column.EMBEDDING, values[:length])
+            else:
+                values[:length] = rows.read(draw.row)
+            values[length:] = 0
+        return text, np.arange(text.shape[1]) < np.array(lengths)[:, None]
 
 
-class Loader(Dataset[Batch]):
+class Loader:
     """Batches of a training by step.
 
     Args:
@@ -149,48 +183,17 @@ class Loader(Dataset[Batch]):
         return self._reader.read(self.draws_of(step))
 
     def batches(self, first_step: int, num_steps: int, num_workers: int) -> Iterator[Batch]:
-        """Batches of the steps from ``first_step`` to ``num_steps`` - 1, read ahead by ``num_workers`` processes."""
-        steps = range(first_step, num_steps)
-        if num_workers == 0 or not steps:
+        """Batches of the steps from ``first_step`` to ``num_steps`` - 1, read ahead by ``num_workers`` threads."""
+        steps = iter(range(first_step, num_steps))
+        if num_workers == 0:
             yield from (self[step] for step in steps)
             return
-        loader = DataLoader(
-            _Served(self),
-            batch_size=None,
-            sampler=steps,
-            num_workers=num_workers,
-            collate_fn=_as_is,
-            multiprocessing_context="spawn",  # a forked process would inherit Arrow's and OpenMP's threads
-            generator=torch.Generator(),  # or the global random state would be read
-        )
-        for served in loader:
-            if isinstance(served, Refusal):
-                raise served
-            yield served
-
-
-class _Served(Dataset[Batch | Refusal]):
-    """A loader in a worker: a refusal is handed over, since PyTorch would wrap its one line in a traceback."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    def __getitem__(self, step: int) -> Batch | Refusal:
+        workers = ThreadPoolExecutor(num_workers, "loader")
         try:
-            return self._loader[step]
-        except Refusal as refusal:
-            return refusal
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
-def _padded(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    longest = max(len(text) for text in texts)
-    padded = np.zeros((len(texts), longest, texts[0].shape[1]), np.result_type(*texts))
-    mask = np.zeros((len(texts), longest), bool)
-    for i, text in enumerate(texts):
-        padded[i, : len(text)] = text
-        mask[i, : len(text)] = True
-    return padded, mask
+            ahead = deque(workers.submit(self.__getitem__, step) for step in islice(steps, AHEAD * num_workers))
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead.extend(workers.submit(self.__getitem__, step) for step in islice(steps, 1))
+                yield batch
+        finally:
+            workers.shutdown(cancel_futures=True)

@@ -1,12 +1,14 @@
 """Sets of shards opened for reading rows by their number in the whole set.
 
-Opening reads keys and one small column per shard, never a payload. Small data is then held in memory, large data is
-read by row group; both give the same arrays. Few files are open at a time, however many shards there are. An opened set
-can be sent to a worker process: it opens the files anew.
+Opening maps the set's index of rows; no shard is opened before a row of it is read. Then the row's bytes alone are read
+into the batch's own array and compared with their checksum. Few files are open at a time, however many shards there
+are. Threads may read from one set at once.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,17 +17,21 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
+from pipeline.data import payloads
+from pipeline.data.keys import first_difference
+from pipeline.data.randomness import Restarted
+from pipeline.data.row_index import OFFSET, XXH3, index_of, open_index
 from pipeline.data.schema import LATENTS, TEXT, Column, Meta, Table
 from pipeline.data.shards import Shard
-from pipeline.encoders.precision import from_storage
+from pipeline.encoders.precision import numpy_dtype
 from pipeline.encoders.scaling import apply, check_channels
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, system_line
 from pipeline.params.types import StorageDtype
 from pipeline.training.sets import LatentSet, TextSet
 
+Coordinates = tuple[str | int, ...]
 STORAGE_DTYPES = ("float32", "float16")
-# Files that a set keeps open. Systems allow a process 1,024 unless told otherwise: sixteen sets take half of them. More
-# would gain little: a shard opened again, whose footer is known, costs 0.15 ms, the row itself 0.2.
+# Files that a set keeps open. Systems allow a process 1,024 unless told otherwise: sixteen sets take half of them.
 MAX_OPEN_SHARDS = 32
 
 
@@ -34,122 +40,178 @@ class SetRows:
 
     Attributes:
         keys: key of every row.
+        keys_sha256, parents_sha256: as of ``RowIndex``.
         whole: bool per row, False where the row is null.
+        ends: rows up to each shard's end.
         fingerprints: of the shards; what the set is sorted by among others.
-        num_bytes: size of the files together.
+        dtype: in which payloads are stored.
 
     Args:
         paths: the shards, in order.
         table: what they hold.
-        small: a payload column that is cheap to read.
-        payload: the columns of ``read_row``.
+        index: their index of rows; None where there is none, which is then made of the shards.
         size: the metadata key of the width that all shards must share.
 
     Raises:
-        Refusal: no shards, or shards that differ in dtype or width.
+        Refusal: no shards, an index of other shards, or shards that differ in dtype or width.
     """
 
-    def __init__(
-        self, paths: tuple[Path, ...], table: Table, small: Column, payload: tuple[Column, ...], size: Meta
-    ) -> None:
+    def __init__(self, paths: tuple[Path, ...], table: Table, index: Path | None, size: Meta) -> None:
         if not paths:
             raise Refusal(f"a set of {table.name} has no shards; make its rows first")
         self._paths = paths
         self._table = table
-        self._payload = payload
-        self._hold = False
-        self._drop_open()
-        facts, fingerprints, num_rows, opened = set(), [], [], []
-        for path in paths:  # one file open at a time
-            shard = Shard(path, table)
-            facts.add((shard.metadata[Meta.DTYPE], int(shard.metadata[size])))
-            fingerprints.append(shard.fingerprint)
-            num_rows.append(shard.num_rows)
-            opened.append(shard.read([Column.KEY, small]))
-            shard.close()
+        self._index = index_of(paths, table) if index is None else open_index(index, table)
+        if len(self._index.ends) != len(paths):
+            raise Refusal(f"{index}: of {len(self._index.ends)} shards, where the set has {len(paths)}; remove it")
+        facts = {(one[Meta.DTYPE], int(one[size])) for one in self._index.metadata}
         self.dtype, self.size = _dtype_and_size(facts, paths[0])
-        self.fingerprints = tuple(fingerprints)
-        self.num_bytes = sum(path.stat().st_size for path in paths)
-        self.ends = np.cumsum(num_rows)
-        self.keys: pa.Array = pa.concat_arrays([_one_array(columns, Column.KEY) for columns in opened])
-        self.whole = np.concatenate([np.asarray(_one_array(columns, small).is_valid()) for columns in opened])
+        self.numpy_dtype = numpy_dtype(self.dtype)
+        self.fingerprints = self._index.fingerprints
+        self.ends = self._index.ends
+        self.keys: pa.Array = self._index.keys
+        self.keys_sha256, self.parents_sha256 = self._index.keys_sha256, self._index.parents_sha256
+        self.whole = self._index.whole
+        self._files: OrderedDict[int, _File] = OrderedDict()  # those read last at the end
+        self._lock = threading.Lock()
+        self._others: dict[int, dict[str, np.ndarray]] = {}  # of shards that were made anew since the index was
 
     def __len__(self) -> int:
         return len(self.whole)
 
-    def hold(self) -> None:
-        """Keep shards in memory once they are read."""
-        self._hold = True
+    def small(self, column: Column) -> np.ndarray:
+        """The values of a small column of all rows; of a null row they say nothing."""
+        return self._index.small[str(column)]
 
-    def read_row(self, row: int) -> dict[str, Any]:
-        """The payload of a whole row."""
-        shard_number = int(np.searchsorted(self.ends, row, side="right"))
-        number = row - (int(self.ends[shard_number - 1]) if shard_number else 0)
-        if self._hold:
-            if shard_number not in self._held:
-                shard = Shard(self._paths[shard_number], self._table)
-                table = shard.read(self._payload)
-                shard.close()
-                self._held[shard_number] = {str(name): _one_array(table, name) for name in self._payload}
-            return {name: array[number].as_py() for name, array in self._held[shard_number].items()}
-        return self._open_shard(shard_number).row(number, self._payload)
+    def has(self, row: int, column: Column) -> bool:
+        """Has the row a value of this large column?"""
+        located = self._index.located.get(str(column))
+        return located is not None and bool(located[OFFSET][row] >= 0)
 
-    def _open_shard(self, number: int) -> Shard:
-        """A shard to read from; the one that was not read for longest is closed where too many are open."""
-        if number not in self._shards:
-            self._shards[number] = Shard(self._paths[number], self._table)
-        self._open[number] = None
-        self._open.move_to_end(number)
-        if len(self._open) > MAX_OPEN_SHARDS:
-            self._shards[self._open.popitem(last=False)[0]].close()
-        return self._shards[number]
+    def read_into(self, row: int, column: Column, target: np.ndarray) -> None:
+        """Read a row's value of a large column into a contiguous array of the stored dtype.
 
-    def _drop_open(self) -> None:
-        self._shards: dict[int, Shard] = {}  # also closed ones, for their footers
-        self._open: OrderedDict[int, None] = OrderedDict()  # numbers of those that may be open, last read last
-        self._held: dict[int, dict[str, pa.Array]] = {}
+        Raises:
+            Refusal: it is not as large as the array, is damaged, or cannot be read.
+        """
+        view = target.reshape(-1).view(np.uint8).data
+        shard = int(np.searchsorted(self.ends, row, side="right"))
+        number = row - (int(self.ends[shard - 1]) if shard else 0)
+        place = self._place(row, shard, number, column, len(view))
+        path = self._paths[shard]
+        try:
+            file = self._open(shard)  # held until it has been read: another thread may let it go meanwhile
+            try:
+                payloads.read_into(file.handle, place, view)
+            except payloads.Damaged:
+                payloads.read_into(file.handle, self._place_anew(shard, number, column, len(view)), view)
+        except (OSError, payloads.Damaged) as error:
+            row_name = f"row {number} ({self.keys[row].as_py()})"
+            line = system_line(error, path)
+            raise Refusal(
+                line
+                or f"{path}: damaged at {row_name}, column {column} ({error}); delete it from the store and run again"
+            ) from error
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_shards": {}, "_open": OrderedDict(), "_held": {}}
+    def _place(self, row: int, shard: int, number: int, column: Column, num_bytes: int) -> payloads.Place:
+        if shard in self._others:
+            return _as_place(self._others[shard][str(column)][number])
+        located = self._index.located[str(column)]
+        return int(located[OFFSET][row]), num_bytes, int(located[XXH3][row])
+
+    def _place_anew(self, shard: int, number: int, column: Column, num_bytes: int) -> payloads.Place:
+        """Where a shard itself says that a value lies: one that was made anew may tell otherwise than the index."""
+        file = Shard(self._paths[shard], self._table)
+        file.close()
+        self._others[shard] = file.located
+        place = _as_place(self._others[shard][str(column)][number])
+        if place[1] != num_bytes:
+            raise payloads.Damaged(f"{place[1]} bytes where its shape wants {num_bytes}")
+        return place
+
+    def _open(self, shard: int) -> _File:
+        """A shard's file; the one that was not read for longest is let go where too many are open."""
+        with self._lock:
+            file = self._files.get(shard)
+            if file is None:
+                file = self._files[shard] = _File(self._paths[shard])
+            self._files.move_to_end(shard)
+            if len(self._files) > MAX_OPEN_SHARDS:
+                self._files.popitem(last=False)
+        return file
+
+
+class _File:
+    """An open file, closed when nobody holds it any more: a thread may read while another lets it go."""
+
+    def __init__(self, path: Path) -> None:
+        self.handle = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "handle"):
+            os.close(self.handle)
 
 
 class LatentRows(SetRows):
     """Rows of a latent set."""
 
     def __init__(self, latents: LatentSet) -> None:
-        payload = (Column.MEAN, Column.STD, Column.HEIGHT, Column.WIDTH)
-        super().__init__(latents.shards, LATENTS, Column.HEIGHT, payload, Meta.CHANNELS)
+        super().__init__(latents.shards, LATENTS, latents.index, Meta.CHANNELS)
         self._scale, self._shift = latents.scale, latents.shift
         check_channels(self.size, self._scale, self._shift)
+        self._heights, self._widths = self.small(Column.HEIGHT), self.small(Column.WIDTH)
 
-    def read(self, row: int, draw: np.random.Generator | None) -> np.ndarray:
-        """Scaled latents (channels, height, width), float32: mean + std * noise, or the mean where ``draw`` is None.
+    def shape(self, row: int) -> tuple[int, int, int]:
+        """(channels, height, width) of a whole row."""
+        return self.size, int(self._heights[row]), int(self._widths[row])
 
-        Where the autoencoder knows no std, the mean is all there is.
+    def read(self, rows: Sequence[int], draws: Sequence[Coordinates] | None) -> np.ndarray:
+        """Scaled latents (rows, channels, height, width), float32, of rows of one shape.
+
+        Args:
+            rows: numbers of whole rows.
+            draws: coordinates of the noise of each, for mean + std * noise; None: the mean. Where the autoencoder
+                knows no std, the mean is all there is.
         """
-        values = self.read_row(row)
-        shape = (self.size, values[Column.HEIGHT], values[Column.WIDTH])
-        raw = from_storage(values[Column.MEAN], self.dtype, shape).astype(np.float32)
-        if draw is not None and values[Column.STD] is not None:
-            std = from_storage(values[Column.STD], self.dtype, shape).astype(np.float32)
-            raw = raw + std * draw.standard_normal(shape, np.float32)
+        shape = (len(rows), *self.shape(rows[0]))
+        stored = np.empty(shape, self.numpy_dtype)
+        for i, row in enumerate(rows):
+            self.read_into(row, Column.MEAN, stored[i])
+        raw = stored.astype(np.float32)
+        drawn = [i for i, row in enumerate(rows) if draws is not None and self.has(row, Column.STD)]
+        if draws is not None and drawn:
+            noise, source = np.empty((len(drawn), *shape[1:]), np.float32), Restarted()
+            spread = np.empty_like(noise, self.numpy_dtype)
+            for place, i in enumerate(drawn):
+                self.read_into(rows[i], Column.STD, spread[place])
+                source.fill_normal(noise[place], *draws[i])
+            noise *= spread.astype(np.float32)
+            if len(drawn) == len(rows):
+                raw += noise
+            else:
+                raw[drawn] += noise
         return apply(raw, self._scale, self._shift)
 
 
 class TextRows(SetRows):
     """Rows of a text set."""
 
-    def __init__(self, paths: tuple[Path, ...]) -> None:
-        payload = (Column.EMBEDDING, Column.NUM_TEXT_TOKENS)
-        super().__init__(paths, TEXT, Column.NUM_TEXT_TOKENS, payload, Meta.DIM)
+    def __init__(self, paths: tuple[Path, ...], index: Path | None = None) -> None:
+        super().__init__(paths, TEXT, index, Meta.DIM)
+        self._lengths = self.small(Column.NUM_TEXT_TOKENS)
+
+    def num_tokens(self, row: int) -> int:
+        """Tokens of a row's embedding; refused where it has none."""
+        num_text_tokens = int(self._lengths[row])
+        if num_text_tokens < 1:
+            raise Refusal(f"{self.keys[row].as_py()}: a text embedding without a token; encode its captions anew")
+        return num_text_tokens
 
     def read(self, row: int) -> np.ndarray:
         """Embedding (num_text_tokens, dim) in the stored dtype; refused where it has no token."""
-        values = self.read_row(row)
-        num_text_tokens = values[Column.NUM_TEXT_TOKENS]
-        if num_text_tokens < 1:
-            raise Refusal(f"{self.keys[row].as_py()}: a text embedding without a token; encode its captions anew")
-        return from_storage(values[Column.EMBEDDING], self.dtype, (num_text_tokens, self.size))
+        embedding = np.empty((self.num_tokens(row), self.size), self.numpy_dtype)
+        self.read_into(row, Column.EMBEDDING, embedding)
+        return embedding
 
 
 def read_unconditional(texts: Iterable[TextSet]) -> np.ndarray:
@@ -178,13 +240,16 @@ def check_aligned(rows: SetRows, others: Sequence[SetRows], what: str) -> None:
     for other in others:
         if not np.array_equal(rows.ends, other.ends):
             raise Refusal(f"{what}: {rows.ends.tolist()} rows up to each shard's end here, {other.ends.tolist()} there")
-        if not rows.keys.equals(other.keys):
-            raise Refusal(f"{what}: the rows of the two sets are not the same pictures; make one of them anew")
+        if rows.keys_sha256 != other.keys_sha256:
+            row = first_difference(rows.keys, other.keys)
+            raise Refusal(
+                f"{what}: the rows of the two sets are not the same pictures (row {row}: {rows.keys[row].as_py()} and "
+                f"{other.keys[row].as_py()}); make one of them anew"
+            )
 
 
-def _one_array(table: pa.Table, name: Column) -> pa.Array:
-    chunks = table.column(str(name)).combine_chunks()
-    return pa.concat_arrays(chunks.chunks) if isinstance(chunks, pa.ChunkedArray) else chunks
+def _as_place(place: Any) -> payloads.Place:
+    return int(place[OFFSET]), int(place["num_bytes"]), int(place[XXH3])
 
 
 def _dtype_and_size(facts: set[tuple[str, int]], first: Path) -> tuple[StorageDtype, int]:

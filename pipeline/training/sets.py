@@ -19,11 +19,13 @@ class LatentSet:
         shards: files of the table ``latents``, in order.
         scale: factor.
         shift: offset, None for none.
+        index: where each row lies, as the row's manifest says it; None: asked of the shards.
     """
 
     shards: tuple[Path, ...]
     scale: PerChannel
     shift: PerChannel | None
+    index: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,12 @@ class TextSet:
     Attributes:
         shards: files of the table ``text``, in order.
         unconditional: a shard of one row, the embedding of the empty caption.
+        index: where each row lies, as the row's manifest says it; None: asked of the shards.
     """
 
     shards: tuple[Path, ...]
     unconditional: Path
+    index: Path | None = None
 
 
 WeightedTexts = tuple[tuple[TextSet, float], ...]

@@ -122,6 +122,7 @@ def _prepare(
         caption_dropout=row.caption_dropout,
         self_conditioning=conditioning.self_conditioning,
         batch_size=row.batch_size,
+        order=row.order,
     )
     loader = Loader(draws, BatchReader(rows, row.latent_draw), accelerator.process_index, num_processes)
     model = make_model()

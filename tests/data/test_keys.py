@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,9 +20,9 @@ def test_a_key_tells_its_dataset_and_what_it_was_made_from(dataset: str, source_
     made = keys.derived_key(plain, derived)
     assert (keys.dataset_of(plain), keys.dataset_of(made)) == (dataset, derived)
     assert (keys.is_derived(plain), keys.is_derived(made)) == (False, True)
-    assert keys.is_derived_from(made, plain)
-    assert not keys.is_derived_from(made, plain[:-1])
-    assert not keys.is_derived_from(plain, plain)
+    columns = pa.array([made, plain, keys.derived_key(made, derived)])
+    assert keys.parents_of(columns).to_pylist() == [plain, plain, made]
+    assert keys.first_difference(columns, pa.array([made, plain, plain])) == 2
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.schema import CAPTIONS, IMAGES, LATENTS, REJECTS, TABLES, Column, Meta, Table
-from pipeline.data.shards import RejectedRow, Shard, ShardBuilder, count_reasons, leaf_names, write_rejects
+from pipeline.data.shards import Shard, count_reasons, write_rejects
+from pipeline.data.writer import RejectedRow, RowBatch, leaf_names
 from pipeline.errors import Refusal, Reject
 
 FINGERPRINT = "f" * 40
@@ -40,8 +41,8 @@ def caption_rows(draw: st.DrawFn) -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
-def write_captions(path: Path, rows: list[tuple[str, dict[str, Any]]], row_group_rows: int) -> ShardBuilder:
-    builder = ShardBuilder(CAPTIONS)
+def write_captions(path: Path, rows: list[tuple[str, dict[str, Any]]], row_group_rows: int) -> RowBatch:
+    builder = RowBatch(CAPTIONS)
     for fate, values in rows:
         if fate == "whole":
             builder.add(**values)
@@ -85,7 +86,7 @@ def test_the_same_rows_give_the_same_bytes(rows: list[tuple[str, dict[str, Any]]
 @pytest.fixture
 def latents(tmp_path: Path) -> Path:
     """Ten latents in row groups of three."""
-    builder = ShardBuilder(LATENTS, {Meta.CHANNELS: "4", Meta.DTYPE: "float16"})
+    builder = RowBatch(LATENTS, {Meta.CHANNELS: "4", Meta.DTYPE: "float16"})
     rng = np.random.default_rng(0)
     for number in range(10):
         mean, std = (rng.bytes(512) for _ in range(2))
@@ -200,7 +201,7 @@ def test_a_folder_in_a_shards_place_is_said(tmp_path: Path) -> None:
 
 def test_a_file_that_the_system_does_not_take_is_said_of_the_shard_that_is_written(tmp_path: Path) -> None:
     """A real refusal: a limit on the size of files, which says no to a write as a full disk does."""
-    builder = ShardBuilder(CAPTIONS)
+    builder = RowBatch(CAPTIONS)
     builder.add(key="k", captioner="c" * 100)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
@@ -256,7 +257,7 @@ def test_an_unknown_version_is_refused(latents: Path) -> None:
 
 
 def test_columns_that_the_table_does_not_have_are_an_error(tmp_path: Path) -> None:
-    builder = ShardBuilder(CAPTIONS)
+    builder = RowBatch(CAPTIONS)
     builder.add(key="k", capton="misspelt")
     with pytest.raises(ValueError, match=r"columns \['capton'\] are not in table captions"):
         builder.write(tmp_path / "x.parquet", fingerprint=FINGERPRINT, row_group_rows=1)
@@ -265,7 +266,7 @@ def test_columns_that_the_table_does_not_have_are_an_error(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_table_can_be_written_empty_and_read(table: Table, tmp_path: Path) -> None:
-    ShardBuilder(table).write(tmp_path / "empty.parquet", fingerprint=FINGERPRINT, row_group_rows=4)
+    RowBatch(table).write(tmp_path / "empty.parquet", fingerprint=FINGERPRINT, row_group_rows=4)
     shard = Shard(tmp_path / "empty.parquet", table)
     assert shard.num_rows == 0
     assert shard.rows([Column(name) for name in table.schema.names]) == []
@@ -273,7 +274,7 @@ def test_every_table_can_be_written_empty_and_read(table: Table, tmp_path: Path)
 
 def test_nested_columns_come_back(tmp_path: Path) -> None:
     box = {"kind": "cutmix", "parents": ["a", "b"], "box": [0, 0, 3, 4]}
-    builder = ShardBuilder(IMAGES)
+    builder = RowBatch(IMAGES)
     builder.add(key="k", image=b"png", width_px=3, height_px=4, text=["one", "two"], sha256="0", augmentation=box)
     builder.write(tmp_path / "images.parquet", fingerprint=FINGERPRINT, row_group_rows=4)
     row = Shard(tmp_path / "images.parquet", IMAGES).rows([Column.TEXT, Column.AUGMENTATION, Column.LABEL])[0]

@@ -12,7 +12,7 @@ import sandbox
 from pipeline.dag.plan import Plan
 from pipeline.dag.units import UnitId
 from pipeline.data.schema import VERDICTS
-from pipeline.data.shards import ShardBuilder
+from pipeline.data.writer import RowBatch
 from pipeline.demo.benchmarks.geneval_shapes import prompts
 from pipeline.demo.controls import checked, controls, main
 from pipeline.demo.world.world import COLORS
@@ -30,7 +30,7 @@ def scored(folder: Path, color_of: Callable[[int, str], str], monkeypatch: pytes
     unit_id = UnitId("score", "aio", "geneval_shapes")
     entry = plan.store.entry(sandbox.fingerprints(plan)[unit_id]) / "geneval_shapes"
     entry.mkdir(parents=True)
-    builder, right = ShardBuilder(VERDICTS), []
+    builder, right = RowBatch(VERDICTS), []
     for number, line in enumerate(prompts(NUM_PROMPTS, plan.params.seeds.generate)):
         wanted = line["include"][0]
         color = color_of(number, wanted.get("color", ""))

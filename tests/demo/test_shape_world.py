@@ -49,6 +49,16 @@ def test_a_picture_depends_on_its_name_alone() -> None:
     assert again[1] == wide.read("scene-0000001") != again[0]
 
 
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_a_source_lists_the_shapes_that_its_scenes_have(style: str) -> None:
+    world = source(style=style, seed=3, several=0.5)
+    for number, entry in enumerate(world.entries()):
+        assert entry.source_id == entry.location == f"scene-{number:07d}"
+        assert {thing.shape for thing in world.scene(entry.location).objects} == {entry.class_name}
+        assert SHAPES[entry.label or 0] == entry.class_name
+    assert number == world.num_scenes - 1
+
+
 def test_seed_and_style_are_worlds_of_their_own() -> None:
     scenes = [
         scene_of("scene-0000001", seed=seed, style=style, layout="grid", side_px=SIDE_PX, several=0.0)

@@ -365,7 +365,7 @@ def test_what_finetuning_reads_is_each_channel_by_its_own_scale_and_shift(projec
     path = project / "data/small/encode_images/miro/00000.parquet"
     row = Shard(path, LATENTS).row(0, ["mean"])
     mean = np.frombuffer(row["mean"], np.float16).reshape(CHANNELS, LATENT_SIDE, LATENT_SIDE).astype(np.float32)
-    read = LatentRows(LatentSet((path,), MIRO_SCALE, SDXL_SHIFT)).read(0, None)
+    read = LatentRows(LatentSet((path,), MIRO_SCALE, SDXL_SHIFT)).read([0], None)[0]
     for channel in range(CHANNELS):
         by_hand = (mean[channel] - SDXL_SHIFT[channel]) * MIRO_SCALE[channel]
         np.testing.assert_allclose(read[channel], by_hand, rtol=1e-5, atol=1e-6)

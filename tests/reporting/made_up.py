@@ -22,7 +22,7 @@ from pipeline.data.files import FINGERPRINT_JSON, METRICS_JSON
 from pipeline.data.images import encode_png
 from pipeline.data.schema import CAPTIONS, GENERATED, IMAGES, LATENTS, STYLES, TEXT, VERDICTS, Meta, Table
 from pipeline.data.schema import INDEX as INDEX_TABLE
-from pipeline.data.shards import ShardBuilder
+from pipeline.data.writer import RowBatch
 from pipeline.digest import digest_json, sha256_of_bytes, sha256_of_file
 from pipeline.errors import Reject
 from pipeline.evaluation.dpg import AnsweredImage, Question, aggregate, answers_detail, failures, score_image
@@ -139,7 +139,7 @@ def picture(*coordinates: object, side_px: int = SIDE_PX) -> bytes:
     return encode_png(image)
 
 
-def _write(job: Job, builder: ShardBuilder) -> None:
+def _write(job: Job, builder: RowBatch) -> None:
     path = job.out / job.plan.unit(job.unit_id).files[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     builder.write(path, fingerprint=job.fingerprint, row_group_rows=4)
@@ -163,7 +163,7 @@ def _keys(job: Job, reference: str, part: str) -> list[str]:
 def _download(job: Job) -> None:
     if job.unit_id.part == INDEX:
         keys = [f"{job.unit_id.row}/{i}" for i in range(NUM_ROWS)]
-        builder = ShardBuilder(INDEX_TABLE)
+        builder = RowBatch(INDEX_TABLE)
         for key in keys:
             builder.add(key=key, location=key, text=[])
         builder.write(job.out / "index.parquet", fingerprint=job.fingerprint, row_group_rows=64)
@@ -176,7 +176,7 @@ def _download(job: Job) -> None:
     elif job.unit_id.part == MANIFEST:
         _manifest(job, IMAGES)
     else:
-        builder = ShardBuilder(IMAGES)
+        builder = RowBatch(IMAGES)
         for number, key in enumerate(_keys(job, job.unit_id.reference, job.unit_id.part)):
             name = HOSTILE if number == 0 else "circle"
             common = {"key": key, "label": number % 2, "class_name": name, "text": []}
@@ -196,7 +196,7 @@ def _augment(job: Job) -> None:
     number = num_shards_of(params, job.row_params.images)
     other = partner_shard(params.seeds.data, job.unit_id.row, int(job.unit_id.part), number)
     partners = _keys(job, job.row_params.images, str(other))
-    builder = ShardBuilder(IMAGES)
+    builder = RowBatch(IMAGES)
     for row, key in enumerate(_keys(job, job.unit_id.reference, job.unit_id.part)):
         if job.unit_id.part == "0" and row == 2:
             builder.add_null_upstream(key=key)
@@ -224,7 +224,7 @@ def _recaption(job: Job) -> None:
         _manifest(job, CAPTIONS)
         return
     by_model = job.row_params.captioner == "vlm"
-    builder = ShardBuilder(CAPTIONS)
+    builder = RowBatch(CAPTIONS)
     for row, key in enumerate(_keys(job, job.row_params.images, job.unit_id.part)):
         if key.startswith("imagenet/2") and len(key.split("#")[0]) == len("imagenet/2"):
             builder.add_null_upstream(key=key, captioner=job.row_params.captioner)
@@ -253,7 +253,7 @@ def _encode(table: Table, field: str) -> Callable[[Job], None]:
         keys = (
             [""] if job.unit_id.part == UNCONDITIONAL else _keys(job, getattr(job.row_params, field), job.unit_id.part)
         )
-        builder = ShardBuilder(table, extra={Meta.DTYPE: "float16"})
+        builder = RowBatch(table, extra={Meta.DTYPE: "float16"})
         for key in keys:
             builder.add(key=key, **dict.fromkeys(table.payload[:1], b"\x00"))
         _write(job, builder)
@@ -320,7 +320,7 @@ def _generate(job: Job) -> None:
     number = job.plan.params.sections["generate"].tables["benchmarks"][benchmark].num_shards
     prompts = _prompts(job, benchmark)
     length = len(prompts) // number
-    builder = ShardBuilder(GENERATED)
+    builder = RowBatch(GENERATED)
     for prompt_id, _, prompt in prompts[int(part) * length : (int(part) + 1) * length]:
         for index in range(_num_images(job, benchmark)):
             data = picture(job.unit_id.row, prompt_id, index)
@@ -331,7 +331,7 @@ def _generate(job: Job) -> None:
 def _style(job: Job, folder: Path) -> None:
     """A prompt's pictures have the model's mean, a little more or less by the prompt's number."""
     score = STYLE_SCORE[split_reference(job.row_params.images)[1]]
-    builder = ShardBuilder(STYLES)
+    builder = RowBatch(STYLES)
     for prompt_id, task, _ in _prompts(job, "geneval_shapes"):
         for index in range(_num_images(job, "geneval_shapes")):
             style = score + 0.05 * (int(prompt_id) % 3 - 1)
@@ -361,7 +361,7 @@ def _score(job: Job) -> None:
         return
     shapes = benchmark == "geneval_shapes"
     share = SHARE_CORRECT[split_reference(job.row_params.images)[1]]
-    builder = ShardBuilder(VERDICTS)
+    builder = RowBatch(VERDICTS)
     for prompt_id, task, _ in _prompts(job, benchmark):
         for index in range(_num_images(job, benchmark)):
             correct = int(prompt_id) % 10 < 10 * share if shapes else None
@@ -389,7 +389,7 @@ def _score_questions(job: Job) -> None:
 
     benchmark, share = job.unit_id.part, SHARE_CORRECT[split_reference(job.row_params.images)[1]]
     prompts, number = _prompts(job, benchmark), _num_images(job, benchmark)
-    builder, answered = ShardBuilder(VERDICTS), []
+    builder, answered = RowBatch(VERDICTS), []
     for prompt_id, task, _ in prompts:
         answers = dpg_answers(share, prompt_id)
         scored = score_image(DPG_QUESTIONS, answers)

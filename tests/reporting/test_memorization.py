@@ -18,7 +18,8 @@ from pipeline.dag.units import UnitId
 from pipeline.data.images import encode_png
 from pipeline.data.randomness import generator
 from pipeline.data.schema import GENERATED, IMAGES
-from pipeline.data.shards import Shard, ShardBuilder
+from pipeline.data.shards import Shard
+from pipeline.data.writer import RowBatch
 from pipeline.errors import Refusal
 from pipeline.reporting.memorization import by_heart, checked, main, num_nearest_to_own
 
@@ -49,7 +50,7 @@ def drawn_run(
     plan = small_project.plan_of(folder)
     rows = Shard(folder / "data/small/download/pictures/00000.parquet", IMAGES).rows(["key", "image"])
     real = {row["key"]: np.asarray(Image.open(io.BytesIO(row["image"]))) for row in rows}
-    builder = ShardBuilder(GENERATED)
+    builder = RowBatch(GENERATED)
     for key, picture in draw(real).items():
         said = prompt.get("said", f"picture {key}")
         builder.add(prompt_id=key, image_index=0, seed=1, prompt=said, image=encode_png(Image.fromarray(picture)))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from pipeline.data.batches import resumable_batches
 from pipeline.data.schema import CAPTIONS, IMAGES, Column
 from pipeline.data.shards import Shard
 
@@ -42,35 +38,3 @@ def test_rows_without_a_picture_have_no_caption(whole: WholeRuns) -> None:
     pairs = zip(images, captions.valid_rows(), strict=True)
     assert all(has_picture or not has_caption for has_picture, has_caption in pairs)
     assert captions.num_null_upstream == images.count(False)
-
-
-def test_finished_batches_are_not_made_again(tmp_path: Path) -> None:
-    made: list[tuple[int, int]] = []
-
-    def make(start: int, stop: int) -> list[int]:
-        if start == 4 and len(made) < 3:
-            made.append((start, stop))
-            raise KeyboardInterrupt
-        made.append((start, stop))
-        return list(range(start, stop))
-
-    with pytest.raises(KeyboardInterrupt):
-        resumable_batches(tmp_path, 7, 2, make, lambda number: None)
-    told: list[int] = []
-    assert resumable_batches(tmp_path, 7, 2, make, told.append) == list(range(7))
-    assert made == [(0, 2), (2, 4), (4, 6), (4, 6), (6, 7)]
-    assert told == [2, 2, 2, 1]
-
-
-def test_batches_of_another_size_or_half_written_are_not_taken(tmp_path: Path) -> None:
-    assert resumable_batches(tmp_path, 4, 4, lambda a, b: list(range(a, b)), lambda n: None) == [0, 1, 2, 3]
-    made: list[int] = []
-
-    def make(start: int, stop: int) -> list[str]:
-        made.append(start)
-        return ["new"] * (stop - start)
-
-    assert resumable_batches(tmp_path, 4, 2, make, lambda n: None) == ["new"] * 4
-    assert made == [0, 2]
-    with pytest.raises(AssertionError, match="2 results for 3 items"):
-        resumable_batches(tmp_path, 3, 3, lambda a, b: [1, 2], lambda n: None)

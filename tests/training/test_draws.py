@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import pickle
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +51,6 @@ def test_position_is_arithmetic_and_steps_are_random_access(data: TrainingData) 
     in_order = sequence(draws, 12)
     assert [draw for step in reversed(range(12)) for draw in reversed(draws.of_step(step))] == in_order[::-1]
     assert draws_of(data).of_step(1_000_000) == draws.of_step(1_000_000)
-    assert pickle.loads(pickle.dumps(draws)).of_step(7) == draws.of_step(7)
 
 
 def test_a_batch_larger_than_the_data_repeats_them(data: TrainingData) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import tiny_training as tiny
 
+from pipeline.data.randomness import generator
 from pipeline.data.schema import LATENTS, Column, Meta
-from pipeline.data.shards import ShardBuilder
+from pipeline.data.writer import RowBatch
 from pipeline.diffusion.path import draw_noise
 from pipeline.errors import Refusal
 from pipeline.params.schema import RectifiedFlow, UniformTimesteps
-from pipeline.training import loader as loader_module
 from pipeline.training.draws import TrainingDraws, TrainingRows
 from pipeline.training.loader import Batch, BatchReader, Loader
 from pipeline.training.sets import LatentSet, TrainingData
@@ -103,23 +104,55 @@ def test_processes_share_a_batch_in_runs(data: TrainingData) -> None:
         assert np.array_equal(np.concatenate([part[step].noise for part in parts]), whole[step].noise)
 
 
-def test_workers_and_held_data_change_nothing(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = loader_of(data, latent_draw="sample")
-    expected = [held[step] for step in range(2, 9)]
-    monkeypatch.setattr(loader_module, "MAX_HELD_BYTES", 0)  # read by row group
-    by_row_group = loader_of(data, latent_draw="sample")
-    with_workers = list(by_row_group.batches(2, 9, num_workers=2))
-    without = list(by_row_group.batches(2, 9, num_workers=0))
-    assert len(with_workers) == len(without) == 7
-    for want, one, other in zip(expected, with_workers, without, strict=True):
-        assert equal(want, one)
-        assert equal(want, other)
+@pytest.mark.parametrize("num_workers", [1, 2, 5])
+def test_workers_change_nothing(data: TrainingData, num_workers: int) -> None:
+    loader = loader_of(data, latent_draw="sample")
+    expected = [loader[step] for step in range(2, 9)]
+    read = list(loader_of(data, latent_draw="sample").batches(2, 9, num_workers))
+    assert len(read) == 7
+    assert all(equal(want, one) for want, one in zip(expected, read, strict=True))
+
+
+def test_an_index_of_rows_changes_nothing(data: TrainingData, tmp_path: Path) -> None:
+    expected = [loader_of(data, latent_draw="sample")[step] for step in range(5)]
+    loader = loader_of(tiny.with_indexes(data, tmp_path), latent_draw="sample")
+    assert all(equal(want, loader[step]) for step, want in enumerate(expected))
+
+
+def test_workers_end_with_the_training_that_they_read_for(data: TrainingData) -> None:
+    def workers() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("loader")]
+
+    batches = loader_of(data).batches(0, 1000, num_workers=2)
+    next(batches)
+    assert workers()
+    batches.close()  # type: ignore[attr-defined]  # a generator, though typed by what it yields
+    assert not workers()
+
+
+def drawn_as_before(data: TrainingData, loader: Loader, step: int) -> list[np.ndarray]:
+    """The latents of a batch, each by itself: raw = mean + std * noise of its coordinates, then scaled."""
+    latents = []
+    for draw, sample_id in zip(loader.draws_of(step), loader.sample_ids(step), strict=True):
+        mean, std = (
+            np.frombuffer(stored(data, sample_id, column)[0], np.float32).reshape(2, 4, 4)
+            for column in (Column.MEAN, Column.STD)
+        )
+        raw = mean + std * generator(*draw.coordinates, "latent").standard_normal((2, 4, 4), np.float32)
+        latents.append((raw - np.array([0.1, -0.1], np.float32)[:, None, None]) * np.float32(0.5))
+    return latents
+
+
+def test_latents_are_drawn_to_the_bit_as_each_by_itself(data: TrainingData) -> None:
+    loader = loader_of(data, latent_draw="sample")
+    for step in range(6):
+        assert np.array_equal(loader[step].latents, np.stack(drawn_as_before(data, loader, step)))
 
 
 def test_latents_without_std_are_their_mean(data: TrainingData, tmp_path: Path) -> None:
     paths = []
     for shard in range(2):
-        builder = ShardBuilder(LATENTS, extra={Meta.CHANNELS: "2", Meta.DTYPE: "float16"})
+        builder = RowBatch(LATENTS, extra={Meta.CHANNELS: "2", Meta.DTYPE: "float16"})
         for row in range(shard * 7, shard * 7 + 7):
             mean = np.full((2, 4, 4), row, np.float16).tobytes()
             builder.add(key=tiny.plain_key(row), mean=mean, height=4, width=4)
@@ -135,7 +168,7 @@ def test_latents_without_std_are_their_mean(data: TrainingData, tmp_path: Path) 
 def test_sizes_that_differ_are_refused(data: TrainingData, tmp_path: Path) -> None:
     paths = []
     for shard in range(2):
-        builder = ShardBuilder(LATENTS, extra={Meta.CHANNELS: "2", Meta.DTYPE: "float32"})
+        builder = RowBatch(LATENTS, extra={Meta.CHANNELS: "2", Meta.DTYPE: "float32"})
         for row in range(shard * 7, shard * 7 + 7):
             width = 4 + row % 2
             mean = np.zeros((2, 4, width), np.float32).tobytes()

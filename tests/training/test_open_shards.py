@@ -7,13 +7,14 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.data.schema import LATENTS, TEXT, Meta
-from pipeline.data.shards import Shard, ShardBuilder
+from pipeline.data.writer import RowBatch
 from pipeline.errors import Refusal
 from pipeline.training import rows as rows_module
 from pipeline.training.rows import MAX_OPEN_SHARDS, LatentRows, TextRows
@@ -28,7 +29,7 @@ def latents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     """Many shards whose values tell their row."""
     folder = tmp_path_factory.mktemp("latents")
     for number in range(NUM_SHARDS):
-        builder = ShardBuilder(LATENTS, {Meta.CHANNELS: "1", Meta.DTYPE: "float32"})
+        builder = RowBatch(LATENTS, {Meta.CHANNELS: "1", Meta.DTYPE: "float32"})
         for row in range(number * ROWS_PER_SHARD, (number + 1) * ROWS_PER_SHARD):
             builder.add(key=f"k{row}", mean=np.full((1, 1, 1), row, np.float32).tobytes(), height=1, width=1)
         builder.write(folder / f"{number:05d}.parquet", fingerprint=f"of {number}", row_group_rows=1)
@@ -40,7 +41,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     """The same of text."""
     folder = tmp_path_factory.mktemp("texts")
     for number in range(NUM_SHARDS):
-        builder = ShardBuilder(TEXT, {Meta.DIM: "1", Meta.DTYPE: "float32"})
+        builder = RowBatch(TEXT, {Meta.DIM: "1", Meta.DTYPE: "float32"})
         for row in range(number * ROWS_PER_SHARD, (number + 1) * ROWS_PER_SHARD):
             builder.add(key=f"k{row}", embedding=np.full((1, 1), row, np.float32).tobytes(), num_text_tokens=1)
         builder.write(folder / f"{number:05d}.parquet", fingerprint=f"of {number}", row_group_rows=1)
@@ -56,21 +57,18 @@ from pipeline.training.sets import LatentSet
 resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))
 paths = tuple(sorted(Path({folder!r}).iterdir()))
 opened = {opened}
-if {hold}:
-    opened.hold()
-read = (lambda row: opened.read(row)) if {is_text} else (lambda row: opened.read(row, None))
+read = (lambda row: opened.read(row)) if {is_text} else (lambda row: opened.read([row], None))
 order = np.random.default_rng(0).permutation(len(opened)).tolist()
 assert [read(row).item() for row in order * 2] == order * 2
 print(len(opened))
 """
 
 
-@pytest.mark.parametrize("hold", [False, True])
 @pytest.mark.parametrize("kind", ["latents", "texts"])
-def test_more_shards_than_a_process_may_open_are_read(kind: str, hold: bool, request: pytest.FixtureRequest) -> None:
+def test_more_shards_than_a_process_may_open_are_read(kind: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(kind)[0].parent
     opened = "TextRows(paths)" if kind == "texts" else "LatentRows(LatentSet(paths, scale=1.0, shift=None))"
-    code = READING.format(limit=LIMIT, folder=str(folder), opened=opened, hold=hold, is_text=kind == "texts")
+    code = READING.format(limit=LIMIT, folder=str(folder), opened=opened, is_text=kind == "texts")
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT,
@@ -92,7 +90,7 @@ def test_few_files_are_open_and_those_read_last(latents: tuple[Path, ...], texts
     opened = LatentRows(LatentSet(latents, scale=1.0, shift=None))
     assert open_files(latents[0].parent) == []
     for row in range(len(opened)):
-        opened.read(row, None)
+        opened.read([row], None)
     assert sorted(open_files(latents[0].parent)) == [str(path) for path in latents[-MAX_OPEN_SHARDS:]]
     text = TextRows(texts)
     for row in [0, 4, 0, *range(6, 6 + 2 * (MAX_OPEN_SHARDS - 1), 2)]:
@@ -106,19 +104,37 @@ def test_few_files_are_open_and_those_read_last(latents: tuple[Path, ...], texts
 def test_up_to_the_bound_no_file_is_opened_twice(latents: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Sets of few shards are read as fast as ever."""
     opened = LatentRows(LatentSet(latents[:MAX_OPEN_SHARDS], scale=1.0, shift=None))
-    times: list[Path] = []
-    real = Shard._opened
+    paths: list[Path] = []
+    real = rows_module._File.__init__
 
-    def counted(shard: Shard) -> object:
-        if shard._file is None:
-            times.append(shard.path)
-        return real(shard)
+    def counted(file: rows_module._File, path: Path) -> None:
+        paths.append(path)
+        real(file, path)
 
-    monkeypatch.setattr(Shard, "_opened", counted)
+    monkeypatch.setattr(rows_module._File, "__init__", counted)
     for _ in range(3):
         for row in range(len(opened)):
-            opened.read(row, None)
-    assert len(times) == MAX_OPEN_SHARDS
+            opened.read([row], None)
+    assert sorted(paths) == sorted(latents[:MAX_OPEN_SHARDS])
+
+
+def test_threads_read_from_more_shards_than_may_be_open(latents: tuple[Path, ...]) -> None:
+    opened = LatentRows(LatentSet(latents, scale=1.0, shift=None))
+
+    def read(seed: int) -> bool:
+        order = np.random.default_rng(seed).permutation(len(opened)).tolist()
+        return [opened.read([row], None).item() for row in order * 3] == order * 3
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(read, range(4)))
+
+
+def test_a_file_that_is_let_go_while_it_is_read_stays_open(latents: tuple[Path, ...]) -> None:
+    opened = LatentRows(LatentSet(latents, scale=1.0, shift=None))
+    held = opened._open(0)
+    for shard in range(1, MAX_OPEN_SHARDS + 5):
+        opened._open(shard)
+    assert os.path.realpath(f"/proc/self/fd/{held.handle}") == str(latents[0])
 
 
 @pytest.fixture

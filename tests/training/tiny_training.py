@@ -9,18 +9,21 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.data.randomness import generator, torch_generator
-from pipeline.data.schema import LATENTS, TEXT, Meta
-from pipeline.data.shards import ShardBuilder
+from pipeline.data.row_index import RowIndexBuilder
+from pipeline.data.schema import LATENTS, TEXT, Meta, Table
+from pipeline.data.shards import Shard
+from pipeline.data.writer import RowBatch
 from pipeline.models.dit import DiTI, new_dit
 from pipeline.params import schema
 from pipeline.training.conditioning import Conditioning
-from pipeline.training.sets import LatentSet, SwapSet, TextSet, TrainingData, ValidationData
+from pipeline.training.sets import LatentSet, SwapSet, TextSet, TrainingData, ValidationData, WeightedTexts
 from pipeline.training.trainer import train
 
 NUM_SHARDS, ROWS_PER_SHARD = 2, 7
@@ -54,7 +57,7 @@ def write_latents(
     shape = (channels, SIDE, SIDE)
     paths = []
     for shard in range(NUM_SHARDS):
-        builder = ShardBuilder(LATENTS, extra={Meta.CHANNELS: str(channels), Meta.DTYPE: "float32"})
+        builder = RowBatch(LATENTS, extra={Meta.CHANNELS: str(channels), Meta.DTYPE: "float32"})
         for row in range(shard * ROWS_PER_SHARD, (shard + 1) * ROWS_PER_SHARD):
             if row in null:
                 builder.add_null_upstream(key=key_of(row))
@@ -76,7 +79,7 @@ def write_text(
     extra = {Meta.DIM: str(dim), Meta.DTYPE: "float16"}
     paths = []
     for shard in range(NUM_SHARDS):
-        builder = ShardBuilder(TEXT, extra=dict(extra))
+        builder = RowBatch(TEXT, extra=dict(extra))
         for row in range(shard * ROWS_PER_SHARD, (shard + 1) * ROWS_PER_SHARD):
             if row in null:
                 builder.add_null_upstream(key=key_of(row))
@@ -86,7 +89,7 @@ def write_text(
             builder.add(key=key_of(row), embedding=values.tobytes(), num_text_tokens=num_tokens)
         paths.append(folder / f"{shard}.parquet")
         builder.write(paths[-1], fingerprint=f"{folder.name}-{shard}", row_group_rows=2)
-    empty = ShardBuilder(TEXT, extra=dict(extra))
+    empty = RowBatch(TEXT, extra=dict(extra))
     empty.add(key="unconditional", embedding=np.full((1, dim), 0.5, np.float16).tobytes(), num_text_tokens=1)
     empty.write(folder / "unconditional.parquet", fingerprint="empty", row_group_rows=1)
     return TextSet(tuple(paths), folder / "unconditional.parquet")
@@ -114,6 +117,27 @@ def write_data(folder: Path, *, with_swap: bool = True) -> TrainingData:
         swaps=(swap,) if with_swap else (),
         validation=held_out,
     )
+
+
+def with_indexes(data: TrainingData, folder: Path) -> TrainingData:
+    """The same data, with the index of rows that a manifest would bring."""
+
+    def index(paths: tuple[Path, ...], table: Table) -> Path:
+        builder = RowIndexBuilder(table)
+        for path in paths:
+            builder.add(Shard(path, table))
+        target = folder / f"{paths[0].parent.name}.arrow"
+        builder.write(target)
+        return target
+
+    def latents(one: LatentSet) -> LatentSet:
+        return replace(one, index=index(one.shards, LATENTS))
+
+    def texts(pairs: WeightedTexts) -> WeightedTexts:
+        return tuple((replace(text, index=index(text.shards, TEXT)), weight) for text, weight in pairs)
+
+    swaps = tuple(replace(swap, latents=latents(swap.latents), texts=texts(swap.texts)) for swap in data.swaps)
+    return replace(data, latents=latents(data.latents), texts=texts(data.texts), swaps=swaps)
 
 
 def make_row(**changes: Any) -> schema.TrainRow:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.randomness import generator
+from pipeline.data.randomness import generator, generators
 from pipeline.demo.world.world import BACKGROUNDS, COLORS, SHAPES
 
 MARGIN = 0.03  # between a single object and the picture's border, in sides
@@ -107,7 +108,7 @@ def scene_of(scene_id: str, *, seed: int, style: str, layout: str, side_px: int,
     """
     check_values(style, layout, side_px, several)
     draws = generator("shape_world", seed, style, scene_id)
-    shape = SHAPES[int(draws.integers(len(SHAPES)))]
+    shape = _shape(draws)
     color = tuple(COLORS)[int(draws.integers(len(COLORS)))]
     background = tuple(BACKGROUNDS[style])[int(draws.integers(len(BACKGROUNDS[style])))]
     single = _single_place(draws, LAYOUTS[layout])
@@ -117,8 +118,23 @@ def scene_of(scene_id: str, *, seed: int, style: str, layout: str, side_px: int,
     return Scene(scene_id, side_px, style, background, things)
 
 
+def shapes_of(scene_ids: Iterable[str], *, seed: int, style: str) -> Iterator[str]:
+    """Of each of these scenes the shape of its objects, as ``scene_of`` draws it; the rest is not drawn.
+
+    Args:
+        scene_ids: their names.
+        seed: the world's.
+        style: a name of world.STYLES.
+    """
+    return map(_shape, generators(scene_ids, "shape_world", seed, style))
+
+
 Place = tuple[float, float, float]
 """Centre from the left, centre from the top, radius: in sides."""
+
+
+def _shape(draws: np.random.Generator) -> str:
+    return SHAPES[int(draws.integers(len(SHAPES)))]  # the first draw of a scene: see shapes_of
 
 
 def _single_place(draws: np.random.Generator, where: Layout) -> Place:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from pipeline.demo.world.render import png_bytes, render
-from pipeline.demo.world.scene import Scene, check_values, scene_of
+from pipeline.demo.world.scene import Scene, check_values, scene_of, shapes_of
 from pipeline.demo.world.world import SHAPES
 from pipeline.errors import Refusal, Reject
 from pipeline.params.datasets import ShapeWorldRow
@@ -76,9 +76,9 @@ class ShapeWorldSource(OneByOne):
 
     def entries(self) -> Iterator[Entry]:
         """All scenes in the order of their numbers; the label is the shape's place in world.SHAPES."""
-        for number in range(self.num_scenes):
+        names = map(scene_id_of, range(self.num_scenes))
+        for number, shape in enumerate(shapes_of(names, seed=self.seed, style=self.style)):
             name = scene_id_of(number)
-            shape = self.scene(name).objects[0].shape
             yield Entry(source_id=name, location=name, label=SHAPES.index(shape), class_name=shape, text=())
 
     def read(self, location: str) -> bytes:
