@@ -17,8 +17,9 @@ COMPARE := params/compare-models.yaml
 OPTIONS := params/options.yaml
 ABLATION = params/ablation$(if $(TABLE),-$(TABLE))$(if $(filter-out 1,$(SEEDS)),-$(SEEDS)-seeds).yaml
 SCRATCH := .work/venv
+PEERS := .work/perf-venv
 
-.PHONY: demo ablation controls overfit compare-models options test lint hooks format status gc use bundle demo-models ceiling judge lock setup clean help
+.PHONY: demo ablation controls overfit compare-models options perf test lint hooks format status gc use bundle demo-models ceiling judge lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -55,6 +56,16 @@ compare-models: $(READY) ## CAD-I beside DiT-I at equal steps and at equal time
 options: $(READY) ## each option of DiT-I beside the network without any, at equal seconds, three seeds
 	snakemake --cores all --configfile $(OPTIONS)
 	@$(BIN)/python -m pipeline.reporting.headline --params $(OPTIONS)
+
+perf: $(READY) $(PEERS)/ready ## the training loader and the stages beside other libraries and limits; ROWS=<part of a name>
+	$(BIN)/python -m perf.compare --peers-python $(PEERS)/bin/python $(if $(ROWS),--rows "$(ROWS)")
+
+$(PEERS)/ready: perf/requirements.txt
+	rm -rf $(PEERS)
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r perf/requirements.txt
+	touch $@
 
 test: $(READY) lint ## lint, type-check, test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST)
