@@ -36,6 +36,7 @@ PAGES = (
     "docs/use.md",
     "docs/demo.md",
     "docs/judge.md",
+    "docs/performance.md",
 )
 EXPECTED_HOOKS = {
     *("ruff-check", "ruff-format", "snakefmt", "mypy", "codespell", "check-yaml", "check-merge-conflict"),

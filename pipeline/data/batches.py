@@ -40,11 +40,11 @@ def keep_batches(
         make: the rows of one run.
 
     Raises:
-        Refusal: the disk does not take a batch, or one that lies there cannot be read.
+        Refusal: the disk does not take a batch, or the system cannot read one that lies there.
     """
     (work / FOLDER).mkdir(exist_ok=True)
     for (start, stop), path in zip(runs, _files(work, runs), strict=True):
-        if not path.exists():
+        if not _is_whole(path):
             batch = make(start, stop)
             if len(batch.rows) != stop - start:
                 raise AssertionError(f"{path}: {len(batch.rows)} rows for {stop - start}")
@@ -72,6 +72,19 @@ def read_batch(path: Path, table: Table) -> tuple[pa.Table, BatchFacts]:
             system_line(error, path) or f"{path}: not a readable batch ({error}); delete it and run again"
         ) from error
     return rows.replace_schema_metadata(table.schema.metadata), BatchFacts.of_json(rows.schema.metadata[_FACTS])
+
+
+def _is_whole(path: Path) -> bool:
+    """Is there a batch that can be read? One that was cut short, by a loss of power say, is made again."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            return _FACTS in (pa.ipc.open_file(source).schema.metadata or {})
+    except FileNotFoundError:
+        return False
+    except (OSError, pa.ArrowInvalid) as error:
+        if line := system_line(error, path):
+            raise Refusal(line) from error
+        return False
 
 
 def _write(path: Path, batch: RowBatch) -> None:

@@ -161,7 +161,7 @@ class TrainingDraws:
             key=key,
             coordinates=at,
             t=timestep(uniform(*at, "t"), self._objective.timesteps, self._objective.shift),
-            text=_choose(main.weights, uniform(*at, "text")),
+            text=0 if len(main.weights) == 1 else _choose(main.weights, uniform(*at, "text")),
             swap=None,
             caption_dropped=uniform(*at, "caption_dropout") < self._caption_dropout,
             self_conditioned=_is_self_conditioned(at, self._self_conditioning),

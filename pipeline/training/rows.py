@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -69,6 +70,7 @@ class SetRows:
         self.numpy_dtype = numpy_dtype(self.dtype)
         self.fingerprints = self._index.fingerprints
         self.ends = self._index.ends
+        self._ends: list[int] = self.ends.tolist()
         self.keys: pa.Array = self._index.keys
         self.keys_sha256, self.parents_sha256 = self._index.keys_sha256, self._index.parents_sha256
         self.whole = self._index.whole
@@ -95,8 +97,8 @@ class SetRows:
             Refusal: it is not as large as the array, is damaged, or cannot be read.
         """
         view = target.reshape(-1).view(np.uint8).data
-        shard = int(np.searchsorted(self.ends, row, side="right"))
-        number = row - (int(self.ends[shard - 1]) if shard else 0)
+        shard = bisect_right(self._ends, row)
+        number = row - (self._ends[shard - 1] if shard else 0)
         place = self._place(row, shard, number, column, len(view))
         path = self._paths[shard]
         try:

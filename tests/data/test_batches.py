@@ -108,11 +108,22 @@ def test_batches_of_other_runs_are_not_taken(tmp_path: Path) -> None:
         list(keep_batches(tmp_path, TEXT, runs_of(3, 3), lambda start, stop: make(start, 2)))
 
 
-def test_a_batch_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_bytes", [0, 20, 400])
+def test_a_batch_that_was_cut_short_is_made_again(tmp_path: Path, num_bytes: int) -> None:
     list(keep_batches(tmp_path, TEXT, [(0, 2)], make))
     (path,) = (tmp_path / FOLDER).iterdir()
-    path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(Refusal, match=r"\.arrow: not a readable batch \(.*\); delete it and run again"):
+    content = path.read_bytes()
+    path.write_bytes(content[:num_bytes])
+    assert list(keep_batches(tmp_path, TEXT, [(0, 2)], make)) == [make(0, 2).facts()]
+    assert path.read_bytes() == content
+
+
+def test_a_batch_that_the_system_cannot_read_is_named(tmp_path: Path) -> None:
+    list(keep_batches(tmp_path, TEXT, [(0, 2)], make))
+    (path,) = (tmp_path / FOLDER).iterdir()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(Refusal, match=r"\.arrow: Is a directory \(EISDIR\)"):
         list(keep_batches(tmp_path, TEXT, [(0, 2)], make))
 
 

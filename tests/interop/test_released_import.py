@@ -353,7 +353,7 @@ def test_prompts_that_the_model_cannot_read_whole_are_counted(project: Path) -> 
     manifest = json.loads((project / "data/small/generate/text/captions/manifest.json").read_text())
     assert manifest["num_truncated"] == 4
     log = small_project.plan_of(project, "short.yaml").log(UnitId("generate", "text", "captions.0"))
-    assert "prompts are longer than the model reads" in log.read_text()
+    assert "are longer than the model reads" in log.read_text()
 
 
 def test_what_finetuning_reads_is_each_channel_by_its_own_scale_and_shift(project: Path) -> None:
