@@ -7,17 +7,19 @@ after another: memory holds one batch, and the bytes are those of a run that nob
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.data.files import BATCHES
 from pipeline.data.schema import Table
 from pipeline.data.writer import BatchFacts, RowBatch
 from pipeline.digest import digest_json
 from pipeline.errors import Refusal, system_line
 
-FOLDER = "batches"
 _FACTS = b"facts"
 Bounds = tuple[int, int]
 
@@ -27,35 +29,59 @@ def runs_of(num_rows: int, batch_size: int) -> list[Bounds]:
     return [(start, min(start + batch_size, num_rows)) for start in range(0, num_rows, batch_size)]
 
 
-def keep_batches(
-    work: Path, table: Table, runs: Sequence[Bounds], make: Callable[[int, int], RowBatch]
-) -> Iterator[BatchFacts]:
-    """Make the batches that an earlier, killed job did not finish, in order; facts of each, found or made.
+@dataclass(frozen=True)
+class Kept:
+    """The batches of one unfinished shard.
 
     Args:
         work: the folder that survives a kill.
         table: what the rows are of.
-        runs: (start, stop) of each batch, one behind the other. Batches of other runs that lie there are not taken: a
-            batch's size may change floating sums.
+        runs: (start, stop) of each batch, one behind the other.
+        made_with: names all that rows hang on beside what names the folder: bytes of inputs, values of execution, code.
+            Batches that lie there and were made with something else, or of other runs, are not taken.
+    """
+
+    work: Path
+    table: Table
+    runs: Sequence[Bounds]
+    made_with: str = ""
+
+    def files(self) -> list[Path]:
+        """Where each batch lies, or will."""
+        digest = digest_json([self.runs, self.made_with])[:12]
+        return [self.work / BATCHES / f"{digest}-{start:08d}.arrow" for start, _ in self.runs]
+
+    def drop_rejects(self) -> None:
+        """Remove the batches that hold rejects: what was refused for them may be mended, and is then read again."""
+        for path in self.files():
+            if path.exists() and read_batch(path, self.table)[1].rejects:
+                path.unlink()
+
+
+def keep_batches(kept: Kept, make: Callable[[int, int], RowBatch]) -> Iterator[BatchFacts]:
+    """Make the batches that an earlier, killed job did not finish, in order; facts of each, found or made.
+
+    Args:
+        kept: which batches, and where.
         make: the rows of one run.
 
     Raises:
         Refusal: the disk does not take a batch, or the system cannot read one that lies there.
     """
-    (work / FOLDER).mkdir(exist_ok=True)
-    for (start, stop), path in zip(runs, _files(work, runs), strict=True):
+    (kept.work / BATCHES).mkdir(exist_ok=True)
+    for (start, stop), path in zip(kept.runs, kept.files(), strict=True):
         if not _is_whole(path):
             batch = make(start, stop)
             if len(batch.rows) != stop - start:
                 raise AssertionError(f"{path}: {len(batch.rows)} rows for {stop - start}")
             _write(path, batch)
-        yield read_batch(path, table)[1]
+        yield read_batch(path, kept.table)[1]
 
 
-def kept_batches(work: Path, table: Table, runs: Sequence[Bounds]) -> Iterator[tuple[pa.Table, BatchFacts]]:
+def kept_batches(kept: Kept) -> Iterator[tuple[pa.Table, BatchFacts]]:
     """All batches, in order, each read when it is asked for."""
-    for path in _files(work, runs):
-        yield read_batch(path, table)
+    for path in kept.files():
+        yield read_batch(path, kept.table)
 
 
 def read_batch(path: Path, table: Table) -> tuple[pa.Table, BatchFacts]:
@@ -89,7 +115,7 @@ def _is_whole(path: Path) -> bool:
 
 def _write(path: Path, batch: RowBatch) -> None:
     rows = batch.as_arrow()
-    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh = path.with_suffix(f".{uuid.uuid4().hex}")  # not the process's number, which two containers may share
     try:
         with fresh.open("wb") as handle:
             schema = rows.schema.with_metadata({_FACTS: batch.facts().as_json()})
@@ -102,8 +128,3 @@ def _write(path: Path, batch: RowBatch) -> None:
         if line := system_line(error, path):
             raise Refusal(line) from error
         raise
-
-
-def _files(work: Path, runs: Sequence[Bounds]) -> list[Path]:
-    digest = digest_json(runs)[:12]
-    return [work / FOLDER / f"{digest}-{start:08d}.arrow" for start, _ in runs]

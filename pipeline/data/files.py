@@ -9,6 +9,7 @@ SCHEMA_VERSION = 3  # of tables and manifests; part of every recipe
 
 MANIFEST_JSON, REJECTS_PARQUET = "manifest.json", "rejects.parquet"
 ROWS_ARROW = "rows.arrow"  # where each row of latents and texts lies
+BATCHES = "batches"  # folder of an unfinished shard
 INDEX_JSON, INDEX_PARQUET = "index.json", "index.parquet"
 FINGERPRINT_JSON = "fingerprint.json"
 METRICS_JSON, VERDICTS_PARQUET = "metrics.json", "verdicts.parquet"

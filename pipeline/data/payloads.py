@@ -38,6 +38,15 @@ class Unlocated(ValueError):
     """A value does not lie in its row group as it is."""
 
 
+def read_region(handle: int, start: int, stop: int) -> bytes:
+    """The bytes ``start`` to ``stop`` - 1 of a file; one read of the system gives 2 GB at most."""
+    pieces: list[bytes] = []
+    while start < stop and (piece := os.pread(handle, stop - start, start)):
+        pieces.append(piece)
+        start += len(piece)
+    return b"".join(pieces)
+
+
 def located_in(region: bytes, start: int, table: pa.Table, columns: Sequence[str]) -> dict[str, np.ndarray]:
     """Where the values of some columns of one row group lie.
 
@@ -146,7 +155,7 @@ def search(path: Path, file: pq.ParquetFile, table: Table) -> dict[str, np.ndarr
     try:
         for number in range(file.num_row_groups):
             start, stop = _bounds(file.metadata.row_group(number))
-            region = os.pread(handle, stop - start, start)
+            region = read_region(handle, start, stop)
             parts.append(located_in(region, start, file.read_row_group(number, columns), columns))
     except Unlocated as error:
         raise Refusal(f"{path}: {error}, so it was not written by this code; make the shard anew") from error

@@ -175,6 +175,9 @@ class ShardWriter:
         try:
             if kind is None:
                 self._finish()
+                with self._said():  # some disks tell of a full quota no sooner
+                    os.fsync(self._handle)
+                    self._sink.close()
         finally:
             os.close(self._handle)
             with contextlib.suppress(OSError, pa.ArrowInvalid):
@@ -200,7 +203,7 @@ class ShardWriter:
             start = self._sink.tell()
             self._writer.write_table(group, row_group_size=num_rows)
             if self._columns:
-                region = os.pread(self._handle, self._sink.tell() - start, start)
+                region = payloads.read_region(self._handle, start, self._sink.tell())
                 self._located.append(payloads.located_in(region, start, group, self._columns))
 
     def _finish(self) -> None:

@@ -132,11 +132,14 @@ class Scoring:
 
     def pictures(self) -> Iterator[Drawn]:
         """All pictures of the row for this benchmark, in order, read anew at each call."""
-        columns = [Column.PROMPT_ID, Column.IMAGE_INDEX, Column.PROMPT, Column.IMAGE]
+        columns = [Column.PROMPT_ID, Column.IMAGE_INDEX, Column.PROMPT]
         for number in range(self.params.num_shards):
             unit_id = units.unit_id(self.job.row_params.images, benchmark_part(self.name, number))
-            for row in Shard(self.job.input(unit_id), GENERATED).rows(columns):
-                yield Drawn(*(row[column] for column in columns))
+            shard = Shard(self.job.input(unit_id), GENERATED)
+            for row, values in enumerate(shard.rows(columns)):
+                image = shard.payload(row, Column.IMAGE)
+                assert image is not None, f"{shard.path}: row {row} has no picture"
+                yield Drawn(values[Column.PROMPT_ID], values[Column.IMAGE_INDEX], values[Column.PROMPT], image)
 
     def batches(self) -> Iterator[list[tuple[Drawn, Prompt]]]:
         """The same in batches for the judge, each picture with its prompt, which it must have been drawn for."""

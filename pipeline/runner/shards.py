@@ -8,18 +8,19 @@ from typing import Any
 
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.batches import Bounds, keep_batches, kept_batches
+from pipeline.data.batches import Bounds, Kept, keep_batches, kept_batches
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, ROWS_ARROW, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
 from pipeline.data.row_index import RowIndexBuilder
 from pipeline.data.schema import REJECTS, Meta, Table
 from pipeline.data.shards import Shard, count_reasons, write_rejects
 from pipeline.data.writer import BatchFacts, RowBatch, ShardWriter
-from pipeline.digest import sha256_of_file
+from pipeline.digest import digest_json, sha256_of_file
 from pipeline.errors import Refusal
 from pipeline.params.references import num_shards_of
 from pipeline.runner.job import Job
 from pipeline.store.embedded import FILES, FINGERPRINT
+from pipeline.store.made_by import this_code
 
 COMMON_METADATA = (Meta.CHANNELS, Meta.DIM, Meta.DTYPE)
 
@@ -57,16 +58,21 @@ def write_shard(
     num_rows = runs[-1][1] if runs else 0
     facts = BatchFacts()
     progress = job.log.progress(num_rows, str(job.unit_id))
-    for batch in keep_batches(job.work, table, runs, make):
+    kept = Kept(job.work, table, runs, _made_with(job))
+    for batch in keep_batches(kept, make):
         facts.add(batch)
-        refuse_too_many(str(job.unit_id), facts.rejects, num_rows * _num_shards(job), limit)
+        try:
+            refuse_too_many(str(job.unit_id), facts.rejects, num_rows * _num_shards(job), limit)
+        except Refusal:
+            kept.drop_rejects()
+            raise
         progress.advance(batch.num_rows)
     progress.close()
     path = job.out / job.plan.unit(job.unit_id).files[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     row_group_rows = job.row_params.row_group_rows
     with ShardWriter(path, table, fingerprint=job.fingerprint, row_group_rows=row_group_rows) as writer:
-        for rows, batch in kept_batches(job.work, table, runs):
+        for rows, batch in kept_batches(kept):
             writer.append(rows, batch)
     job.log.info(f"{facts.num_rows} rows, {len(facts.rejects)} rejected")
     return facts
@@ -75,6 +81,22 @@ def write_shard(
 def require_disk(job: Job, num_bytes: float, what: str) -> None:
     """As ``Job.require_disk``, for a shard whose batches are kept until it is whole."""
     job.require_disk(2 * num_bytes, f"{what} and their finished batches")
+
+
+def _made_with(job: Job) -> str:
+    """What finished batches hang on beside the recipe: bytes of inputs, values of execution, and the code."""
+    execution = job.plan.params.execution
+    inputs = [job.plan.store.job_record(str(job.plan.made(need)))["files"] for need in job.plan.unit(job.unit_id).needs]
+    return digest_json(
+        [
+            inputs,
+            execution.device,
+            execution.inference_batch_size,
+            execution.attention,
+            execution.num_threads,
+            this_code(),
+        ]
+    )
 
 
 def _num_shards(job: Job) -> int:

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.files import BATCHES
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal
 from pipeline.store.locks import lock_folder, remove_locked_folder
@@ -136,6 +137,7 @@ class Store:
             yield partial
             if partial.keep or handle is None:
                 shutil.rmtree(out, ignore_errors=True)
+                shutil.rmtree(folder / BATCHES, ignore_errors=True)  # what they were for is in the store
             else:
                 remove_locked_folder(folder)
         finally:

@@ -62,6 +62,7 @@ class SetRows:
             raise Refusal(f"a set of {table.name} has no shards; make its rows first")
         self._paths = paths
         self._table = table
+        self._index_path = index
         self._index = index_of(paths, table) if index is None else open_index(index, table)
         if len(self._index.ends) != len(paths):
             raise Refusal(f"{index}: of {len(self._index.ends)} shards, where the set has {len(paths)}; remove it")
@@ -128,18 +129,25 @@ class SetRows:
         self._others[shard] = file.located
         place = _as_place(self._others[shard][str(column)][number])
         if place[1] != num_bytes:
-            raise payloads.Damaged(f"{place[1]} bytes where its shape wants {num_bytes}")
+            raise Refusal(
+                f"{self._index_path}: tells other lengths than {self._paths[shard]}, which was made anew since; remove "
+                "the folder of this file from the store, and the shown file, then run again"
+            )
         return place
 
     def _open(self, shard: int) -> _File:
         """A shard's file; the one that was not read for longest is let go where too many are open."""
         with self._lock:
             file = self._files.get(shard)
-            if file is None:
-                file = self._files[shard] = _File(self._paths[shard])
+            if file is not None:
+                self._files.move_to_end(shard)
+                return file
+        opened = _File(self._paths[shard])  # not while others wait: a disk far away takes its time
+        with self._lock:
+            file = self._files.setdefault(shard, opened)
             self._files.move_to_end(shard)
-            if len(self._files) > MAX_OPEN_SHARDS:
-                self._files.popitem(last=False)
+            surplus = self._files.popitem(last=False)[1] if len(self._files) > MAX_OPEN_SHARDS else None
+        del surplus  # closed here, for the same reason
         return file
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.data.batches import FOLDER, keep_batches, kept_batches, runs_of
+from pipeline.data.batches import Kept, keep_batches, kept_batches, runs_of
+from pipeline.data.files import BATCHES
 from pipeline.data.schema import LATENTS, TEXT, Meta
 from pipeline.data.shards import Shard
 from pipeline.data.writer import BatchFacts, RowBatch, ShardWriter
@@ -38,12 +39,12 @@ def make(start: int, stop: int) -> RowBatch:
 
 
 def write(work: Path, path: Path, batch_size: int) -> BatchFacts:
-    runs = runs_of(NUM_ROWS, batch_size)
+    kept = Kept(work, TEXT, runs_of(NUM_ROWS, batch_size))
     facts = BatchFacts()
-    for one in keep_batches(work, TEXT, runs, make):
+    for one in keep_batches(kept, make):
         facts.add(one)
     with ShardWriter(path, TEXT, fingerprint="f" * 40, row_group_rows=4) as writer:
-        for rows, one in kept_batches(work, TEXT, runs):
+        for rows, one in kept_batches(kept):
             writer.append(rows, one)
     return facts
 
@@ -102,29 +103,40 @@ def test_batches_of_other_runs_are_not_taken(tmp_path: Path) -> None:
         return make(start, stop)
 
     for batch_size in (4, 2, 4):
-        list(keep_batches(tmp_path, TEXT, runs_of(4, batch_size), counted))
+        list(keep_batches(Kept(tmp_path, TEXT, runs_of(4, batch_size)), counted))
     assert made == [(0, 4), (0, 2), (2, 4)]
+    for _ in range(2):
+        list(keep_batches(Kept(tmp_path, TEXT, [(0, 4)], made_with="other inputs"), counted))
+    assert made[3:] == [(0, 4)]
     with pytest.raises(AssertionError, match="2 rows for 3"):
-        list(keep_batches(tmp_path, TEXT, runs_of(3, 3), lambda start, stop: make(start, 2)))
+        list(keep_batches(Kept(tmp_path, TEXT, runs_of(3, 3)), lambda start, stop: make(start, 2)))
 
 
 @pytest.mark.parametrize("num_bytes", [0, 20, 400])
 def test_a_batch_that_was_cut_short_is_made_again(tmp_path: Path, num_bytes: int) -> None:
-    list(keep_batches(tmp_path, TEXT, [(0, 2)], make))
-    (path,) = (tmp_path / FOLDER).iterdir()
+    list(keep_batches(Kept(tmp_path, TEXT, [(0, 2)]), make))
+    (path,) = (tmp_path / BATCHES).iterdir()
     content = path.read_bytes()
     path.write_bytes(content[:num_bytes])
-    assert list(keep_batches(tmp_path, TEXT, [(0, 2)], make)) == [make(0, 2).facts()]
+    assert list(keep_batches(Kept(tmp_path, TEXT, [(0, 2)]), make)) == [make(0, 2).facts()]
     assert path.read_bytes() == content
 
 
+def test_batches_with_rejects_can_be_dropped_alone(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, TEXT, runs_of(NUM_ROWS, 2))
+    list(keep_batches(kept, make))
+    kept.drop_rejects()
+    gone = [start for (start, _), path in zip(kept.runs, kept.files(), strict=True) if not path.exists()]
+    assert gone == [2, 10, 16]  # those of the rows 3, 10 and 17
+
+
 def test_a_batch_that_the_system_cannot_read_is_named(tmp_path: Path) -> None:
-    list(keep_batches(tmp_path, TEXT, [(0, 2)], make))
-    (path,) = (tmp_path / FOLDER).iterdir()
+    list(keep_batches(Kept(tmp_path, TEXT, [(0, 2)]), make))
+    (path,) = (tmp_path / BATCHES).iterdir()
     path.unlink()
     path.mkdir()
     with pytest.raises(Refusal, match=r"\.arrow: Is a directory \(EISDIR\)"):
-        list(keep_batches(tmp_path, TEXT, [(0, 2)], make))
+        list(keep_batches(Kept(tmp_path, TEXT, [(0, 2)]), make))
 
 
 def test_batches_of_other_metadata_do_not_make_one_shard(tmp_path: Path) -> None:

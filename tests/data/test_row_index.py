@@ -119,3 +119,18 @@ def test_an_index_of_other_shards_or_tables_is_refused(paths: tuple[Path, ...], 
         open_index(index, LATENTS)
     with pytest.raises(Refusal, match=r"none\.arrow: No such file"):
         open_index(tmp_path / "none.arrow", LATENTS)
+
+
+def test_a_shard_that_was_made_anew_with_other_lengths_is_not_called_damaged(
+    paths: tuple[Path, ...], tmp_path: Path
+) -> None:
+    index = built(paths, tmp_path / "rows.arrow")
+    batch = RowBatch(LATENTS, {Meta.CHANNELS: "1", Meta.DTYPE: "float32"})
+    for row in range(5, 10):
+        batch.add(key=f"k{row}", mean=np.zeros((1, 1, 3), np.float32).tobytes(), height=1, width=3)
+    batch.write(paths[1], fingerprint="1", row_group_rows=2)
+    with pytest.raises(
+        Refusal, match=r"rows\.arrow: tells other lengths than .*1\.parquet, which was made anew"
+    ) as told:
+        read(paths, index)
+    assert "damaged" not in str(told.value)

@@ -96,14 +96,14 @@ def made_to_the_model(case: Case, folder: Path, moment: tuple[int, str] | None) 
         write(path, batch)
         killed(number, PHASES[3])
 
-    def watched_keep(work: Path, table: Any, runs: Any, make: Any) -> Any:
+    def watched_keep(kept: Any, make: Any) -> Any:
         def watched_make(start: int, stop: int) -> Any:
             with (folder / "begun").open("a") as log:
                 log.write(f"{start}\n")
             killed(next(makes), PHASES[0])
             return make(start, stop)
 
-        return keep(work, table, runs, watched_make)
+        return keep(kept, watched_make)
 
     from pipeline.runner import shards
 

@@ -15,6 +15,7 @@ from pipeline.dag.units import INDEX, UnitId
 from pipeline.data.files import INDEX_JSON
 from pipeline.data.schema import IMAGES, Column
 from pipeline.data.shards import Shard
+from pipeline.errors import Reject
 
 SHARD = UnitId("download", "own", "0")
 
@@ -129,3 +130,25 @@ def test_a_source_whose_times_alone_changed_voids_no_shard(project: Path) -> Non
     assert plan.fingerprints.of(UnitId("download", "own", INDEX)) != index
     assert plan.fingerprints.of(SHARD) == shard
     assert json.loads((project / "data/small/download/own" / INDEX_JSON).read_text())["num_rows"] == 1
+
+
+def test_what_was_refused_for_its_rejects_is_read_again_once_it_is_mended(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Finished batches are kept for the next run; rejects that ended this one are not, or mending would be in vain."""
+    from pipeline.data import images
+
+    for number in range(3):
+        picture(project / f"pictures/cat/{number}.png", number)
+
+    def cannot(*arguments: Any, **options: Any) -> Any:
+        raise Reject("not_readable", "no access")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "decode", cannot)
+        assert made(project, None) == 1
+        assert "3 of 3 rows rejected" in capsys.readouterr().err
+    assert made(project, None) == 0
+    shard = Shard(project / "data/small/download/own/00000.parquet", IMAGES)
+    assert shard.valid_rows() == [True] * 3
+    assert list(project.glob("data/store/*/*.partial")) == []
