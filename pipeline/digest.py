@@ -30,7 +30,7 @@ def digest_coordinates(*coordinates: str | int) -> int:
 
     Each coordinate enters with its type and length, so that ("a", "bc") and ("ab", "c"), or 1 and "1", differ.
     """
-    return int.from_bytes(_hasher(coordinates).digest(), "little")
+    return int.from_bytes(hasher_of(coordinates).digest(), "little")
 
 
 def digests_of_texts(texts: Iterable[str], *before: str | int) -> Iterator[bytes]:
@@ -38,7 +38,7 @@ def digests_of_texts(texts: Iterable[str], *before: str | int) -> Iterator[bytes
 
     What comes before is hashed once, which makes each of them cost a third.
     """
-    shared = _hasher(before)
+    shared = hasher_of(before)
     for text in texts:
         hasher = shared.copy()
         data = f"str:{text}".encode()
@@ -46,8 +46,9 @@ def digests_of_texts(texts: Iterable[str], *before: str | int) -> Iterator[bytes
         yield hasher.digest()
 
 
-def _hasher(coordinates: Iterable[str | int]) -> hashlib.blake2b:
-    hasher = hashlib.blake2b(digest_size=8)
+def hasher_of(coordinates: Iterable[str | int], before: hashlib.blake2b | None = None) -> hashlib.blake2b:
+    """What has hashed coordinates, after those that another one has hashed; that one stays as it is."""
+    hasher = hashlib.blake2b(digest_size=8) if before is None else before.copy()
     for coordinate in coordinates:
         text = f"{type(coordinate).__name__}:{coordinate}".encode()
         hasher.update(len(text).to_bytes(4, "little") + text)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import errno
 import json
 import os
 import struct
@@ -31,6 +33,7 @@ LOCATED = np.dtype([("offset", "<i8"), ("num_bytes", "<i4"), ("xxh3", "<u4")])
 Place = tuple[int, int, int]
 NOWHERE: Place = (-1, 0, 0)
 _LENGTH = struct.Struct("<I")  # in front of every value
+_NOT_WAITING = getattr(os, "RWF_NOWAIT", 0)  # of Linux; without it a value that is not in memory is waited for
 _SOUGHT_BYTES = 64  # of a value; the rest is compared where those are found
 
 
@@ -118,6 +121,29 @@ def read_into(handle: int, place: Place, buffer: bytearray | memoryview) -> None
         num_read += step
     if checksum_of(view) != checksum:
         raise Damaged(f"XXH3 of the {len(view)} bytes at {offset} is another than when they were written")
+
+
+def read_from_memory(handle: int, place: Place, buffer: memoryview) -> bool:
+    """Read one value if the system has it in memory; if not, ask for it, so that it comes while others are read.
+
+    Args:
+        handle, place, buffer: as of ``read_into``, which is to be called where this one did not read.
+
+    Returns:
+        True where the value was read and is the one that was written.
+    """
+    offset, num_bytes, checksum = place
+    try:
+        if os.preadv(handle, [buffer], offset, _NOT_WAITING) == num_bytes and checksum_of(buffer) == checksum:
+            return True
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:  # a file system that cannot tell; any other fault shows when it is read
+            return False
+    with contextlib.suppress(OSError):
+        os.posix_fadvise(handle, offset, num_bytes, os.POSIX_FADV_WILLNEED)
+    return False
 
 
 def encode(located: dict[str, np.ndarray]) -> str:

@@ -13,12 +13,12 @@ from functools import lru_cache
 import numpy as np
 
 from pipeline.data.keys import dataset_of, first_difference, parents_of
-from pipeline.data.randomness import uniform, weighted_choice
+from pipeline.data.randomness import Coordinates, weighted_choice
 from pipeline.diffusion.timesteps import timestep
 from pipeline.errors import Refusal
 from pipeline.params.schema import BlockOrder, Objective
 from pipeline.training.order import epoch_order
-from pipeline.training.rows import Coordinates, LatentRows, SetRows, TextRows, check_aligned, read_unconditional
+from pipeline.training.rows import LatentRows, TextRows, check_aligned, read_unconditional
 from pipeline.training.sets import LatentSet, SwapSet, TextSet, TrainingData, ValidationData, WeightedTexts
 
 
@@ -68,13 +68,9 @@ class PairedRows:
         self.weights = tuple(weight for _, weight in opened)
         check_aligned(self.latents, self.texts, what)
         for rows in self.texts:
-            rows.keys = self.latents.keys  # equal; kept and sent to workers once
+            rows.keys = self.latents.keys  # equal; kept once
         self.dataset = dataset_of(str(self.latents.keys[0].as_py())) if len(self.latents) else ""
         self.usable: np.ndarray = np.logical_and.reduce([self.latents.whole, *(rows.whole for rows in self.texts)])
-
-    def sets(self) -> tuple[SetRows, ...]:
-        """All sets."""
-        return (self.latents, *self.texts)
 
 
 class TrainingRows:
@@ -102,10 +98,6 @@ class TrainingRows:
         if not self.main.usable.any():
             raise Refusal("no row of the training data is whole in all the sets that it needs; see their rejects")
 
-    def sets(self) -> tuple[SetRows, ...]:
-        """All sets."""
-        return tuple(rows for pair in (self.main, *self.swaps) for rows in pair.sets())
-
 
 class TrainingDraws:
     """The samples of every step of a training.
@@ -124,7 +116,7 @@ class TrainingDraws:
         self,
         rows: TrainingRows,
         *,
-        seed: Coordinates,
+        seed: tuple[str | int, ...],
         objective: Objective,
         caption_dropout: float,
         self_conditioning: float,
@@ -133,7 +125,8 @@ class TrainingDraws:
     ) -> None:
         self._rows = rows
         self._blocks = order
-        self._seed = seed
+        self._seed = (*seed, "training")
+        self._at = Coordinates(*self._seed)
         self._objective = objective
         self._caption_dropout = caption_dropout
         self._self_conditioning = self_conditioning
@@ -155,16 +148,16 @@ class TrainingDraws:
         """The sample that a row gives in an epoch."""
         main = self._rows.main
         key = str(main.latents.keys[row].as_py())
-        at: Coordinates = (*self._seed, "training", key, epoch)
+        at = self._at.and_further(key, epoch)
         draw = Draw(
             row=row,
             key=key,
             coordinates=at,
-            t=timestep(uniform(*at, "t"), self._objective.timesteps, self._objective.shift),
-            text=0 if len(main.weights) == 1 else _choose(main.weights, uniform(*at, "text")),
+            t=timestep(at.uniform("t"), self._objective.timesteps, self._objective.shift),
+            text=0 if len(main.weights) == 1 else _choose(main.weights, at.uniform("text")),
             swap=None,
-            caption_dropped=uniform(*at, "caption_dropout") < self._caption_dropout,
-            self_conditioned=_is_self_conditioned(at, self._self_conditioning),
+            caption_dropped=_happens(at, "caption_dropout", self._caption_dropout),
+            self_conditioned=_happens(at, "self_conditioning", self._self_conditioning),
         )
         return self._swapped(draw)
 
@@ -174,17 +167,17 @@ class TrainingDraws:
         if not allowed:
             return draw
         weights = tuple(self._rows.swap_sets[i].weight for i in allowed)
-        swap = allowed[_choose(weights, uniform(*at, "swap_set"))]
-        if uniform(*at, "swap") >= self._rows.swap_sets[swap].probability:
+        swap = allowed[_choose(weights, at.uniform("swap_set"))]
+        if at.uniform("swap") >= self._rows.swap_sets[swap].probability:
             return draw
         rows = self._rows.swaps[swap]
-        text = _choose(rows.weights, uniform(*at, "swap_text"))
+        text = _choose(rows.weights, at.uniform("swap_text"))
         if not (rows.latents.whole[draw.row] and rows.texts[text].whole[draw.row]):
             return draw
         return replace(draw, swap=swap, text=text)
 
     def _compute_order(self, epoch: int) -> np.ndarray:
-        order = epoch_order(len(self._rows.main.usable), self._blocks, *self._seed, "training", "order", epoch)
+        order = epoch_order(len(self._rows.main.usable), self._blocks, *self._seed, "order", epoch)
         usable: np.ndarray = order[self._rows.main.usable[order]]
         return usable
 
@@ -198,8 +191,8 @@ def validation_draws(rows: TrainingRows, max_rows: int, self_conditioning: float
     draws = []
     for i, row in enumerate(chosen.tolist()):
         key = str(rows.main.latents.keys[row].as_py())
-        at: Coordinates = ("validation", key)
-        text = _choose(rows.main.weights, uniform(*at, "text"))
+        at = Coordinates("validation", key)
+        text = _choose(rows.main.weights, at.uniform("text"))
         t = (i + 0.5) / len(chosen)
         draws.append(
             Draw(
@@ -210,14 +203,14 @@ def validation_draws(rows: TrainingRows, max_rows: int, self_conditioning: float
                 text=text,
                 swap=None,
                 caption_dropped=False,
-                self_conditioned=_is_self_conditioned(at, self_conditioning),
+                self_conditioned=_happens(at, "self_conditioning", self_conditioning),
             )
         )
     return draws
 
 
-def _is_self_conditioned(at: Coordinates, share: float) -> bool:
-    return share > 0 and uniform(*at, "self_conditioning") < share
+def _happens(at: Coordinates, what: str, share: float) -> bool:
+    return share > 0 and at.uniform(what) < share
 
 
 def _choose(weights: tuple[float, ...], draw: float) -> int:

@@ -7,7 +7,7 @@ not be sent anywhere, as it must from a process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from pipeline.data.keys import derived_key
-from pipeline.data.randomness import Restarted
 from pipeline.data.schema import Column
 from pipeline.errors import Refusal
 from pipeline.training.draws import Draw, PairedRows, TrainingDraws, TrainingRows
+from pipeline.training.rows import Reads, TextRows, normals
 
 AHEAD = 2  # batches that are read ahead, for each worker
 
@@ -85,14 +85,14 @@ class BatchReader:
         Raises:
             Refusal: pictures of different sizes in one batch, or a row that cannot be read.
         """
-        latents = self._latents(draws)
-        noise, source = np.empty_like(latents), Restarted()
-        for values, draw in zip(noise, draws, strict=True):
-            source.fill_normal(values, *draw.coordinates, "noise")
-        text, text_mask = self._texts(draws)
+        reads = Reads()
+        text, text_mask = self._texts(draws, reads)
+        latents = self._begin_latents(draws, reads)
+        noise = normals((len(draws), *self._shape(draws)), [draw.coordinates.digest("noise") for draw in draws])
+        reads.finish()  # what a disk had to be asked for has come while noise was drawn
         return Batch(
             sample_ids=[self.sample_id(draw) for draw in draws],
-            latents=latents,
+            latents=latents(),
             noise=noise,
             t=np.array([draw.t for draw in draws], np.float32),
             text=text,
@@ -109,31 +109,40 @@ class BatchReader:
     def _rows_of(self, draw: Draw) -> PairedRows:
         return self._rows.main if draw.swap is None else self._rows.swaps[draw.swap]
 
-    def _latents(self, draws: Sequence[Draw]) -> np.ndarray:
+    def _shape(self, draws: Sequence[Draw]) -> tuple[int, int, int]:
         shapes = {self._rows_of(draw).latents.shape(draw.row) for draw in draws}
         if len(shapes) != 1:
             raise Refusal(f"a batch holds latents of shapes {sorted(shapes)}; use latent sets of one side_px")
+        return shapes.pop()
+
+    def _begin_latents(self, draws: Sequence[Draw], reads: Reads) -> Callable[[], np.ndarray]:
+        """What gives the latents of all draws once ``reads`` is finished."""
+        shape = self._shape(draws)
         by_set: dict[int | None, list[int]] = {}
         for i, draw in enumerate(draws):
             by_set.setdefault(draw.swap, []).append(i)
-        latents: np.ndarray | None = None
-        for places in by_set.values():
-            read = self._latents_of_one_set([draws[i] for i in places])
-            if len(places) == len(draws):
-                return read
-            if latents is None:
-                latents = np.empty((len(draws), *read.shape[1:]), np.float32)
-            latents[places] = read
-        assert latents is not None
+        parts = [(places, self._begin_one_set([draws[i] for i in places], reads)) for places in by_set.values()]
+
+        def latents() -> np.ndarray:
+            if len(parts) == 1:
+                return parts[0][1]()
+            all_of_them = np.empty((len(draws), *shape), np.float32)
+            for places, part in parts:
+                all_of_them[places] = part()
+            return all_of_them
+
         return latents
 
-    def _latents_of_one_set(self, draws: Sequence[Draw]) -> np.ndarray:
+    def _begin_one_set(self, draws: Sequence[Draw], reads: Reads) -> Callable[[], np.ndarray]:
         is_sampled = self._latent_draw == "sample"
-        noise = [(*draw.coordinates, "latent") for draw in draws] if is_sampled else None
-        return self._rows_of(draws[0]).latents.read([draw.row for draw in draws], noise)
+        noise = [draw.coordinates.digest("latent") for draw in draws] if is_sampled else None
+        return self._rows_of(draws[0]).latents.begin([draw.row for draw in draws], noise, reads)
 
-    def _texts(self, draws: Sequence[Draw]) -> tuple[np.ndarray, np.ndarray]:
-        """Texts (draws, longest, dim), zero where masked, and the mask; each is read to where it belongs."""
+    def _texts(self, draws: Sequence[Draw], reads: Reads) -> tuple[np.ndarray, np.ndarray]:
+        """Texts (draws, longest, dim), zero where masked, and the mask; each is read to where it belongs.
+
+        They are whole once ``reads`` is finished.
+        """
         unconditional = self._rows.unconditional
         sets = [None if draw.caption_dropped else self._rows_of(draw).texts[draw.text] for draw in draws]
         lengths = [
@@ -142,14 +151,18 @@ class BatchReader:
         ]
         dtype = np.result_type(*{unconditional.dtype if rows is None else rows.numpy_dtype for rows in sets})
         text = np.empty((len(draws), max(lengths), unconditional.shape[1]), dtype)
-        for values, rows, length, draw in zip(text, sets, lengths, draws, strict=True):
+        by_set: dict[TextRows, list[int]] = {}
+        for i, (rows, draw) in enumerate(zip(sets, draws, strict=True)):
+            text[i, lengths[i] :] = 0
             if rows is None:
-                values[:length] = unconditional
+                text[i, : lengths[i]] = unconditional
             elif rows.numpy_dtype == dtype:
-                rows.read_into(draw.row, Column.EMBEDDING, values[:length])
+                by_set.setdefault(rows, []).append(i)
             else:
-                values[:length] = rows.read(draw.row)
-            values[length:] = 0
+                text[i, : lengths[i]] = rows.read(draw.row)
+        for rows, places in by_set.items():
+            numbers = [draws[i].row for i in places]
+            reads.add(rows, numbers, Column.EMBEDDING, [text[i, : lengths[i]] for i in places])
         return text, np.arange(text.shape[1]) < np.array(lengths)[:, None]
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data.randomness import (
+    Coordinates,
     Restarted,
     generator,
     generators,
@@ -179,5 +180,18 @@ def test_a_source_of_normals_gives_what_new_generators_give() -> None:
     for size in (1, 3, 4096, 5):  # an odd number leaves half a draw behind in a generator
         for at in ((0, "a"), (0, "b", size), (2**70, "c")):
             out = np.empty(size, np.float32)
-            source.fill_normal(out, *at)
+            source.fill_normal(out, digest_coordinates(*at))
             assert np.array_equal(out, generator(*at).standard_normal(size, np.float32))
+
+
+@given(first=coordinates, further=coordinates)
+def test_coordinates_that_are_hashed_in_part_draw_as_whole_ones(
+    first: tuple[str | int, ...], further: tuple[str | int, ...]
+) -> None:
+    begun = Coordinates(*first)
+    longer = begun.and_further(*further)
+    assert begun.digest(*further) == longer.digest() == digest_coordinates(*first, *further)
+    assert begun.uniform(*further) == longer.uniform() == uniform(*first, *further)
+    assert begun.digest() == digest_coordinates(*first)  # whatever was drawn from it
+    assert (begun == longer) == (not further)
+    assert hash(begun) == hash(Coordinates(*first))

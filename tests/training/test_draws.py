@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny_training as tiny
 
-from pipeline.data.randomness import uniform
+from pipeline.data.randomness import Coordinates
 from pipeline.errors import Refusal
 from pipeline.params.schema import LogitNormalTimesteps, RectifiedFlow, UniformTimesteps
 from pipeline.training.draws import Draw, TrainingDraws, TrainingRows, validation_draws
@@ -227,11 +227,12 @@ def dependences(data: TrainingData) -> set[str]:
 def test_every_draw_has_a_coordinate_of_its_own(every_draw: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     names = set()
 
-    def watched(*at: str | int) -> float:
-        names.add(at[-1])
-        return uniform(*at)
+    def watched(at: Coordinates, name: str | int) -> float:
+        names.add(name)
+        return uniform(at, name)
 
-    monkeypatch.setattr("pipeline.training.draws.uniform", watched)
+    uniform = Coordinates.uniform
+    monkeypatch.setattr(Coordinates, "uniform", watched)
     assert dependences(every_draw) == set()
     assert names == set(OUTCOMES)  # a new draw is looked at too, and none has taken another one's name
 
@@ -246,8 +247,9 @@ NEVER_TOGETHER = {("text", "swap_set"), ("text", "swap_text")}
 def test_two_draws_from_one_coordinate_are_noticed(
     every_draw: TrainingData, monkeypatch: pytest.MonkeyPatch, one: str, other: str
 ) -> None:
-    def shared(*at: str | int) -> float:
-        return uniform(*at[:-1], one if at[-1] == other else at[-1])
+    def shared(at: Coordinates, name: str | int) -> float:
+        return uniform(at, one if name == other else name)
 
-    monkeypatch.setattr("pipeline.training.draws.uniform", shared)
+    uniform = Coordinates.uniform
+    monkeypatch.setattr(Coordinates, "uniform", shared)
     assert dependences(every_draw)

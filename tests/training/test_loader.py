@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import tiny_training as tiny
 
-from pipeline.data.randomness import generator
+from pipeline.data import payloads
 from pipeline.data.schema import LATENTS, Column, Meta
 from pipeline.data.writer import RowBatch
 from pipeline.diffusion.path import draw_noise
@@ -138,7 +139,8 @@ def drawn_as_before(data: TrainingData, loader: Loader, step: int) -> list[np.nd
             np.frombuffer(stored(data, sample_id, column)[0], np.float32).reshape(2, 4, 4)
             for column in (Column.MEAN, Column.STD)
         )
-        raw = mean + std * generator(*draw.coordinates, "latent").standard_normal((2, 4, 4), np.float32)
+        source = np.random.Generator(np.random.Philox(key=draw.coordinates.digest("latent")))
+        raw = mean + std * source.standard_normal((2, 4, 4), np.float32)
         latents.append((raw - np.array([0.1, -0.1], np.float32)[:, None, None]) * np.float32(0.5))
     return latents
 
@@ -184,3 +186,20 @@ def test_sizes_that_differ_are_refused(data: TrainingData, tmp_path: Path) -> No
         list(loader_of(mixed).batches(0, 3, num_workers=1))
     with pytest.raises(Refusal, match="3 values for latents of 2 channels"):
         loader_of(replace(data, latents=replace(data.latents, scale=[1.0, 1.0, 1.0])))
+
+
+@pytest.mark.parametrize("refused_by_turns", [1, 2, 3])
+def test_batches_of_a_disk_that_is_waited_for_are_the_same(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch, refused_by_turns: int
+) -> None:
+    wanted = [loader_of(data, latent_draw="sample")[step] for step in range(4)]
+    real, turns = payloads.read_from_memory, itertools.count()
+
+    def not_in_memory(handle: int, place: payloads.Place, buffer: memoryview) -> bool:
+        return next(turns) % refused_by_turns != 0 and real(handle, place, buffer)
+
+    monkeypatch.setattr(payloads, "read_from_memory", not_in_memory)
+    loader = loader_of(data, latent_draw="sample")
+    for step, batch in enumerate(wanted):
+        assert equal(loader[step], batch)
+    assert next(turns) > 4

@@ -6,46 +6,61 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.data.schema import LATENTS, TEXT, Meta
+from pipeline.data.schema import LATENTS, TEXT, Meta, Table
 from pipeline.data.writer import RowBatch
 from pipeline.errors import Refusal
-from pipeline.training import rows as rows_module
-from pipeline.training.rows import MAX_OPEN_SHARDS, LatentRows, TextRows
+from pipeline.training.open_files import MOST_OPEN_FILES, OpenFile, max_open_files
+from pipeline.training.rows import LatentRows, TextRows
 from pipeline.training.sets import LatentSet
 
 PROJECT = Path(__file__).resolve().parents[2]
 NUM_SHARDS, ROWS_PER_SHARD, LIMIT = 150, 2, 128
+NUM_OPEN = 32  # of a process that may open the usual 1,024
+
+
+def written(folder: Path, table: Table, facts: dict[Meta, str], row_of: Callable[[int], dict[str, Any]]) -> list[Path]:
+    """Many shards whose values tell their row."""
+    for number in range(NUM_SHARDS):
+        batch = RowBatch(table, facts)
+        for row in range(number * ROWS_PER_SHARD, (number + 1) * ROWS_PER_SHARD):
+            batch.add(key=f"k{row}", **row_of(row))
+        batch.write(folder / f"{number:05d}.parquet", fingerprint=f"of {number}", row_group_rows=1)
+    return sorted(folder.iterdir())
+
+
+def value_of(row: int) -> bytes:
+    return np.float32(row).tobytes()
 
 
 @pytest.fixture(scope="module")
 def latents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    """Many shards whose values tell their row."""
+    facts = {Meta.CHANNELS: "1", Meta.DTYPE: "float32"}
     folder = tmp_path_factory.mktemp("latents")
-    for number in range(NUM_SHARDS):
-        builder = RowBatch(LATENTS, {Meta.CHANNELS: "1", Meta.DTYPE: "float32"})
-        for row in range(number * ROWS_PER_SHARD, (number + 1) * ROWS_PER_SHARD):
-            builder.add(key=f"k{row}", mean=np.full((1, 1, 1), row, np.float32).tobytes(), height=1, width=1)
-        builder.write(folder / f"{number:05d}.parquet", fingerprint=f"of {number}", row_group_rows=1)
-    return tuple(sorted(folder.iterdir()))
+    return tuple(written(folder, LATENTS, facts, lambda row: {"mean": value_of(row), "height": 1, "width": 1}))
 
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    """The same of text."""
+    facts = {Meta.DIM: "1", Meta.DTYPE: "float32"}
     folder = tmp_path_factory.mktemp("texts")
-    for number in range(NUM_SHARDS):
-        builder = RowBatch(TEXT, {Meta.DIM: "1", Meta.DTYPE: "float32"})
-        for row in range(number * ROWS_PER_SHARD, (number + 1) * ROWS_PER_SHARD):
-            builder.add(key=f"k{row}", embedding=np.full((1, 1), row, np.float32).tobytes(), num_text_tokens=1)
-        builder.write(folder / f"{number:05d}.parquet", fingerprint=f"of {number}", row_group_rows=1)
-    return tuple(sorted(folder.iterdir()))
+    return tuple(written(folder, TEXT, facts, lambda row: {"embedding": value_of(row), "num_text_tokens": 1}))
+
+
+@pytest.fixture(autouse=True)
+def usual_limit() -> Iterator[None]:
+    """This process may open as many files as systems allow unless told otherwise."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 READING = """
@@ -91,31 +106,31 @@ def test_few_files_are_open_and_those_read_last(latents: tuple[Path, ...], texts
     assert open_files(latents[0].parent) == []
     for row in range(len(opened)):
         opened.read([row], None)
-    assert sorted(open_files(latents[0].parent)) == [str(path) for path in latents[-MAX_OPEN_SHARDS:]]
+    assert sorted(open_files(latents[0].parent)) == [str(path) for path in latents[-NUM_OPEN:]]
     text = TextRows(texts)
-    for row in [0, 4, 0, *range(6, 6 + 2 * (MAX_OPEN_SHARDS - 1), 2)]:
+    for row in [0, 4, 0, *range(6, 6 + 2 * (NUM_OPEN - 1), 2)]:
         text.read(row)
     names = [Path(path).name for path in open_files(texts[0].parent)]
-    assert len(names) == MAX_OPEN_SHARDS
+    assert len(names) == NUM_OPEN
     assert "00000.parquet" in names  # read again since
     assert "00002.parquet" not in names
 
 
 def test_up_to_the_bound_no_file_is_opened_twice(latents: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Sets of few shards are read as fast as ever."""
-    opened = LatentRows(LatentSet(latents[:MAX_OPEN_SHARDS], scale=1.0, shift=None))
+    opened = LatentRows(LatentSet(latents[:NUM_OPEN], scale=1.0, shift=None))
     paths: list[Path] = []
-    real = rows_module._File.__init__
+    real = OpenFile.__init__
 
-    def counted(file: rows_module._File, path: Path) -> None:
+    def counted(file: OpenFile, path: Path) -> None:
         paths.append(path)
         real(file, path)
 
-    monkeypatch.setattr(rows_module._File, "__init__", counted)
+    monkeypatch.setattr(OpenFile, "__init__", counted)
     for _ in range(3):
         for row in range(len(opened)):
             opened.read([row], None)
-    assert sorted(paths) == sorted(latents[:MAX_OPEN_SHARDS])
+    assert sorted(paths) == sorted(latents[:NUM_OPEN])
 
 
 def test_threads_read_from_more_shards_than_may_be_open(latents: tuple[Path, ...]) -> None:
@@ -131,9 +146,9 @@ def test_threads_read_from_more_shards_than_may_be_open(latents: tuple[Path, ...
 
 def test_a_file_that_is_let_go_while_it_is_read_stays_open(latents: tuple[Path, ...]) -> None:
     opened = LatentRows(LatentSet(latents, scale=1.0, shift=None))
-    held = opened._open(0)
-    for shard in range(1, MAX_OPEN_SHARDS + 5):
-        opened._open(shard)
+    held = opened._files.get(0)
+    for shard in range(1, NUM_OPEN + 5):
+        opened._files.get(shard)
     assert os.path.realpath(f"/proc/self/fd/{held.handle}") == str(latents[0])
 
 
@@ -161,5 +176,7 @@ def test_where_no_file_can_be_opened_the_limit_is_blamed(latents: tuple[Path, ..
     assert "delete" not in str(caught.value)
 
 
-def test_the_bound_leaves_room_for_many_sets() -> None:
-    assert rows_module.MAX_OPEN_SHARDS * 16 <= 512
+@pytest.mark.parametrize(("limit", "num_files"), [(16, 1), (128, 4), (1024, 32), (4096, 128), (1 << 20, 1024)])
+def test_a_set_keeps_a_share_of_what_a_process_may_open(limit: int, num_files: int) -> None:
+    assert max_open_files(limit) == num_files
+    assert max_open_files(resource.RLIM_INFINITY) == MOST_OPEN_FILES
