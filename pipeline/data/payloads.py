@@ -141,8 +141,9 @@ def read_from_memory(handle: int, place: Place, buffer: memoryview) -> bool:
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:  # a file system that cannot tell; any other fault shows when it is read
             return False
-    with contextlib.suppress(OSError):
-        os.posix_fadvise(handle, offset, num_bytes, os.POSIX_FADV_WILLNEED)
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(handle, offset, num_bytes, os.POSIX_FADV_WILLNEED)
     return False
 
 
