@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from pipeline.dag.fingerprints import Fingerprints
 from pipeline.dag.identities import Digests
 from pipeline.dag.stages import BY_NAME, STAGES, unit_of
-from pipeline.dag.units import MANIFEST, Unit, UnitId, benchmark_part, split_benchmark
+from pipeline.dag.units import Unit, UnitId
 from pipeline.errors import Refusal
 from pipeline.layout import Layout
 from pipeline.params.load import Params
@@ -34,7 +33,6 @@ class Plan:
         self.digests = Digests.of_project(project)
         self.fingerprints = Fingerprints(params, self.layout, self.store, self.digests)
         self._by_folder: dict[Path, list[UnitId]] | None = None
-        self._digests_in: dict[str, dict[str, str]] = {}
 
     def unit_ids(self) -> Iterator[UnitId]:
         """All units: stage by stage, a row after the rows of its own stage that it is made from."""
@@ -97,29 +95,15 @@ class Plan:
         assert fingerprint is not None, unit_id
         return show(self.store, fingerprint, self.shown_folder(unit_id), self.layout.staging)
 
-    def digest_in_manifest(self, unit_id: UnitId) -> str | None:
-        """The sha256 that the manifest of a shard's row tells of it; None where the store has no such manifest."""
-        benchmark, _ = split_benchmark(unit_id.part)
-        manifest = unit_id._replace(part=benchmark_part(benchmark, MANIFEST) if benchmark else MANIFEST)
-        if manifest.part not in BY_NAME[unit_id.stage].part_names(self.params, unit_id.row):
-            return None
-        fingerprint = self.made(manifest)
-        if fingerprint is None:
-            return None
-        if fingerprint not in self._digests_in:  # a job asks for shard after shard of a row
-            content = json.loads((self.store.entry(fingerprint) / self.unit(manifest).files[0]).read_text())
-            self._digests_in[fingerprint] = {shard["fingerprint"]: shard["sha256"] for shard in content["shards"]}
-        own = self.fingerprints.of(unit_id)
-        return None if own is None else self._digests_in[fingerprint].get(own)
-
     def is_made(self, unit_id: UnitId) -> bool:
         """Does the store have what the parameters want of this unit?"""
         return self.made(unit_id) is not None
 
     def made(self, unit_id: UnitId) -> str | None:
-        """The fingerprint of what the store has of this unit; None where it is not made."""
+        """The fingerprint of what the store has of this unit; None where it is not made, or files of it are gone."""
         fingerprint = self.fingerprints.of(unit_id)
-        return fingerprint if fingerprint is not None and self.store.has(fingerprint) else None
+        has_it = fingerprint is not None and self.store.holds(fingerprint, self.unit(unit_id).files)
+        return fingerprint if has_it else None
 
     def made_folder(self, unit_id: UnitId) -> Path:
         """The store's folder of a unit. Raises Refusal where it is not made."""

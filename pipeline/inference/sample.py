@@ -27,6 +27,7 @@ from pipeline.params.check import project_params
 from pipeline.params.fits import changed, converted, drawing_rows
 from pipeline.params.load import Params
 from pipeline.params.schema import FolderScheduler, GenerateRow, Sampler
+from pipeline.store.embedded import refuse_other_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -76,9 +77,12 @@ def draw(asked: argparse.Namespace) -> Path:
         draw_with = draw_with_bundle if class_name == BUNDLE_CLASS else draw_with_pipeline
         picture = draw_with(asked, asked.model)
     elif (asked.model / MODEL_FOLDER / PIPELINE_JSON).is_file():
+        refuse_other_bytes(asked.model, MODEL_FOLDER)
         picture = draw_with_pipeline(asked, asked.model / MODEL_FOLDER)
     else:
-        picture = draw_with_row(asked, model_folder(asked.model))
+        folder = model_folder(asked.model)
+        refuse_other_bytes(folder.parent, MODEL_FOLDER)
+        picture = draw_with_row(asked, folder)
     if isinstance(picture, Reject):
         raise Refusal(f"{asked.prompt!r}: {picture}")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,8 @@ from typing import TextIO
 from pipeline.dag.missing_sources import missing_line, refuse_missing
 from pipeline.dag.plan import Plan
 from pipeline.dag.stages import BY_NAME
-from pipeline.dag.units import UnitId, part_name
+from pipeline.dag.units import INDEX, UnitId, part_name
+from pipeline.data.files import INDEX_JSON
 from pipeline.errors import Refusal, exit_status, refusal_line, system_line
 from pipeline.layout import PARAMS_YAML
 from pipeline.params.check import project_params
@@ -98,7 +99,8 @@ class Command:
 
     def _take_in(self) -> None:
         if not all(self.plan.is_made(unit_id) for unit_id in self.unit_ids()):
-            take_in_for(self.plan, self.unit_ids())
+            for line in take_in_for(self.plan, self.unit_ids()):
+                _tell(line)
 
     def _provide_all(self, may_show: Callable[[], bool]) -> int:
         for unit_id in self.unit_ids():
@@ -165,9 +167,9 @@ def _make_locked(plan: Plan, unit_id: UnitId, make: Make, log: JobLog) -> None:
     fingerprint, work_name = plan.fingerprints.of(unit_id), plan.fingerprints.work_name(unit_id)
     if fingerprint is None or work_name is None:
         missing = missing_line(plan, [unit_id])  # with a part of its index still in view
-        raise Refusal(missing or f"{unit_id}: its index is not made; run the stage download first")
+        raise Refusal(missing or _without_index(plan, unit_id))
     with plan.store.locked(work_name, lambda line: log.notice(f"{unit_id}: {line}")) as partial:
-        if plan.store.has(fingerprint):
+        if plan.is_made(unit_id):
             log.notice(f"{unit_id}: found in the store, made by another process meanwhile")
         else:
             seconds = timed()
@@ -181,6 +183,14 @@ def _make_locked(plan: Plan, unit_id: UnitId, make: Make, log: JobLog) -> None:
             plan.store.commit(fingerprint, partial, seconds())
             log.notice(f"{unit_id}: made in {seconds():.1f} s")
     plan.fingerprints.forget_unknowns()
+
+
+def _without_index(plan: Plan, unit_id: UnitId) -> str:
+    """What to do where the index that a unit hangs on is not known: not made yet, or made and not to be read."""
+    if unit_id.stage != "download":
+        return f"{unit_id}: its index is not made; run the stage download first"
+    index = unit_id._replace(part=INDEX)
+    return f"{unit_id}: {plan.made_folder(index) / INDEX_JSON} cannot be read; remove its folder and run again"
 
 
 @contextlib.contextmanager

@@ -20,7 +20,6 @@ from pipeline.store.store import Partial
 
 GIGABYTE = 1e9
 SPARE_BYTES = 200_000_000
-SHARD_SUFFIX = ".parquet"
 
 
 @dataclass
@@ -66,22 +65,7 @@ class Job:
         fingerprint = self.plan.made(unit_id)
         if fingerprint is None:
             raise Refusal(f"{self.unit_id} needs {unit_id}, which is not made; run the stage {unit_id.stage} first")
-        self._verify(unit_id, fingerprint)
         return self.plan.store.entry(fingerprint) / (name or self.plan.unit(unit_id).files[0])
-
-    def _verify(self, unit_id: UnitId, fingerprint: str) -> None:
-        """Compare a shard that came another way, by the job that first uses it, with the digest in its manifest.
-
-        Results of several files tell the digests of their own and were compared when they were taken in.
-        """
-        file = self.plan.unit(unit_id).files[0]
-        if not file.endswith(SHARD_SUFFIX) or self.plan.store.is_verified(fingerprint):
-            return
-        sha256 = self.plan.digest_in_manifest(unit_id)
-        if sha256 is None:
-            self.log.info(f"{unit_id}: came another way, and no manifest here tells its bytes: not verified")
-        else:
-            self.plan.store.verify(fingerprint, file, sha256)
 
     def shard_paths(self, reference: str) -> list[Path]:
         """The store's paths of all shards of a row."""

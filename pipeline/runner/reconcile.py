@@ -16,9 +16,20 @@ from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import INDEX, Unit, UnitId
 from pipeline.layout import Layout
 from pipeline.params.schema import STAGE_NAMES
+from pipeline.store.arrivals import compared
 from pipeline.store.embedded import ShownResult, results_in
 from pipeline.store.links import are_shown, is_shown, remove_empty_folders
 from pipeline.store.store import relative_files
+
+NOT_OURS = "not made by this pipeline"
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A file that was moved out of view and is in no result: where to, and why."""
+
+    path: Path
+    why: str
 
 
 @dataclass
@@ -28,6 +39,7 @@ class Reconciled:
     Attributes:
         missing: units that the store has not.
         arrived: those of them whose whole result lies in view, to be taken in by the next run that acts.
+        set_aside: what was moved out of view, or is to be made anew in its place, since it is no whole result of ours.
     """
 
     missing: set[UnitId] = field(default_factory=set)
@@ -35,7 +47,7 @@ class Reconciled:
     num_shown: int = 0
     num_taken_in: int = 0
     num_removed: int = 0
-    set_aside: list[Path] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
 
     def summary(self) -> str:
         """One line for people."""
@@ -76,18 +88,26 @@ def make_stage_folders(layout: Layout) -> None:
         (layout.data / stage).mkdir(parents=True, exist_ok=True)
 
 
-def take_in_for(plan: Plan, unit_ids: list[UnitId]) -> None:
+def take_in_for(plan: Plan, unit_ids: list[UnitId]) -> list[str]:
     """Give the store what the rows of these units, and those that they are made from, show and it lacks.
 
     For a stage command that was started on results which came another way (``dvc pull``): it must find them, not make
     them again. The run lock must be held.
+
+    Returns:
+        a line for each damaged result, which is not taken in.
     """
+    lines = []
     needed = [need for unit_id in unit_ids for need in plan.unit(unit_id).needs]
     for stage, row in dict.fromkeys((unit_id.stage, unit_id.row) for unit_id in [*needed, *unit_ids]):
         names = BY_NAME[stage].part_names(plan.params, row)
         if not all(plan.is_made(UnitId(stage, row, name)) for name in names):
             folder = plan.layout.shown(stage, row)
-            _take_in(plan, folder, set(relative_files(folder)), Reconciled(), act=True)
+            results, _ = results_in(folder, relative_files(folder))
+            for result in _take_in(plan, folder, results, Reconciled(), act=True):
+                if result.fault and not plan.store.holds(result.fingerprint, result.names):
+                    lines.append(f"not taken in: {folder / result.names[0]}: {result.fault}")
+    return lines
 
 
 def _row_folders_in_order(plan: Plan, present: _Present) -> list[Path]:
@@ -100,7 +120,8 @@ def _settle_folder(plan: Plan, folder: Path, names: set[str], done: Reconciled, 
     units = _units_of_folder(plan, folder)
     first = [unit for unit in units if unit.unit_id.part == INDEX]
     if any(not plan.is_made(unit.unit_id) for unit in first) and names:
-        _take_in(plan, folder, names, done, act)  # an index that came with dvc pull must be known before its shards
+        results, _ = results_in(folder, sorted(names))
+        _take_in(plan, folder, results, done, act)  # an index that came with dvc pull must be known before its shards
     wrong = set(names)
     to_show = []
     for unit in units:
@@ -114,17 +135,25 @@ def _settle_folder(plan: Plan, folder: Path, names: set[str], done: Reconciled, 
             wrong -= {name for name in unit.files if is_shown(folder / name, entry / name)}
             to_show.append(unit)
     if wrong:
-        _take_in(plan, folder, wrong, done, act)
-        if act:
-            removed, moved = remove_from_view(plan, folder, wrong)
-            back = {name for unit in to_show if plan.is_made(unit.unit_id) for name in unit.files}
-            done.num_removed += len(removed - back)
-            done.set_aside += moved
+        _settle_wrong(plan, folder, wrong, done, act)
     for unit in to_show:
         if not plan.is_made(unit.unit_id):
             done.missing.add(unit.unit_id)
         elif act:
             done.num_shown += bool(plan.show(unit.unit_id))
+
+
+def _settle_wrong(plan: Plan, folder: Path, wrong: set[str], done: Reconciled, act: bool) -> None:
+    """Take in what can be, and with ``act`` take the rest out of view."""
+    results, _ = results_in(folder, sorted(wrong))
+    results = _take_in(plan, folder, results, done, act)
+    if not act:
+        return
+    removed, moved = _remove(plan, folder, wrong, results)
+    made = {unit.unit_id: plan.made(unit.unit_id) for unit in _units_of_folder(plan, folder)}
+    shown_again = {name for fingerprint in made.values() if fingerprint for name in plan.store.files(fingerprint)}
+    done.num_removed += len(removed - shown_again)
+    done.set_aside += moved
 
 
 def _units_of_folder(plan: Plan, folder: Path) -> list[Unit]:
@@ -136,17 +165,26 @@ def _all_files(plan: Plan, unit: Unit, fingerprint: str) -> list[str]:
     return [*unit.files, *(plan.store.files(fingerprint) if len(unit.files) > 1 else [])]
 
 
-def _take_in(plan: Plan, folder: Path, names: set[str], done: Reconciled, act: bool) -> None:
-    """Give the store whatever of these files is a whole result that it lacks."""
-    results, _ = results_in(folder, sorted(names))
+def _take_in(plan: Plan, folder: Path, results: list[ShownResult], done: Reconciled, act: bool) -> list[ShownResult]:
+    """Give the store whatever of these is a whole result that it lacks; with ``act`` all bytes are compared before.
+
+    Returns:
+        all of them, those that turned out to be damaged with their fault.
+    """
     units = {plan.fingerprints.of(unit.unit_id): unit.unit_id for unit in _units_of_folder(plan, folder)}
-    for result in _whole_and_new(plan, folder, results):
+    found = _whole_and_new(plan, folder, results)
+    found = compared(folder, found) if act else found
+    for result in found:
+        if result.fault:
+            continue
         if result.fingerprint in units:
             done.arrived.add(units[result.fingerprint])
         if act:
             plan.store.take_in(result.fingerprint, folder, list(result.names))
             plan.fingerprints.forget_unknowns()
         done.num_taken_in += 1
+    now_known = {result.names: result for result in found}
+    return [now_known.get(result.names, result) for result in results]
 
 
 def _whole_and_new(plan: Plan, folder: Path, results: list[ShownResult]) -> list[ShownResult]:
@@ -155,31 +193,44 @@ def _whole_and_new(plan: Plan, folder: Path, results: list[ShownResult]) -> list
     return [
         result
         for result in results
-        if result.complete
-        and not plan.store.has(result.fingerprint)
+        if not result.fault
+        and not plan.store.holds(result.fingerprint, result.names)
         and declared.get(result.fingerprint, set()) <= set(result.names)
     ]
 
 
-def remove_from_view(plan: Plan, folder: Path, names: set[str]) -> tuple[set[str], list[Path]]:
+def remove_from_view(plan: Plan, folder: Path, names: set[str]) -> tuple[set[str], list[SetAside]]:
     """Take files out of a shown folder: what the store has, or is given, goes; everything else is moved aside.
 
     Returns:
         the files removed, and where the others were moved.
     """
     results, _ = results_in(folder, sorted(names))
-    for result in _whole_and_new(plan, folder, results):
-        plan.store.take_in(result.fingerprint, folder, list(result.names))
-    removed = {name for result in results if plan.store.has(result.fingerprint) for name in result.names}
+    return _remove(plan, folder, names, _take_in(plan, folder, results, Reconciled(), act=True))
+
+
+def _remove(plan: Plan, folder: Path, names: set[str], results: list[ShownResult]) -> tuple[set[str], list[SetAside]]:
+    """As ``remove_from_view``, of results that were compared and taken in."""
+    removed = {
+        name for result in results if plan.store.holds(result.fingerprint, result.names) for name in result.names
+    }
+    why = {
+        name: f"damaged or not whole ({result.fault})" for result in results if result.fault for name in result.names
+    }
     moved = []
     for name in sorted(names):
         path = folder / name
-        if name in removed:
+        if name in removed or _leads_nowhere(path):
             path.unlink()
         else:
-            moved.append(_set_aside(plan.layout, path))
+            moved.append(SetAside(_set_aside(plan.layout, path), why.get(name, NOT_OURS)))
         remove_empty_folders(path.parent, plan.layout.project)
     return removed, moved
+
+
+def _leads_nowhere(path: Path) -> bool:
+    """Is this a link whose file is gone, such as one into a cache of DVC that was emptied?"""
+    return path.is_symlink() and not path.exists()
 
 
 def _set_aside(layout: Layout, path: Path) -> Path:

@@ -34,6 +34,7 @@ from pipeline.store.store import relative_files
 
 FAILURE_SUFFIX = ".failed.json"
 NUM_CODES_NAMED = 3
+NUM_DAMAGED_NAMED = 5
 NOT_IN_PARAMETERS = "not in the parameters"
 BYTES_OF = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
@@ -58,6 +59,7 @@ class RowStatus:
     num_done: int = 0
     num_missing: int = 0
     stale: list[Path] = field(default_factory=list)
+    damaged: list[tuple[Path, str]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     is_wanted: bool = True
 
@@ -88,14 +90,13 @@ def look(plan: Plan) -> Status:
         row.num_parts += 1
         row.num_missing += unit_id in reconciled.missing
         row.num_done += unit_id not in reconciled.missing
-    for (stage, name), paths in _stale_files(plan).items():
-        _row(rows, stage, name).stale += paths
+    for (stage, name), wrong in _wrong_files(plan).items():
+        row = _row(rows, stage, name)
+        row.stale += wrong.stale
+        row.damaged += wrong.damaged
     _add_failures(plan, reconciled.missing, rows)
     in_order = sorted(rows.values(), key=lambda row: _order(row.stage, row.row))
     return Status(in_order, reconciled.num_taken_in, missing_in_run(plan), _other_code(plan))
-
-
-NOT_VERIFIED = "nobody knows whom, they came another way and are compared with their manifests when first used"
 
 
 def _other_code(plan: Plan) -> Counter[str]:
@@ -105,9 +106,6 @@ def _other_code(plan: Plan) -> Counter[str]:
     for fingerprint in {plan.made(unit_id) for unit_id in plan.unit_ids()} - {None}:
         assert fingerprint is not None
         code = plan.store.code_of(fingerprint)
-        if code is None and not plan.store.is_verified(fingerprint):
-            other[NOT_VERIFIED] += 1
-            continue
         if code is None or {key: code.get(key) for key in now} != now:
             other[code_name(code)] += 1
     return other
@@ -121,9 +119,17 @@ def _order(stage: str, row: str) -> tuple[int, str, str]:
     return (STAGE_NAMES.index(stage) if stage in STAGE_NAMES else len(STAGE_NAMES), stage, row)
 
 
-def _stale_files(plan: Plan) -> dict[tuple[str, str], list[Path]]:
-    """Shown files that the parameters do not want, by (stage, row)."""
-    stale: dict[tuple[str, str], list[Path]] = {}
+@dataclass
+class _Wrong:
+    """Shown files of a row that show nothing that is wanted: of other parameters, and damaged ones with their fault."""
+
+    stale: list[Path]
+    damaged: list[tuple[Path, str]]
+
+
+def _wrong_files(plan: Plan) -> dict[tuple[str, str], _Wrong]:
+    """By (stage, row)."""
+    found: dict[tuple[str, str], _Wrong] = {}
     wanted = {plan.fingerprints.of(unit_id) for unit_id in plan.unit_ids()}
     for (stage, row), folder in _shown_folders(plan):
         names = set(relative_files(folder))
@@ -134,13 +140,16 @@ def _stale_files(plan: Plan) -> dict[tuple[str, str], list[Path]]:
                 # only results of several files hold more than they declare (curves); a shard's entry need not be listed
                 files = plan.store.files(fingerprint) if len(declared) > 1 else declared
                 names -= {name for name in files if is_shown(folder / name, entry / name)}
+        damaged: list[tuple[Path, str]] = []
         if names:  # only now is anything opened: a right result that the store lacks is no stale one
             results, _ = results_in(folder, sorted(names))
-            right = [result for result in results if result.complete and result.fingerprint in wanted]
-            names -= {name for result in right for name in result.names}
-        if names:
-            stale[stage, row] = [folder / name for name in sorted(names)]
-    return stale
+            for result in results:
+                if result.fingerprint in wanted:
+                    names -= set(result.names)
+                    damaged += [(folder / result.names[0], result.fault)] if result.fault else []
+        if names or damaged:
+            found[stage, row] = _Wrong([folder / name for name in sorted(names)], damaged)
+    return found
 
 
 def _shown_folders(plan: Plan) -> Iterator[tuple[tuple[str, str], Path]]:
@@ -199,6 +208,12 @@ def render(status: Status, plan: Plan, colored: bool) -> str:
         first = os.path.relpath(stale[0], plan.layout.project)
         more = f" and {len(stale) - 1} more" if len(stale) > 1 else ""
         lines.append(f"stale: {first}{more}: of other parameters; the next run puts that right")
+    damaged = [item for row in status.rows for item in row.damaged]
+    for path, fault in damaged[:NUM_DAMAGED_NAMED]:
+        where = os.path.relpath(path, plan.layout.project)
+        lines.append(_paint(f"damaged or not whole: {where}: {fault}; the next run makes it anew", RED, colored))
+    if len(damaged) > NUM_DAMAGED_NAMED:
+        lines.append(f"... and {len(damaged) - NUM_DAMAGED_NAMED} more damaged or not whole")
     if status.num_to_take_in:
         lines.append(f"found in view, to be taken into the store by the next run: {status.num_to_take_in}")
     if status.other_code:

@@ -7,7 +7,7 @@ others: ``index.json``, ``manifest.json``, ``fingerprint.json``.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.data.files import (
@@ -30,11 +30,21 @@ FILES, FINGERPRINT = "files", "fingerprint"
 
 @dataclass(frozen=True)
 class ShownResult:
-    """A result in a shown folder: its fingerprint and its files, relative to the row's folder."""
+    """A result in a shown folder.
+
+    Attributes:
+        fingerprint: the embedded one.
+        names: its files that are there, relative to the row's folder.
+        fault: what of it is missing or damaged, as far as that was looked at; None: nothing.
+    """
 
     fingerprint: str
     names: tuple[str, ...]
-    complete: bool
+    fault: str | None = None
+
+    def with_fault(self, fault: str) -> ShownResult:
+        """The same with something wrong."""
+        return replace(self, fault=fault)
 
 
 def results_in(folder: Path, names: list[str]) -> tuple[list[ShownResult], list[str]]:
@@ -55,7 +65,8 @@ def results_in(folder: Path, names: list[str]) -> tuple[list[ShownResult], list[
             continue
         fingerprint = _embedded_in_parquet(folder / name) if name.endswith(".parquet") else None
         if fingerprint:
-            results.append(ShownResult(fingerprint, (name,), complete=name.rsplit("/", 1)[-1] not in MEMBER_FILES))
+            alone = name.rsplit("/", 1)[-1] in MEMBER_FILES
+            results.append(ShownResult(fingerprint, (name,), "what it is part of is not there" if alone else None))
         else:
             strangers.append(name)
     return results, strangers
@@ -68,16 +79,16 @@ def _embedded_in_json(folder: Path, name: str) -> ShownResult | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     prefix = f"{name.rsplit('/', 1)[0]}/" if "/" in name else ""
-    complete = True
-    members = [name]
+    members, fault = [name], None
     for member, sha256 in files.items():
         path = folder / f"{prefix}{member}"
-        if path.is_file():
-            members.append(f"{prefix}{member}")
-            complete = complete and sha256_of_file(path) == sha256
-        else:
-            complete = False
-    return ShownResult(fingerprint, tuple(members), complete)
+        if not path.is_file():
+            fault = fault or f"{member} is not there"
+            continue
+        members.append(f"{prefix}{member}")
+        if sha256_of_file(path) != sha256:
+            fault = fault or f"the bytes of {member} are not those that {name.rsplit('/', 1)[-1]} tells of"
+    return ShownResult(fingerprint, tuple(members), fault)
 
 
 def _embedded_in_parquet(path: Path) -> str | None:
@@ -94,6 +105,26 @@ def _embedded_in_parquet(path: Path) -> str | None:
         return None
     fingerprint = metadata.get(str(Meta.FINGERPRINT).encode())
     return fingerprint.decode() if fingerprint else None
+
+
+def refuse_other_bytes(folder: Path, below: str) -> None:
+    """Raise Refusal where files in one folder of a result are not those that its fingerprint file tells of.
+
+    Args:
+        folder: of the result; without a fingerprint file nothing is told and nothing refused.
+        below: name of the folder in it.
+    """
+    for name, sha256 in _files_told(folder / FINGERPRINT_JSON).items():
+        path = folder / name
+        if name.startswith(f"{below}/") and (not path.is_file() or sha256_of_file(path) != sha256):
+            raise Refusal(f"{path}: not the file that {folder / FINGERPRINT_JSON} tells of; fetch or make it anew")
+
+
+def _files_told(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_text())[FILES])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def write_fingerprint_json(folder: Path, fingerprint: str, names: list[str]) -> None:

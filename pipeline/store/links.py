@@ -15,10 +15,10 @@ from pipeline.store.store import Store, link_or_copy
 
 
 def is_shown(target: str | Path, stored: str | Path) -> bool:
-    """Does ``target`` show the store's file?"""
+    """Does ``target`` show the store's file? A link that leads to it, such as into DVC's cache, does."""
     try:
-        target_stat, stored_stat = os.stat(target, follow_symlinks=False), os.stat(stored)
-    except FileNotFoundError:
+        target_stat, stored_stat = os.stat(target), os.stat(stored)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     if (target_stat.st_dev, target_stat.st_ino) == (stored_stat.st_dev, stored_stat.st_ino):
         return True

@@ -16,7 +16,7 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,13 +24,12 @@ from typing import Any
 
 from pipeline.data.files import BATCHES
 from pipeline.digest import sha256_of_file
-from pipeline.errors import Refusal
 from pipeline.store.locks import lock_folder, remove_locked_folder
 from pipeline.store.made_by import this_code
 from pipeline.store.modes import follow_umask
 
 JOB_JSON = "job.json"
-SECONDS, VERIFIED = "seconds", "verified"
+SECONDS = "seconds"
 CODE = "code"  # of a job record
 PARTIAL_SUFFIX = ".partial"
 
@@ -70,6 +69,18 @@ class Store:
         except FileNotFoundError:
             return False
 
+    def holds(self, fingerprint: str, names: Sequence[str]) -> bool:
+        """Has the result all of these files, none of them a link that leads nowhere?
+
+        Raises:
+            OSError: as of ``has``.
+        """
+        folder = f"{self.root}/{fingerprint[:2]}/{fingerprint}"
+        try:  # asked of every unit: no Path for it
+            return all(stat.S_ISREG(os.stat(f"{folder}/{name}").st_mode) for name in names)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def files(self, fingerprint: str) -> list[str]:
         """Relative names of an entry's files, the job record left out."""
         return relative_files(self.entry(fingerprint), leave_out=(JOB_JSON,))
@@ -83,30 +94,6 @@ class Store:
             record = {"files": file_facts(self.entry(fingerprint), self.files(fingerprint))}
             _write_atomically(path, json.dumps(record, sort_keys=True))
         return record
-
-    def is_verified(self, fingerprint: str) -> bool:
-        """Were an entry's bytes made here, or compared since with what their manifest tells (``verify``)?"""
-        try:
-            record = json.loads((self.entry(fingerprint) / JOB_JSON).read_text())
-        except (FileNotFoundError, ValueError):
-            return False
-        return SECONDS in record or VERIFIED in record
-
-    def verify(self, fingerprint: str, name: str, sha256: str) -> None:
-        """Compare a file of an entry that came another way with the digest that its manifest tells, once for all.
-
-        Raises:
-            Refusal: the bytes are others.
-        """
-        path = self.entry(fingerprint) / name
-        facts = file_facts(self.entry(fingerprint), self.files(fingerprint))
-        if facts[name]["sha256"] != sha256:
-            raise Refusal(
-                f"{path}: came another way, and its bytes are not those that its manifest tells of: remove the folder "
-                f"{self.entry(fingerprint)} and the shown file, then run again"
-            )
-        record = {"files": facts, VERIFIED: sha256}
-        _write_atomically(self.entry(fingerprint) / JOB_JSON, json.dumps(record, sort_keys=True))
 
     def code_of(self, fingerprint: str) -> dict[str, Any] | None:
         """Which code made an entry (see ``made_by``); None where that is not recorded."""
@@ -181,7 +168,10 @@ class Store:
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            shutil.rmtree(folder)  # made twice, where the file system knows no locks: the first one stays
+            if self.holds(fingerprint, relative_files(folder)):
+                shutil.rmtree(folder)  # made twice, where the file system knows no locks: the first one stays
+            else:
+                _replace_folder(entry, folder)
         flush(entry.parent)
 
     def size_bytes(self) -> int:
@@ -196,6 +186,14 @@ class Store:
                         counted.add((stat.st_dev, stat.st_ino))
                         total += stat.st_size
         return total
+
+
+def _replace_folder(old: Path, new: Path) -> None:
+    """Put a folder in the place of one that has lost files."""
+    gone = old.with_name(f"{old.name}.removed.{os.getpid()}")
+    os.rename(old, gone)
+    os.rename(new, old)
+    shutil.rmtree(gone)
 
 
 def timed() -> Callable[[], float]:
@@ -219,7 +217,11 @@ def file_facts(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """A hard link, else a reflink, else a copy with the same time (by which a copy is recognised)."""
+    """A hard link, else a reflink, else a copy with the same time (by which a copy is recognised).
+
+    Of a symbolic link what it leads to is taken: whose it is may remove it.
+    """
+    source = Path(os.path.realpath(source))
     try:
         os.link(source, target)
         return

@@ -23,7 +23,7 @@ def test_all_files_are_written_and_carry_the_fingerprint(report: Reported) -> No
     results, strangers = results_in(report.folder, names)
     assert strangers == []
     (found,) = results
-    assert found.complete
+    assert found.fault is None
     assert found.fingerprint == report.run.plan.fingerprints.of(REPORT_PLACE)
     assert set(found.names) == set(names)
     carried = json.loads(report.text(FINGERPRINT_JSON))["files"]

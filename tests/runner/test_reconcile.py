@@ -169,9 +169,11 @@ def test_strangers_are_set_aside_and_named(made: Path, at: str) -> None:
     before = shown(made)
     plan, done = run(made)
     aside = made / "data" / ".set_aside" / "data" / "small" / at
-    assert sorted(done.set_aside) == [aside / "deep" / "00007.parquet", aside / "notes.txt", aside / "table.parquet"]
+    names = ("deep/00007.parquet", "notes.txt", "table.parquet")
+    assert sorted(moved.path for moved in done.set_aside) == [aside / name for name in names]
+    assert {moved.why for moved in done.set_aside} == {"not made by this pipeline"}
     assert (aside / "notes.txt").read_text() == "mine"
-    assert set(before) - set(shown(made)) == {f"{at}/{n}" for n in ("notes.txt", "deep/00007.parquet", "table.parquet")}
+    assert set(before) - set(shown(made)) == {f"{at}/{name}" for name in names}
     assert not (folder / "deep").exists()
     assert done.missing == {REPORT_PLACE}
     assert_all_linked(plan)
@@ -197,7 +199,7 @@ def test_a_carrier_over_files_of_another_result_is_not_believed(made: Path) -> N
     manifest = UnitId("recaption", "imagenet-label", MANIFEST)
     assert done.missing == {manifest, REPORT_PLACE}
     assert not plan.is_made(manifest)
-    assert {path.name for path in done.set_aside} <= {"manifest.json", "rejects.parquet"}
+    assert {moved.path.name for moved in done.set_aside} <= {"manifest.json", "rejects.parquet"}
 
 
 @pytest.mark.parametrize("name", ["rejects.parquet", "index.parquet"])
@@ -209,7 +211,7 @@ def test_a_part_of_a_result_without_its_carrier_is_not_taken_for_it(made: Path, 
     lost = UnitId("download", "heldout", MANIFEST if name == "rejects.parquet" else INDEX)
     assert lost in done.missing
     assert not plan.is_made(lost)
-    assert [path.name for path in done.set_aside] == [name]
+    assert [moved.path.name for moved in done.set_aside] == [name]
 
 
 def test_a_shard_that_was_edited_is_shown_right_again(made: Path) -> None:
@@ -234,7 +236,7 @@ def test_a_shard_under_anothers_name_is_not_taken_in(made: Path) -> None:
     exchanged = {UnitId("download", "imagenet", "0"), UnitId("download", "imagenet", "1")}
     assert done.missing == {*exchanged, REPORT_PLACE}
     assert not any(plan.is_made(unit_id) for unit_id in exchanged)
-    assert {path.name for path in done.set_aside} == {"00000.parquet", "00001.parquet"}
+    assert {moved.path.name for moved in done.set_aside} == {"00000.parquet", "00001.parquet"}
 
 
 def pulled(folder: Path) -> None:

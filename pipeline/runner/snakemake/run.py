@@ -100,8 +100,8 @@ class SnakemakeRun:
         reconciled = reconcile(self.plan, act=True)
         self._missing = reconciled.missing
         self._tell(reconciled)
-        for path in reconciled.set_aside:
-            print(f"not made by this pipeline, moved aside: {path}", file=sys.stderr)
+        for moved in reconciled.set_aside:
+            print(f"{moved.why}, moved aside: {moved.path}", file=sys.stderr)
 
     def begin_with(self, execute: Callable[..., Any]) -> Callable[..., Any]:
         """Snakemake's own ``execute``, before which a run begins unless it is a dry one or only touches files."""
