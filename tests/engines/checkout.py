@@ -244,6 +244,11 @@ class Checkout:
     def failures(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in sorted((self.folder / "logs").rglob("*.failed.json"))]
 
+    def forget_results(self) -> None:
+        """As if nothing had been made or pulled, but for what DVC and git know."""
+        for name in ("data/light", "data/store", "reports"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
     def forget_everything(self) -> None:
         """Back to a checkout in which nothing ran."""
         for name in (".snakemake", ".work", "data/light", "data/store", "reports", "logs", ".dvc/tmp", ".dvc/cache"):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from checkout import Checkout
 
 pytestmark = [pytest.mark.slow, pytest.mark.remote]
@@ -32,11 +33,13 @@ class Remote:
     Attributes:
         options: of ``dvc remote``, by name.
         damage: changes what is stored there of a file's content.
+        remove: removes objects, each by the digest that DVC names it by.
     """
 
     url: str
     options: dict[str, str]
     damage: Callable[[bytes], None]
+    remove: Callable[[list[str]], None]
 
     def join(self, checkout: Checkout) -> None:
         assert checkout.dvc("remote", "add", "-d", "far", self.url).status == 0
@@ -44,9 +47,19 @@ class Remote:
             assert checkout.dvc("remote", "modify", "far", name, value).status == 0
 
 
-def object_of(content: bytes) -> str:
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+def md5_of(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def object_of(md5: str) -> str:
     return f"files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def folder_of_shard(checkout: Checkout) -> str:
+    """What DVC calls the list of the folder that holds the shard."""
+    stages = yaml.safe_load((checkout.folder / "dvc.lock").read_text())["stages"].values()
+    (found,) = (out["md5"] for stage in stages for out in stage["outs"] if SHARD.startswith(f"{out['path']}/"))
+    return str(found)
 
 
 def flipped(content: bytes) -> bytes:
@@ -57,11 +70,15 @@ def flipped(content: bytes) -> bytes:
 
 def folder_remote(folder: Path) -> Iterator[Remote]:
     def damage(content: bytes) -> None:
-        path = folder / "far" / object_of(content)
+        path = folder / "far" / object_of(md5_of(content))
         path.chmod(0o644)
         path.write_bytes(flipped(content))
 
-    yield Remote(str(folder / "far"), {}, damage)
+    def remove(digests: list[str]) -> None:
+        for md5 in digests:
+            (folder / "far" / object_of(md5)).unlink()
+
+    yield Remote(str(folder / "far"), {}, damage, remove)
 
 
 def s3_remote(folder: Path) -> Iterator[Remote]:
@@ -80,11 +97,15 @@ def s3_remote(folder: Path) -> Iterator[Remote]:
         client.create_bucket(Bucket="results")
 
         def damage(content: bytes) -> None:
-            key = f"t2i/{object_of(content)}"
+            key = f"t2i/{object_of(md5_of(content))}"
             assert client.get_object(Bucket="results", Key=key)["Body"].read() == content
             client.put_object(Bucket="results", Key=key, Body=flipped(content))
 
-        yield Remote("s3://results/t2i", {"endpointurl": endpoint}, damage)
+        def remove(digests: list[str]) -> None:
+            for md5 in digests:
+                client.delete_object(Bucket="results", Key=f"t2i/{object_of(md5)}")
+
+        yield Remote("s3://results/t2i", {"endpointurl": endpoint}, damage, remove)
     finally:
         server.kill()
         server.wait()
@@ -154,7 +175,8 @@ def test_what_was_pulled_is_not_made_again(second: Checkout, right_bytes: dict[s
 def test_a_shard_damaged_at_the_remote_is_named_and_made_anew(
     pushed: Checkout, second: Checkout, remote: Remote, right_bytes: dict[str, str]
 ) -> None:
-    remote.damage((pushed.folder / SHARD).read_bytes())
+    content = (pushed.folder / SHARD).read_bytes()
+    remote.damage(content)
     ended = second.dvc("pull")
     if ended.status != 0:  # a release of DVC that compares: then nothing of it arrives
         assert not (second.folder / SHARD).exists()
@@ -165,6 +187,12 @@ def test_a_shard_damaged_at_the_remote_is_named_and_made_anew(
     assert second.results() == right_bytes
     again = second.snakemake()
     assert not again.lines_with("moved aside")
+    remote.remove([md5_of(content), folder_of_shard(second)])  # as docs/use.md says
+    assert pushed.dvc("push").status == 0
+    shutil.rmtree(second.folder / ".dvc/cache")
+    second.forget_results()
+    pull(second)
+    assert (second.folder / SHARD).read_bytes() == content
 
 
 def test_a_cache_of_links_leaves_the_store_files_of_its_own(second: Checkout, right_bytes: dict[str, str]) -> None:
