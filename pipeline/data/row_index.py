@@ -11,7 +11,6 @@ and checksum, as ``<column>.offset`` and ``<column>.xxh3``. The length of a valu
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.data.columns import RowsDigest
 from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.keys import parents_of
 from pipeline.data.schema import Column, Meta, Table
@@ -32,6 +32,8 @@ _FACTS = Meta.ROWS.encode()
 OFFSET, XXH3 = "offset", "xxh3"
 FIELDS = (OFFSET, XXH3)
 _SHARED = (Meta.CHANNELS, Meta.DIM, Meta.DTYPE)
+# What Arrow's plain texts hold in one column; keys of more are large texts, which cost 4 bytes a row more.
+MAX_TEXT_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class RowIndex:
         small: small payload column to its values; where a row is null it says nothing.
         located: large column to an array of offsets and one of checksums; no entry where no row has it.
         fingerprints: of the shards, in order.
-        keys_sha256: of all keys in order: equal where two sets hold the same pictures, without reading either's keys.
+        keys_sha256: digest of all keys in order: equal where two sets hold the same pictures, without reading the keys.
         parents_sha256: of the keys that derived pictures were made from; of plain keys, the same as ``keys_sha256``.
         metadata: what all shards share (channels, dim, dtype), one entry per kind of shard: more than one is a fault.
     """
@@ -74,27 +76,27 @@ class RowIndexBuilder:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._small = [column for column in table.payload if column not in table.uncompressed]
-        self._batches: list[pa.RecordBatch] = []
+        self._tables: list[pa.Table] = []
         self._ends: list[int] = []
         self._fingerprints: list[str] = []
         self._metadata: list[dict[str, str]] = []
-        self._keys, self._parents = hashlib.sha256(), hashlib.sha256()
+        self._keys, self._parents = RowsDigest(), RowsDigest()
 
     def add(self, shard: Shard) -> None:
         """Append the rows of the next shard."""
         read = shard.read([Column.KEY, *self._small])
         located = shard.located
         whole = shard.is_valid()
-        keys = read.column(str(Column.KEY)).combine_chunks()
-        _hash(self._keys, keys)
-        _hash(self._parents, parents_of(keys))
+        keys = read.column(str(Column.KEY))
+        self._keys.add(pa.table({"key": keys}))
+        self._parents.add(pa.table({"key": parents_of(keys)}))
         columns = {
             str(Column.KEY): keys,
             "whole": pa.array(whole),
             **{str(name): pa.array(_filled(read, name)) for name in self._small},
             **{_name(column, field): pa.array(places[field]) for column, places in located.items() for field in FIELDS},
         }
-        self._batches.append(pa.RecordBatch.from_pydict(columns))
+        self._tables.append(pa.table(columns))
         self._ends.append(len(whole) + (self._ends[-1] if self._ends else 0))
         self._fingerprints.append(shard.fingerprint)
         metadata = {str(key): shard.metadata[key] for key in _SHARED if key in shard.metadata}
@@ -127,11 +129,11 @@ class RowIndexBuilder:
             "table": self._table.name,
             "ends": self._ends,
             "fingerprints": self._fingerprints,
-            "keys_sha256": self._keys.hexdigest(),
-            "parents_sha256": self._parents.hexdigest(),
+            "keys_sha256": self._keys.digest(),
+            "parents_sha256": self._parents.digest(),
             "metadata": self._metadata,
         }
-        columns = pa.Table.from_batches(self._batches).combine_chunks()
+        columns = _in_one_chunk(pa.concat_tables(self._tables))
         for column in self._table.uncompressed:  # one that no row has would be touched, page by page, for nothing
             if (columns.column(_name(column, OFFSET)).to_numpy() < 0).all():
                 columns = columns.drop_columns([_name(column, field) for field in FIELDS])
@@ -214,10 +216,13 @@ def _dicts(value: object) -> Iterable[dict[str, str]]:
     return value
 
 
-def _hash(hasher: Any, keys: pa.StringArray) -> None:
-    lengths = pc.binary_length(keys).to_numpy().astype("<i4")
-    hasher.update(lengths.tobytes())
-    hasher.update("".join(keys.to_pylist()).encode())
+def _in_one_chunk(columns: pa.Table) -> pa.Table:
+    """The rows as one batch; keys that no plain text column holds become large texts."""
+    name = str(Column.KEY)
+    keys = columns.column(name)
+    if (pc.sum(pc.binary_length(keys).cast(pa.int64())).as_py() or 0) > MAX_TEXT_BYTES:
+        columns = columns.set_column(columns.schema.get_field_index(name), name, keys.cast(pa.large_string()))
+    return columns.combine_chunks()
 
 
 def _empty(columns: pa.Table) -> pa.RecordBatch:

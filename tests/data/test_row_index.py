@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.data.keys import first_difference, parents_of
 from pipeline.data.row_index import RowIndex, RowIndexBuilder, index_of, open_index
 from pipeline.data.schema import LATENTS, TEXT, Column, Meta
 from pipeline.data.shards import Shard
@@ -71,6 +72,21 @@ def test_an_index_is_mapped_and_not_read(paths: tuple[Path, ...], tmp_path: Path
     assert pa.total_allocated_bytes() - before < 1000
     assert not index.located["mean"]["offset"].flags.owndata
     assert not index.located["mean"]["offset"].flags.writeable
+
+
+def test_keys_of_more_bytes_than_plain_texts_hold_are_kept(
+    paths: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = open_index(built(paths, tmp_path / "plain.arrow"), LATENTS)
+    monkeypatch.setattr("pipeline.data.row_index.MAX_TEXT_BYTES", plain.keys.buffers()[2].size // 2)
+    index = built(paths, tmp_path / "rows.arrow")
+    large = open_index(index, LATENTS)
+    assert (plain.keys.type, large.keys.type) == (pa.string(), pa.large_string())
+    assert large.keys.to_pylist() == plain.keys.to_pylist()
+    assert (large.keys_sha256, large.parents_sha256) == (plain.keys_sha256, plain.parents_sha256)
+    assert read(paths, index) == WHOLE
+    others = pa.array([*plain.keys.to_pylist()[:3], "other", *plain.keys.to_pylist()[4:]])
+    assert first_difference(parents_of(large.keys), others) == 3  # keys of both kinds are compared
 
 
 def test_equal_shards_give_equal_bytes(paths: tuple[Path, ...], tmp_path: Path) -> None:
