@@ -1,8 +1,9 @@
 """Where every row of a whole set lies: keys, sizes, and offsets of payloads, in one file that is mapped, not read.
 
 A row's manifest writes it from its shards' own metadata (``rows.arrow``, one Arrow record batch, uncompressed). Opening
-a set is then one map, however many shards there are, and all processes of a machine share its pages. It is a copy of
-what the shards say and can be made anew from them at any time.
+a set is then one map, however many shards there are, and all processes of a machine share its pages; its bytes are
+compared with checksums first (``pipeline.data.checked_arrow``). It is a copy of what the shards say and can be made
+anew from them at any time.
 
 Columns: ``key``; ``whole``, whether the payload is there; the small columns of the payload, 0 where null, but for those
 that are the same in all whole rows; and of each large column that any row has its offset in the shard's file (-1: none)
@@ -11,7 +12,6 @@ and checksum, as ``<column>.offset`` and ``<column>.xxh3``. The length of a valu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.data.checked_arrow import Damaged, open_checked, write_checked
 from pipeline.data.columns import RowsDigest
 from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.keys import parents_of
@@ -114,10 +115,8 @@ class RowIndexBuilder:
             Refusal: the disk does not take it.
         """
         batch, facts = self._parts()
-        schema = batch.schema.with_metadata({_FACTS: json.dumps(facts)})
         try:
-            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-                writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+            write_checked(path, batch, facts, _FACTS)
         except OSError as error:
             if line := system_line(error, path):
                 raise Refusal(line) from error
@@ -166,16 +165,17 @@ def open_index(path: Path, table: Table) -> RowIndex:
     """The index behind a file: arrays that lie in its mapped pages.
 
     Raises:
-        Refusal: it cannot be read, or is of another schema version or table.
+        Refusal: it cannot be read, is damaged, or is of another schema version or table.
     """
     try:
-        source = pa.memory_map(str(path))
-        file = pa.ipc.open_file(source)
-        facts = json.loads(file.schema.metadata[_FACTS])
-        batch = file.get_batch(0)
-    except (OSError, pa.ArrowInvalid, ValueError, LookupError, TypeError) as error:
+        batch, facts = open_checked(path, _FACTS)
+    except (OSError, Damaged) as error:
         line = system_line(error, path)
-        raise Refusal(line or f"{path}: not a readable index of rows ({error}); remove its row's manifest") from error
+        raise Refusal(
+            line
+            or f"{path}: damaged, or no index of rows that tells its checksums ({error}); remove its folder from the "
+            "store, and the shown file, then run again"
+        ) from error
     if (facts["schema"], facts["table"]) != (SCHEMA_VERSION, table.name):
         raise Refusal(f"{path}: of schema {facts['schema']} and table {facts['table']}; {table.name} was wanted")
     return _of_batch(batch, facts)
