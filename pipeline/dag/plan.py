@@ -97,10 +97,13 @@ class Plan:
         assert fingerprint is not None, unit_id
         return show(self.store, fingerprint, self.shown_folder(unit_id), self.layout.staging)
 
+    def num_shards(self, shard: UnitId) -> int:
+        """How many shards the manifest of a shard's row, or of its benchmark, is made from."""
+        return sum(need.reference == shard.reference and need.is_shard for need in self.unit(_manifest_of(shard)).needs)
+
     def digest_in_manifest(self, unit_id: UnitId) -> str | None:
         """The sha256 that the manifest of a shard's row tells of it; None where the store has no such manifest."""
-        benchmark, _ = split_benchmark(unit_id.part)
-        manifest = unit_id._replace(part=benchmark_part(benchmark, MANIFEST) if benchmark else MANIFEST)
+        manifest = _manifest_of(unit_id)
         if manifest.part not in BY_NAME[unit_id.stage].part_names(self.params, unit_id.row):
             return None
         fingerprint = self.made(manifest)
@@ -127,3 +130,9 @@ class Plan:
         if fingerprint is None:
             raise Refusal(f"{unit_id} is not made; run snakemake --configfile {self.params.source}")
         return self.store.entry(fingerprint)
+
+
+def _manifest_of(shard: UnitId) -> UnitId:
+    """The manifest of a shard's row, or of its benchmark."""
+    benchmark, _ = split_benchmark(shard.part)
+    return shard._replace(part=benchmark_part(benchmark, MANIFEST) if benchmark else MANIFEST)
