@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.dag.plan import Plan
-from pipeline.dag.units import INDEX, REPORT, UnitId
+from pipeline.dag.stages import JUDGED_BY
+from pipeline.dag.units import INDEX, MANIFEST, REPORT, UnitId
 from pipeline.params.load import section_types
 
 Keys = tuple[Any, ...]
@@ -36,17 +37,26 @@ def readers(raw: dict[str, Any], keys: Keys, unit_ids: list[UnitId]) -> set[Unit
         named = {row for row, value in rows.items() if rest[1] in (value if isinstance(value, list) else [value])}
         return {p for p in unit_ids if p.stage == head and p.row in named and is_read(raw, p, field)}
     without_own = {row for row, own in section["rows"].items() if rest[0] not in own}
-    return {unit_id for unit_id in unit_ids if unit_id.stage == head and unit_id.row in without_own}
+    return {p for p in unit_ids if p.stage == head and p.row in without_own and is_read(raw, p, rest[0])}
 
 
 def is_read(raw: dict[str, Any], unit_id: UnitId, field: str) -> bool:
-    """Whether a part reads a field of its row: scores differ in what they ask."""
+    """Whether a part reads a field of its row: scores differ in what they ask, and manifests alone judge."""
+    if field in JUDGED_BY:
+        return unit_id.part == MANIFEST
     if unit_id.stage != "score" or field not in ("style", "features", "metrics", "real"):
         return True
     if unit_id.part in ("style", "heldout_captions"):
         has_real = "real" in raw["score"]["rows"][unit_id.row]
         return field in ("style", "features") if unit_id.part == "style" else has_real and field != "style"
     return False
+
+
+def voided(plan: Plan, keys: Keys, first: set[UnitId]) -> set[UnitId]:
+    """What a changed value voids: what reads it, and what comes after; after a row judged anew, the page alone."""
+    if keys[-1] in JUDGED_BY:
+        return first | {unit_id for unit_id in plan.unit_ids() if unit_id.stage == REPORT}
+    return downstream(plan, first)
 
 
 def downstream(plan: Plan, first: set[UnitId]) -> set[UnitId]:
