@@ -123,6 +123,7 @@ class Fingerprints:
     def _resolved_row(self, unit_id: UnitId) -> tuple[dict[str, Any], set[str]]:
         """A row as its parts are made from it, and the references in it; one object for all parts, never changed."""
         unread = BY_NAME[unit_id.stage].unread(self._params, unit_id.row, unit_id.part)
+        unread |= frozenset() if unit_id.part == MANIFEST else JUDGED_BY
         key = (unit_id.stage, unit_id.row, split_benchmark(unit_id.part)[0], unread)
         if key not in self._resolved:
             row = self._resolve(unit_id, unread)

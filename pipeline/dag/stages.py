@@ -52,14 +52,15 @@ from pipeline.params.references import (
     training_references,
 )
 
-# What a row is judged by as a whole, by its manifest: no shard's bytes hang on it, nor does what is made from the row.
+# What a row is judged by as a whole: of any stage the manifest alone reads it, and what is made from the row hangs on
+# it as little as a shard's bytes do.
 JUDGED_BY = frozenset({"max_reject_fraction"})
 TRAINED_ON = ("encode_images", "encode_text")  # stages whose rows training reads one by one
 SeedKind = Literal["data", "train", "generate"]
 
 
-def _unread_but_by_manifests(params: Params, row: str, part: str) -> frozenset[str]:
-    return frozenset() if part == MANIFEST else JUDGED_BY
+def _all_read(params: Params, row: str, part: str) -> frozenset[str]:
+    return frozenset()
 
 
 def _no_gpu(params: Params, row: str, part: str) -> int:
@@ -96,7 +97,7 @@ class Stage:
     num_gpus: Callable[[Params, str, str], int] = _no_gpu
     tables: tuple[tuple[str, str], ...] = ()
     names_parts: str | None = None
-    unread: Callable[[Params, str, str], frozenset[str]] = _unread_but_by_manifests
+    unread: Callable[[Params, str, str], frozenset[str]] = _all_read
     models: tuple[str, ...] = ()
     key_carries_name: bool = False
 
