@@ -2,7 +2,8 @@
 
 A recipe holds the stage, the part, the row as resolved with the side-table entries that it names, the seed of its
 kind, the identities of its models, and the fingerprints of its inputs in the places where the row names them. An
-index counts by its content (digest), so that one made anew with the same rows voids nothing. Execution values, paths
+index counts by its content (digest), so that one made anew with the same rows voids nothing; a manifest without the
+limit of rejects that it judged its row by, for the same reason. Execution values, paths
 and names of rows (where neither keys nor the page carry them) are no part of it; what lies at a path is, by a stamp,
 unless an index says it better. No shard is read for it.
 """
@@ -16,8 +17,8 @@ from typing import Any
 import msgspec
 
 from pipeline.dag.identities import Digests
-from pipeline.dag.stages import BY_NAME, unit_of
-from pipeline.dag.units import INDEX, UnitId, split_benchmark
+from pipeline.dag.stages import BY_NAME, JUDGED_BY, unit_of
+from pipeline.dag.units import INDEX, MANIFEST, UnitId, split_benchmark
 from pipeline.data.files import INDEX_JSON, SCHEMA_VERSION
 from pipeline.digest import digest_json
 from pipeline.layout import Layout
@@ -38,6 +39,7 @@ class Fingerprints:
         self._store = store
         self._digests = digests
         self._seen: dict[UnitId, str | None] = {}
+        self._unjudged: dict[UnitId, str | None] = {}
         self._index_digests: dict[UnitId, str | None] = {}
         self._sources_not_at_hand: set[UnitId] = set()
         self._resolved: dict[tuple[str, str, str, frozenset[str]], tuple[dict[str, Any], set[str]]] = {}
@@ -66,6 +68,7 @@ class Fingerprints:
         """Forget what was not known while an index was missing."""
         self._index_digests = {p: d for p, d in self._index_digests.items() if d is not None}
         self._seen = {p: f for p, f in self._seen.items() if f is not None}
+        self._unjudged = {p: f for p, f in self._unjudged.items() if f is not None}
 
     def recipe(self, unit_id: UnitId) -> dict[str, Any] | None:
         """All that a place is made from, as a JSON value; None as for ``of``."""
@@ -74,7 +77,7 @@ class Fingerprints:
         marks: dict[str, list[str]] = {}
         own: list[str] = []
         for need in needs:
-            mark = self._index_digest(need) if need.part == INDEX else self.of(need)
+            mark = self._mark(need)
             if mark is None:
                 return None
             if (need.stage, need.row) == (unit_id.stage, unit_id.row):
@@ -120,6 +123,7 @@ class Fingerprints:
     def _resolved_row(self, unit_id: UnitId) -> tuple[dict[str, Any], set[str]]:
         """A row as its parts are made from it, and the references in it; one object for all parts, never changed."""
         unread = BY_NAME[unit_id.stage].unread(self._params, unit_id.row, unit_id.part)
+        unread |= frozenset() if unit_id.part == MANIFEST else JUDGED_BY
         key = (unit_id.stage, unit_id.row, split_benchmark(unit_id.part)[0], unread)
         if key not in self._resolved:
             row = self._resolve(unit_id, unread)
@@ -159,6 +163,19 @@ class Fingerprints:
         """What stands for the paths that a row names; None where one of them is not at hand."""
         stamps = {field: self._digests.stamp(row[field]) for field in path_fields if field in row}
         return {field: stamp for field, stamp in stamps.items() if stamp} if all(stamps.values()) else None
+
+    def _mark(self, need: UnitId) -> str | None:
+        """What stands for an input in the recipes of what is made from it."""
+        if need.part == INDEX:
+            return self._index_digest(need)
+        if need.part != MANIFEST:
+            return self.of(need)
+        if need not in self._unjudged:
+            recipe = self.recipe(need)
+            if recipe is not None:
+                recipe["row"] = {field: value for field, value in recipe["row"].items() if field not in JUDGED_BY}
+            self._unjudged[need] = None if recipe is None else digest_json(recipe)
+        return self._unjudged[need]
 
     def _index_digest(self, unit_id: UnitId) -> str | None:
         if unit_id not in self._index_digests:

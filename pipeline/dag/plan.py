@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.dag.fingerprints import Fingerprints
 from pipeline.dag.identities import Digests
 from pipeline.dag.stages import BY_NAME, STAGES, unit_of
-from pipeline.dag.units import Unit, UnitId
+from pipeline.dag.units import MANIFEST, Unit, UnitId, benchmark_part, split_benchmark
 from pipeline.errors import Refusal
 from pipeline.layout import Layout
 from pipeline.params.load import Params
@@ -95,6 +95,10 @@ class Plan:
         assert fingerprint is not None, unit_id
         return show(self.store, fingerprint, self.shown_folder(unit_id), self.layout.staging)
 
+    def num_shards(self, shard: UnitId) -> int:
+        """How many shards the manifest of a shard's row, or of its benchmark, is made from."""
+        return sum(need.reference == shard.reference and need.is_shard for need in self.unit(_manifest_of(shard)).needs)
+
     def is_made(self, unit_id: UnitId) -> bool:
         """Does the store have what the parameters want of this unit?"""
         return self.made(unit_id) is not None
@@ -111,3 +115,9 @@ class Plan:
         if fingerprint is None:
             raise Refusal(f"{unit_id} is not made; run snakemake --configfile {self.params.source}")
         return self.store.entry(fingerprint)
+
+
+def _manifest_of(shard: UnitId) -> UnitId:
+    """The manifest of a shard's row, or of its benchmark."""
+    benchmark, _ = split_benchmark(shard.part)
+    return shard._replace(part=benchmark_part(benchmark, MANIFEST) if benchmark else MANIFEST)

@@ -33,6 +33,11 @@ class UnitId(NamedTuple):
         return f"{self.stage}/{self.row}"
 
     @property
+    def is_shard(self) -> bool:
+        """Is it one of the numbered parts of a row, or of a benchmark of it?"""
+        return self.part.rpartition(".")[2].isdigit()
+
+    @property
     def file_stem(self) -> str:
         """The part as people and file names write it: ``00003``, ``geneval_shapes.00003``, ``manifest``."""
         head, dot, last = self.part.rpartition(".")

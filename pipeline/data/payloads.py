@@ -32,6 +32,7 @@ from pipeline.errors import Refusal
 LOCATED = np.dtype([("offset", "<i8"), ("num_bytes", "<i4"), ("xxh3", "<u4")])
 Place = tuple[int, int, int]
 NOWHERE: Place = (-1, 0, 0)
+MAX_ENCODED_BYTES = 99_000_000  # readers of Parquet take no text of more than 100 MB in a footer
 _LENGTH = struct.Struct("<I")  # in front of every value
 _NOT_WAITING = getattr(os, "RWF_NOWAIT", 0)  # of Linux; without it a value that is not in memory is waited for
 _SOUGHT_BYTES = 64  # of a value; the rest is compared where those are found
@@ -148,12 +149,21 @@ def read_from_memory(handle: int, place: Place, buffer: memoryview) -> bool:
 
 
 def encode(located: dict[str, np.ndarray]) -> str:
-    """The text that stands in a shard's metadata."""
-    return json.dumps({column: base64.b64encode(places.tobytes()).decode() for column, places in located.items()})
+    """The text that stands in a shard's metadata; columns in which no row has a value are left out of it.
+
+    Raises:
+        Refusal: it is longer than readers of Parquet take.
+    """
+    with_values = {column: places for column, places in located.items() if (places["offset"] >= 0).any()}
+    text = json.dumps({column: base64.b64encode(places.tobytes()).decode() for column, places in with_values.items()})
+    if len(text) > MAX_ENCODED_BYTES:
+        num_rows = len(next(iter(with_values.values())))
+        raise Refusal(f"a shard of {num_rows} rows is too large for Parquet to say where each lies; raise num_shards")
+    return text
 
 
 def decode(text: str, num_rows: int, path: Path) -> dict[str, np.ndarray]:
-    """The arrays behind that text, read-only.
+    """The arrays behind that text, read-only. Of a column that it does not name no row has a value (``nowhere``).
 
     Raises:
         Refusal: it is no such text, or not of so many rows.
@@ -168,6 +178,11 @@ def decode(text: str, num_rows: int, path: Path) -> dict[str, np.ndarray]:
     if any(len(places) != num_rows for places in located.values()):
         raise Refusal(f"{path}: says of other than its {num_rows} rows where payloads lie; make the shard anew")
     return located
+
+
+def nowhere(num_rows: int) -> np.ndarray:
+    """Where the values of a column lie that has none."""
+    return np.full(num_rows, np.array(NOWHERE, LOCATED))
 
 
 def search(path: Path, file: pq.ParquetFile, table: Table) -> dict[str, np.ndarray]:

@@ -1,8 +1,9 @@
 """Where every row of a whole set lies: keys, sizes, and offsets of payloads, in one file that is mapped, not read.
 
 A row's manifest writes it from its shards' own metadata (``rows.arrow``, one Arrow record batch, uncompressed). Opening
-a set is then one map, however many shards there are, and all processes of a machine share its pages. It is a copy of
-what the shards say and can be made anew from them at any time.
+a set is then one map, however many shards there are, and all processes of a machine share its pages; its bytes are
+compared with checksums first (``pipeline.data.checked_arrow``). It is a copy of what the shards say and can be made
+anew from them at any time.
 
 Columns: ``key``; ``whole``, whether the payload is there; the small columns of the payload, 0 where null, but for those
 that are the same in all whole rows; and of each large column that any row has its offset in the shard's file (-1: none)
@@ -11,8 +12,6 @@ and checksum, as ``<column>.offset`` and ``<column>.xxh3``. The length of a valu
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.data.checked_arrow import Damaged, open_checked, write_checked
+from pipeline.data.columns import RowsDigest
 from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.keys import parents_of
 from pipeline.data.schema import Column, Meta, Table
@@ -32,6 +33,8 @@ _FACTS = Meta.ROWS.encode()
 OFFSET, XXH3 = "offset", "xxh3"
 FIELDS = (OFFSET, XXH3)
 _SHARED = (Meta.CHANNELS, Meta.DIM, Meta.DTYPE)
+# What Arrow's plain texts hold in one column; keys of more are large texts, which cost 4 bytes a row more.
+MAX_TEXT_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class RowIndex:
         small: small payload column to its values; where a row is null it says nothing.
         located: large column to an array of offsets and one of checksums; no entry where no row has it.
         fingerprints: of the shards, in order.
-        keys_sha256: of all keys in order: equal where two sets hold the same pictures, without reading either's keys.
+        keys_sha256: digest of all keys in order: equal where two sets hold the same pictures, without reading the keys.
         parents_sha256: of the keys that derived pictures were made from; of plain keys, the same as ``keys_sha256``.
         metadata: what all shards share (channels, dim, dtype), one entry per kind of shard: more than one is a fault.
     """
@@ -74,27 +77,27 @@ class RowIndexBuilder:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._small = [column for column in table.payload if column not in table.uncompressed]
-        self._batches: list[pa.RecordBatch] = []
+        self._tables: list[pa.Table] = []
         self._ends: list[int] = []
         self._fingerprints: list[str] = []
         self._metadata: list[dict[str, str]] = []
-        self._keys, self._parents = hashlib.sha256(), hashlib.sha256()
+        self._keys, self._parents = RowsDigest(), RowsDigest()
 
     def add(self, shard: Shard) -> None:
         """Append the rows of the next shard."""
         read = shard.read([Column.KEY, *self._small])
         located = shard.located
         whole = shard.is_valid()
-        keys = read.column(str(Column.KEY)).combine_chunks()
-        _hash(self._keys, keys)
-        _hash(self._parents, parents_of(keys))
+        keys = read.column(str(Column.KEY))
+        self._keys.add(pa.table({"key": keys}))
+        self._parents.add(pa.table({"key": parents_of(keys)}))
         columns = {
             str(Column.KEY): keys,
             "whole": pa.array(whole),
             **{str(name): pa.array(_filled(read, name)) for name in self._small},
             **{_name(column, field): pa.array(places[field]) for column, places in located.items() for field in FIELDS},
         }
-        self._batches.append(pa.RecordBatch.from_pydict(columns))
+        self._tables.append(pa.table(columns))
         self._ends.append(len(whole) + (self._ends[-1] if self._ends else 0))
         self._fingerprints.append(shard.fingerprint)
         metadata = {str(key): shard.metadata[key] for key in _SHARED if key in shard.metadata}
@@ -112,10 +115,8 @@ class RowIndexBuilder:
             Refusal: the disk does not take it.
         """
         batch, facts = self._parts()
-        schema = batch.schema.with_metadata({_FACTS: json.dumps(facts)})
         try:
-            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-                writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+            write_checked(path, batch, facts, _FACTS)
         except OSError as error:
             if line := system_line(error, path):
                 raise Refusal(line) from error
@@ -127,11 +128,11 @@ class RowIndexBuilder:
             "table": self._table.name,
             "ends": self._ends,
             "fingerprints": self._fingerprints,
-            "keys_sha256": self._keys.hexdigest(),
-            "parents_sha256": self._parents.hexdigest(),
+            "keys_sha256": self._keys.digest(),
+            "parents_sha256": self._parents.digest(),
             "metadata": self._metadata,
         }
-        columns = pa.Table.from_batches(self._batches).combine_chunks()
+        columns = _in_one_chunk(pa.concat_tables(self._tables))
         for column in self._table.uncompressed:  # one that no row has would be touched, page by page, for nothing
             if (columns.column(_name(column, OFFSET)).to_numpy() < 0).all():
                 columns = columns.drop_columns([_name(column, field) for field in FIELDS])
@@ -164,16 +165,17 @@ def open_index(path: Path, table: Table) -> RowIndex:
     """The index behind a file: arrays that lie in its mapped pages.
 
     Raises:
-        Refusal: it cannot be read, or is of another schema version or table.
+        Refusal: it cannot be read, is damaged, or is of another schema version or table.
     """
     try:
-        source = pa.memory_map(str(path))
-        file = pa.ipc.open_file(source)
-        facts = json.loads(file.schema.metadata[_FACTS])
-        batch = file.get_batch(0)
-    except (OSError, pa.ArrowInvalid, ValueError, LookupError, TypeError) as error:
+        batch, facts = open_checked(path, _FACTS)
+    except (OSError, Damaged) as error:
         line = system_line(error, path)
-        raise Refusal(line or f"{path}: not a readable index of rows ({error}); remove its row's manifest") from error
+        raise Refusal(
+            line
+            or f"{path}: damaged, or no index of rows that tells its checksums ({error}); remove its folder from the "
+            "store, and the shown file, then run again"
+        ) from error
     if (facts["schema"], facts["table"]) != (SCHEMA_VERSION, table.name):
         raise Refusal(f"{path}: of schema {facts['schema']} and table {facts['table']}; {table.name} was wanted")
     return _of_batch(batch, facts)
@@ -214,10 +216,13 @@ def _dicts(value: object) -> Iterable[dict[str, str]]:
     return value
 
 
-def _hash(hasher: Any, keys: pa.StringArray) -> None:
-    lengths = pc.binary_length(keys).to_numpy().astype("<i4")
-    hasher.update(lengths.tobytes())
-    hasher.update("".join(keys.to_pylist()).encode())
+def _in_one_chunk(columns: pa.Table) -> pa.Table:
+    """The rows as one batch; keys that no plain text column holds become large texts."""
+    name = str(Column.KEY)
+    keys = columns.column(name)
+    if (pc.sum(pc.binary_length(keys).cast(pa.int64())).as_py() or 0) > MAX_TEXT_BYTES:
+        columns = columns.set_column(columns.schema.get_field_index(name), name, keys.cast(pa.large_string()))
+    return columns.combine_chunks()
 
 
 def _empty(columns: pa.Table) -> pa.RecordBatch:

@@ -101,7 +101,9 @@ class Shard:
     def located(self) -> dict[str, np.ndarray]:
         """Where the payloads of all rows lie in the file: large column to an array of ``payloads.LOCATED``."""
         if Meta.PAYLOADS in self.metadata:
-            return payloads.decode(self.metadata[Meta.PAYLOADS], self.num_rows, self.path)
+            found = payloads.decode(self.metadata[Meta.PAYLOADS], self.num_rows, self.path)
+            empty = [str(column) for column in self.table.uncompressed if column not in found]
+            return {**found, **{column: payloads.nowhere(self.num_rows) for column in empty}}
         return self._guard(lambda: payloads.search(self.path, self._opened(), self.table))
 
     def payload(self, number: int, column: Column) -> bytes | None:

@@ -6,7 +6,7 @@ does not tell those apart well enough, its scores of generated pictures say noth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.data.schema import IMAGES, STYLES, Column
 from pipeline.data.shards import Shard
 from pipeline.data.writer import RowBatch
 from pipeline.errors import Refusal
-from pipeline.evaluation.benchmark import ROW_GROUP_ROWS, Scoring
+from pipeline.evaluation.benchmark import ROW_GROUP_ROWS, Drawn, Scoring
 from pipeline.evaluation.features import RowFeatures
 from pipeline.evaluation.style_probe import StyleProbe, area_under_curve, fit_probe
 from pipeline.evaluation.task_means import mean_with_interval, means_of_prompts
@@ -64,6 +64,13 @@ def fitted_probe(job: Job, features_of: RowFeatures) -> tuple[StyleProbe, float]
     return probe, area_under_curve(*heldout)
 
 
+def _noting(pictures: Iterable[Drawn], places: list[tuple[str, int]]) -> Iterator[Image.Image]:
+    """The pixels of pictures; of each that has passed, prompt and number stand in ``places``, without its bytes."""
+    for drawn in pictures:
+        places.append((drawn.prompt_id, drawn.image_index))
+        yield drawn.image
+
+
 def judge_style(job: Job) -> dict[str, Any]:
     """Write ``style.parquet`` (one row a picture) and give the content of the metrics file.
 
@@ -77,7 +84,8 @@ def judge_style(job: Job) -> dict[str, Any]:
     scoring, features_of = Scoring(job, entry.benchmark), RowFeatures(job)
     probe, auc = fitted_probe(job, features_of)
     job.log.info(f"style probe {job.row_params.style}: AUC {auc:.4f} on held-out pictures")
-    styles = probe(features_of(picture.image for picture in scoring.pictures()))
+    places: list[tuple[str, int]] = []
+    styles = probe(features_of(_noting(scoring.pictures(), places)))
     metrics: dict[str, Any] = {
         "kind": STYLE,
         "probe": job.row_params.style,
@@ -89,9 +97,9 @@ def judge_style(job: Job) -> dict[str, Any]:
         "auc": auc,
     }
     builder = RowBatch(STYLES)
-    for drawn, style in zip(scoring.pictures(), styles, strict=True):
-        task = scoring.prompts[drawn.prompt_id]["tag"]
-        builder.add(prompt_id=drawn.prompt_id, image_index=drawn.image_index, task=task, style=float(style))
+    for (prompt_id, image_index), style in zip(places, styles, strict=True):
+        task = scoring.prompts[prompt_id]["tag"]
+        builder.add(prompt_id=prompt_id, image_index=image_index, task=task, style=float(style))
     builder.write(job.out / STYLE / STYLE_PARQUET, fingerprint=job.fingerprint, row_group_rows=ROW_GROUP_ROWS)
     if auc < entry.min_auc:
         why = f"AUC {auc:.3f} on held-out pictures, below {entry.min_auc:g}: the probe does not tell the styles apart"

@@ -52,7 +52,7 @@ class RealPictures:
 
     def in_row(self, shard: Shard, number: int, side_px: int | None) -> str | None:
         """The picture of one row: its square view where a side is given, else as it is; None where it was rejected."""
-        data = shard.row(number, [Column.IMAGE])[Column.IMAGE]
+        data = shard.payload(number, Column.IMAGE)
         if data is None:
             return None
         return self._book.add(data) if side_px is None else self._book.add_view(data, side_px)

@@ -96,7 +96,7 @@ class _Side:
         picture = None
         if place in self._where:
             shard, row = self._where[place]
-            data = shard.row(row, [Column.IMAGE])[Column.IMAGE]
+            data = shard.payload(row, Column.IMAGE)
             picture = book.add(data) if data is not None else None
         of_prompt = self.verdicts.get(prompt_id, {})
         judged = [verdict.correct for verdict in of_prompt.values() if verdict.correct is not None]

@@ -127,7 +127,7 @@ def render(root: Path, surplus: list[Surplus]) -> str:
         return f"{root}: all that it holds is wanted"
     cells = [("name", "what", "row", "size", "age", "")]
     for item in surplus:
-        notes = ["at work now"] if item.is_locked else []
+        notes = [item.held] if item.held else []
         notes += ["removed only by name (--models)"] if item.kind.is_model else []
         notes += ["shown by a run"] if item.num_bytes_freed < item.num_bytes else []
         size, age = format_bytes(item.num_bytes), format_age(item.age_seconds)

@@ -17,7 +17,6 @@ from pipeline.data.shards import Shard, count_reasons, write_rejects
 from pipeline.data.writer import BatchFacts, RowBatch, ShardWriter
 from pipeline.digest import digest_json, sha256_of_file
 from pipeline.errors import Refusal
-from pipeline.params.references import num_shards_of
 from pipeline.runner.job import Job
 from pipeline.store.embedded import FILES, FINGERPRINT
 from pipeline.store.made_by import this_code
@@ -50,19 +49,21 @@ def write_shard(
         table: what the rows are of.
         runs: (start, stop) of each batch.
         make: the rows of one run.
-        limit: the share of the whole row that this shard's rejects may be.
+        limit: the share of the whole row that this shard's rejects may be. It ends a job that is of no use early, and
+            changes no byte of a shard, so that it is no part of its recipe: the manifest judges.
 
     Raises:
         Refusal: its rejects alone pass the limit; said as soon as they do.
     """
     num_rows = runs[-1][1] if runs else 0
+    num_rows_of_all = num_rows * job.plan.num_shards(job.unit_id)  # shards are of one size, but for a row
     facts = BatchFacts()
     progress = job.log.progress(num_rows, str(job.unit_id))
     kept = Kept(job.work, table, runs, _made_with(job))
     for batch in keep_batches(kept, make):
         facts.add(batch)
         try:
-            refuse_too_many(str(job.unit_id), facts.rejects, num_rows * _num_shards(job), limit)
+            refuse_too_many(str(job.unit_id), facts.rejects, num_rows_of_all, limit)
         except Refusal:
             kept.drop_rejects()
             raise
@@ -97,10 +98,6 @@ def _made_with(job: Job) -> str:
             this_code(),
         ]
     )
-
-
-def _num_shards(job: Job) -> int:
-    return 1 if job.unit_id.stage == "generate" else num_shards_of(job.plan.params, job.unit_id.reference)
 
 
 def make_manifest(job: Job, table: Table, shards: list[UnitId], folder: str = "") -> None:

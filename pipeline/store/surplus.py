@@ -17,9 +17,12 @@ from pathlib import Path
 
 from pipeline.errors import Refusal
 from pipeline.store.entries import Kind, kind_of_entry, kind_of_partial
-from pipeline.store.locks import LOCK_FILE
+from pipeline.store.locks import LOCK_FILE, NO_LOCKS
 from pipeline.store.store import PARTIAL_SUFFIX, relative_files
 
+AT_WORK = "at work now"
+NOT_TOLD = "who works in it cannot be told (its disk knows no locks): where nobody does, remove the folder by hand"
+NOT_OURS = "another's, whose lock cannot be tried"
 _TEMPORARY = re.compile(r"\.(?:taken|removed)\.(\d+)$")
 NAME_DIGITS = 12
 
@@ -31,7 +34,7 @@ class Surplus:
     Attributes:
         num_bytes: of all its files.
         num_bytes_freed: of those that nothing else shows; the others stay on the disk until that goes too.
-        is_locked: a live process works in it.
+        held: why it stays, for people: a live process works in it, or that cannot be told; empty where nobody does.
     """
 
     path: Path
@@ -39,7 +42,12 @@ class Surplus:
     num_bytes: int
     num_bytes_freed: int
     age_seconds: float
-    is_locked: bool = False
+    held: str = ""
+
+    @property
+    def is_locked(self) -> bool:
+        """Does it stay since a process works, or may work, in it?"""
+        return bool(self.held)
 
     @property
     def name(self) -> str:
@@ -67,15 +75,17 @@ def surplus_of(root: Path, results: Set[str], works: Set[str]) -> list[Surplus]:
         name = path.name
         if name.endswith(PARTIAL_SUFFIX):
             if name.removesuffix(PARTIAL_SUFFIX) not in works:
-                surplus.append(_surplus(path, kind_of_partial(path), _is_locked(path)))
+                surplus.append(_surplus(path, kind_of_partial(path), _held(path)))
         elif temporary := _TEMPORARY.search(name):
-            surplus.append(_surplus(path, Kind("left by a killed process", ""), _lives(int(temporary[1]))))
+            surplus.append(
+                _surplus(path, Kind("left by a killed process", ""), AT_WORK if _lives(int(temporary[1])) else "")
+            )
         elif name not in results:
-            surplus.append(_surplus(path, kind_of_entry(path), is_locked=False))
+            surplus.append(_surplus(path, kind_of_entry(path), held=""))
     return sorted(surplus, key=lambda item: (-item.num_bytes, item.name))
 
 
-def _surplus(path: Path, kind: Kind, is_locked: bool) -> Surplus:
+def _surplus(path: Path, kind: Kind, held: str) -> Surplus:
     stats = [os.lstat(path / name) for name in relative_files(path)]
     newest = max([path.stat().st_mtime, *(stat.st_mtime for stat in stats)])
     return Surplus(
@@ -84,34 +94,38 @@ def _surplus(path: Path, kind: Kind, is_locked: bool) -> Surplus:
         num_bytes=sum(stat.st_size for stat in stats),
         num_bytes_freed=sum(stat.st_size for stat in stats if stat.st_nlink == 1),
         age_seconds=max(time.time() - newest, 0.0),
-        is_locked=is_locked,
+        held=held,
     )
 
 
-def _is_locked(partial: Path) -> bool:
-    """Does a live process hold the lock of this unfinished work?"""
-    with _lock_of(partial) as is_ours:
-        return not is_ours
+def _held(partial: Path) -> str:
+    """Why unfinished work stays; empty where no live process holds its lock, or it has none."""
+    with _lock_of(partial, os.O_RDWR) as held:
+        return held
 
 
 @contextlib.contextmanager
-def _lock_of(partial: Path) -> Iterator[bool]:
-    """Try to hold the lock of unfinished work; yields whether nobody else has it."""
+def _lock_of(partial: Path, flags: int) -> Iterator[str]:
+    """Try to hold the lock of unfinished work, opened with ``flags``; yields why it is not ours, empty where it is."""
     try:
-        handle = os.open(partial / LOCK_FILE, os.O_RDWR)
+        handle = os.open(partial / LOCK_FILE, flags, 0o666)
     except FileNotFoundError:
-        yield True
+        yield ""
         return
     except PermissionError:
-        yield False
+        yield NOT_OURS
         return
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # held, or locks are not known here: then nobody can tell, and it stays
-            yield False
+        except BlockingIOError:
+            yield AT_WORK
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            yield NOT_TOLD
         else:
-            yield True
+            yield ""
     finally:
         os.close(handle)
 
@@ -152,8 +166,10 @@ def remove(items: list[Surplus]) -> int:
     """
     num_removed = 0
     for item in items:
-        with _lock_of(item.path) as is_ours:
-            if not is_ours:
+        # Work without a lock file gets one: who takes the work up meanwhile must not think that the lock is his.
+        flags = os.O_RDWR | (os.O_CREAT if item.name.endswith(PARTIAL_SUFFIX) else 0)
+        with _lock_of(item.path, flags) as held:
+            if held or not item.path.is_dir():
                 continue
             gone = item.path.with_name(f"{item.name}.removed.{os.getpid()}")
             os.rename(item.path, gone)

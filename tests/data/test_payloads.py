@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,54 @@ def test_damage_of_the_row_that_is_read_is_found(tmp_path: Path, harm: str) -> N
 def test_what_cannot_be_read_of_where_payloads_lie_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(Refusal, match=r"x: .*payloads lie.*; make the shard anew"):
         payloads.decode(text, 1, tmp_path / "x")
+
+
+def with_empty_columns(located: dict[str, np.ndarray]) -> str:
+    """The text as it was written at first: columns without any value in it too."""
+    return json.dumps({column: base64.b64encode(places.tobytes()).decode() for column, places in located.items()})
+
+
+def named_in(path: Path) -> set[str]:
+    return set(json.loads(pq.read_metadata(path).metadata[str(Meta.PAYLOADS).encode()]))
+
+
+def test_columns_without_any_value_are_left_out_of_the_footer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values: list[bytes | None] = [b"one", None, b"three"]
+    path = write(tmp_path / "s.parquet", values, [None] * 3)
+    shard = Shard(path, LATENTS)
+    assert named_in(path) == {"mean"}
+    assert [shard.payload(row, Column.MEAN) for row in range(3)] == values
+    assert [shard.payload(row, Column.STD) for row in range(3)] == [None] * 3
+    monkeypatch.setattr(payloads, "encode", with_empty_columns)
+    old = Shard(write(tmp_path / "old.parquet", values, [None] * 3), LATENTS)
+    assert named_in(old.path) == {"mean", "std"}
+    assert all(np.array_equal(shard.located[column], old.located[column]) for column in ("mean", "std"))
+    assert shard.is_valid().tolist() == old.is_valid().tolist() == [True, False, True]
+    end_of_values = int(shard.located["mean"]["offset"][2]) + len(b"three")
+    assert path.read_bytes()[:end_of_values] == old.path.read_bytes()[:end_of_values]
+
+
+def test_a_shard_whose_columns_have_values_is_written_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = write(tmp_path / "one.parquet", [b"a", None], [None, b"b"]), tmp_path / "other.parquet"
+    monkeypatch.setattr(payloads, "encode", with_empty_columns)
+    write(other, [b"a", None], [None, b"b"])
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_shard_of_more_rows_than_a_footer_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payloads, "MAX_ENCODED_BYTES", len('{"mean": ""}') + 64)
+    write(tmp_path / "fits.parquet", [b"a"] * 3, [None] * 3)
+    with pytest.raises(Refusal, match="a shard of 4 rows is too large for Parquet to say where each lies; raise num"):
+        write(tmp_path / "s.parquet", [b"a"] * 4, [None] * 4)
+
+
+def test_a_text_as_long_as_is_allowed_is_read(tmp_path: Path) -> None:
+    """Readers have a limit of their own, and a shard that was written must be one that is read."""
+    with pq.ParquetWriter(tmp_path / "x.parquet", LATENTS.schema) as writer:
+        writer.add_key_value_metadata({"text": "x" * payloads.MAX_ENCODED_BYTES})
+    assert len(pq.ParquetFile(tmp_path / "x.parquet").metadata.metadata[b"text"]) == payloads.MAX_ENCODED_BYTES
 
 
 def test_tables_without_large_columns_say_nothing(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.data.keys import first_difference, parents_of
 from pipeline.data.row_index import RowIndex, RowIndexBuilder, index_of, open_index
 from pipeline.data.schema import LATENTS, TEXT, Column, Meta
 from pipeline.data.shards import Shard
@@ -73,6 +74,32 @@ def test_an_index_is_mapped_and_not_read(paths: tuple[Path, ...], tmp_path: Path
     assert not index.located["mean"]["offset"].flags.writeable
 
 
+def test_a_damaged_index_is_refused_before_a_row_is_read(paths: tuple[Path, ...], tmp_path: Path) -> None:
+    """Offsets of keys lead out of the file, which ends the process; those of payloads to other rows."""
+    index = built(paths, tmp_path / "rows.arrow")
+    keys = open_index(index, LATENTS).keys.buffers()[1].to_pybytes()
+    content = bytearray(index.read_bytes())
+    content[content.index(keys) + 7] ^= 64
+    index.write_bytes(content)
+    with pytest.raises(Refusal, match=r"rows\.arrow: damaged, or .*XXH3 of column key is another.*; remove its folder"):
+        LatentRows(LatentSet(paths, 1.0, None, index))
+
+
+def test_keys_of_more_bytes_than_plain_texts_hold_are_kept(
+    paths: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = open_index(built(paths, tmp_path / "plain.arrow"), LATENTS)
+    monkeypatch.setattr("pipeline.data.row_index.MAX_TEXT_BYTES", plain.keys.buffers()[2].size // 2)
+    index = built(paths, tmp_path / "rows.arrow")
+    large = open_index(index, LATENTS)
+    assert (plain.keys.type, large.keys.type) == (pa.string(), pa.large_string())
+    assert large.keys.to_pylist() == plain.keys.to_pylist()
+    assert (large.keys_sha256, large.parents_sha256) == (plain.keys_sha256, plain.parents_sha256)
+    assert read(paths, index) == WHOLE
+    others = pa.array([*plain.keys.to_pylist()[:3], "other", *plain.keys.to_pylist()[4:]])
+    assert first_difference(parents_of(large.keys), others) == 3  # keys of both kinds are compared
+
+
 def test_equal_shards_give_equal_bytes(paths: tuple[Path, ...], tmp_path: Path) -> None:
     one, other = (built(paths, tmp_path / name).read_bytes() for name in ("a", "b"))
     assert one == other
@@ -115,8 +142,11 @@ def test_an_index_of_other_shards_or_tables_is_refused(paths: tuple[Path, ...], 
     with pytest.raises(Refusal, match=r"rows\.arrow: of schema .* and table latents; text was wanted"):
         open_index(index, TEXT)
     index.write_bytes(index.read_bytes()[:100])
-    with pytest.raises(Refusal, match=r"rows\.arrow: not a readable index of rows"):
+    with pytest.raises(
+        Refusal, match=r"rows\.arrow: damaged, or .* \(Not an Arrow file\); remove its folder from the store, and the"
+    ) as told:
         open_index(index, LATENTS)
+    assert "\n" not in str(told.value)
     with pytest.raises(Refusal, match=r"none\.arrow: No such file"):
         open_index(tmp_path / "none.arrow", LATENTS)
 

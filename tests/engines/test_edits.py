@@ -53,6 +53,17 @@ def test_edited_while_dvc_runs(fresh: Checkout, right_bytes: dict[str, str]) -> 
     assert_all_there(fresh, right_bytes, NUM_UNITS)
 
 
+def test_another_limit_of_rejects_judges_rows_anew_and_makes_no_shard(done: Checkout) -> None:
+    before = done.set("download.max_reject_fraction", 0.5)
+    ended = done.snakemake()
+    assert ended.status == 0, ended.text
+    assert done.num_made == NUM_UNITS + 3, "the manifests of two datasets, and the page"
+    done.set("download.max_reject_fraction", before)
+    ended = done.dvc("repro")
+    assert ended.status == 0, ended.text
+    assert done.num_made == NUM_UNITS + 3
+
+
 @pytest.mark.parametrize(
     ("edit", "arguments", "words"),
     [

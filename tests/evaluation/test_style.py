@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from small_project import PROJECT, WORLD, plan_of, run_stage, small_parameters, write_parameters
 
 from pipeline.dag.units import UnitId
-from pipeline.data.schema import INDEX, STYLES, Column
+from pipeline.data.schema import GENERATED, INDEX, STYLES, Column
 from pipeline.data.shards import Shard
 from pipeline.demo.benchmarks.geneval_shapes import prompts
 from pipeline.demo.world.render import render
@@ -107,8 +108,15 @@ def test_held_out_pictures_of_the_two_styles_are_other_pictures(project: Path) -
     assert len(seen["held-aesthetic"]) == NUM_HELDOUT
 
 
-def test_plain_pictures_score_low_and_aesthetic_ones_high(project: Path) -> None:
-    scores = {}
+def test_plain_pictures_score_low_and_aesthetic_ones_high(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, reads, payload = {}, Counter[tuple[Path, int]](), Shard.payload
+
+    def counted(shard: Shard, number: int, column: Column) -> bytes | None:
+        if shard.table is GENERATED:
+            reads[shard.path, number] += 1
+        return payload(shard, number, column)
+
+    monkeypatch.setattr(Shard, "payload", counted)
     for row in ("plain", "aesthetic"):
         assert run_stage("score", row, part="style") == 0
         metrics, rows = result(project, row)
@@ -119,6 +127,8 @@ def test_plain_pictures_score_low_and_aesthetic_ones_high(project: Path) -> None
         low, high = metrics["interval"]
         assert low <= metrics["score"] <= high
         scores[row] = metrics["score"]
+    assert set(reads.values()) == {1}, "each picture is read once"
+    assert len(reads) == 2 * 12
     assert scores["plain"] < 0.2
     assert scores["aesthetic"] > 0.8
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from made_up import HOSTILE, NUM_ROWS, job_of, picture
 from report_runs import REPORT_PLACE, Reported
 
+from pipeline.data.schema import Column
+from pipeline.data.shards import Shard
 from pipeline.digest import sha256_of_bytes
 from pipeline.evaluation.geneval import TASKS
 from pipeline.reporting.augmented import AugmentedDataset, augmented_datasets
@@ -54,6 +58,28 @@ def test_turns_give_as_many_as_there_are_and_none_twice(groups: list[int], numbe
     taken = [sum(dict(items)[name] == group for name in chosen) for group in {g for _, g in items}]
     full = [sum(g == group for _, g in items) for group in {g for _, g in items}]
     assert all(t == f or t >= max(taken) - 1 for t, f in zip(taken, full, strict=True))
+
+
+def test_no_row_group_is_read_for_the_one_picture_in_it_that_is_shown(
+    report: Reported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row group holds a thousand pictures, a page shows a handful of each."""
+    asked: list[Column] = []
+    for name in ("row", "read", "read_run"):
+        read = getattr(Shard, name)
+
+        def noting(*arguments: Any, read: Callable[..., Any] = read) -> Any:
+            asked.extend(arguments[-1])
+            return read(*arguments)
+
+        monkeypatch.setattr(Shard, name, noting)
+    job, book = job_of(report.run.plan, REPORT_PLACE), PictureBook(10**7)
+    real = RealPictures(job, book)
+    comparisons = compare(job, read_scores(job), real, book)
+    assert any(drawn.picture for comparison in comparisons for drawn in comparison.prompts[0].drawn)
+    assert augmented_datasets(job, real)
+    assert Column.KEY in asked
+    assert Column.IMAGE not in asked
 
 
 def test_all_models_are_shown_on_the_same_prompts(galleries: _Galleries) -> None:
