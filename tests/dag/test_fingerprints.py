@@ -57,6 +57,7 @@ def other_value(keys: Keys, value: Any) -> Any:
         "precision": "float32",
         "patch_size": 4,
         "guidance_interval": [0.0, 0.5],
+        "near_duplicates": "reject",
     }
     key = keys[-1]
     if key in words and value is not None:
@@ -126,11 +127,14 @@ def readers(raw: dict[str, Any], keys: Keys, unit_ids: list[UnitId]) -> set[Unit
         named = {row for row, value in rows.items() if rest[1] in (value if isinstance(value, list) else [value])}
         return {p for p in unit_ids if p.stage == head and p.row in named and is_read(raw, p, field)}
     without_own = {row for row, own in section["rows"].items() if rest[0] not in own}
-    return {unit_id for unit_id in unit_ids if unit_id.stage == head and unit_id.row in without_own}
+    found = {unit_id for unit_id in unit_ids if unit_id.stage == head and unit_id.row in without_own}
+    return {unit_id for unit_id in found if is_read(raw, unit_id, rest[0])} if head == "download" else found
 
 
 def is_read(raw: dict[str, Any], unit_id: UnitId, field: str) -> bool:
-    """Whether a part reads a field of its row: scores differ in what they ask."""
+    """Whether a part reads a field of its row: scores differ in what they ask, shards in what they reject."""
+    if field in ("near_duplicates", "near_duplicate_bits"):
+        return unit_id.part.isdigit() and raw["download"]["near_duplicates"] == "reject"
     if unit_id.stage != "score" or field not in ("style", "features", "metrics", "real"):
         return True
     if unit_id.part in ("style", "heldout_captions"):
@@ -220,6 +224,22 @@ def test_a_changed_reference_or_kind_does_too(
 def test_the_pictures_shard_is_all_that_a_shard_of_captions_takes_from_the_images(checkout: Path) -> None:
     plan = sandbox.plan(checkout, sandbox.demo())
     assert plan.unit(UnitId("recaption", "imagenet-vlm", "2")).needs == (UnitId("download", "imagenet", "2"),)
+
+
+def test_the_distance_of_near_duplicates_voids_shards_that_reject_them_and_nothing_where_they_are_counted(
+    checkout: Path,
+) -> None:
+    def fingerprints(policy: str, bits: int) -> dict[UnitId, str]:
+        raw = sandbox.demo()
+        raw["download"]["rows"]["imagenet"] |= {"near_duplicates": policy, "near_duplicate_bits": bits}
+        return sandbox.fingerprints(Plan(convert(raw, "demo.yaml"), checkout))
+
+    assert fingerprints("count", 4) == fingerprints("count", 2)
+    four, two = fingerprints("reject", 4), fingerprints("reject", 2)
+    changed = {unit_id for unit_id in four if four[unit_id] != two[unit_id]}
+    assert UnitId("download", "imagenet", "0") in changed
+    assert UnitId("train", "aio", MODEL) in changed
+    assert {UnitId("download", "imagenet", INDEX), UnitId("download", "heldout", "0")}.isdisjoint(changed)
 
 
 # --- what changes nothing
