@@ -132,11 +132,10 @@ def _equal(digests: npt.NDArray[np.bytes_], key: Key) -> dict[str, Any]:
 
 
 def _near(found: Nearest, key: Key, other_key: Key) -> dict[str, Any]:
-    """How many rows have a neighbour, and the nearest of all."""
-    nearest_first = np.argsort(found.bits, kind="stable")[:NUM_EXAMPLES]
-    examples = [
-        [key(int(row)), other_key(int(found.row[row])), int(found.bits[row])]
-        for row in nearest_first
-        if found.row[row] >= 0
-    ]
-    return {"num_within": found.num_within(), "examples": examples}
+    """How many rows have a neighbour, and the nearest of all, each pair once."""
+    pairs: dict[frozenset[str], list[Any]] = {}
+    for row in np.argsort(found.bits, kind="stable")[: 2 * NUM_EXAMPLES]:
+        if found.row[row] >= 0:
+            keys = [key(int(row)), other_key(int(found.row[row]))]
+            pairs.setdefault(frozenset(keys), [*keys, int(found.bits[row])])
+    return {"num_within": found.num_within(), "examples": list(pairs.values())[:NUM_EXAMPLES]}

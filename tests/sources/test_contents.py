@@ -50,7 +50,7 @@ def test_equal_bytes_and_pixels_are_counted_with_examples(found: dict[str, Any])
 
 def test_near_ones_are_counted_at_each_distance(found: dict[str, Any]) -> None:
     assert found["near"]["num_within"] == [3, 3, 5, 5, 5, 5, 5]
-    assert found["near"]["examples"] == [["set/a1", "set/b0", 0], ["set/a3", "set/a1", 0], ["set/b0", "set/a1", 0]]
+    assert found["near"]["examples"] == [["set/a1", "set/b0", 0], ["set/a3", "set/a1", 0], ["set/a2", "set/b2", 2]]
     assert found["near_held_out"] == {"num_within": [0, 1, 1, 1, 1, 1, 1], "examples": [["set/b3", "set/h1", 1]]}
 
 
