@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -236,11 +237,9 @@ def make_manifest_with_contents(job: Job) -> None:
     from pipeline.sources.contents import CONTENTS, contents_of, warnings_of
 
     shards = shard_units(job.plan.params, job.unit_id.reference)
-    opened = [open_input(job, unit_id, IMAGES) for unit_id in shards]
-    heldout = [open_input(job, unit_id, IMAGES) for unit_id in held_out_shards(job)]
-    contents = contents_of(opened, heldout if job.row_params.heldout else None, job.plan.params.seeds.data)
-    for shard in (*opened, *heldout):
-        shard.close()
+    own = [partial(open_input, job, unit_id, IMAGES) for unit_id in shards]
+    heldout = [partial(open_input, job, unit_id, IMAGES) for unit_id in held_out_shards(job)]
+    contents = contents_of(own, heldout if job.row_params.heldout else None, job.plan.params.seeds.data)
     make_manifest(job, IMAGES, shards, more={CONTENTS: contents})
     for line in warnings_of(contents, job.row_params.near_duplicate_bits):
         job.log.notice(f"{job.unit_id.reference}: {line}")

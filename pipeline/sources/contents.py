@@ -1,6 +1,6 @@
 """What a downloaded set holds, said in its manifest before it is used: duplicates, near-duplicates, mixing of classes.
 
-Of the shards only digests, hashes and labels are read: 150 bytes a picture at most at a time.
+Of the shards only digests, hashes and labels are read: a hundred bytes a picture.
 """
 
 from __future__ import annotations
@@ -16,58 +16,70 @@ from pipeline.data.mixing import mixing_of
 from pipeline.data.near import Nearest, TooAlike, nearest
 from pipeline.data.schema import Column
 from pipeline.data.shards import Shard
-from pipeline.sources.heldout import digest_array
+from pipeline.sources.heldout import DIGEST, digest_array
 
 NUM_EXAMPLES = 3
 CONTENTS = "contents"  # the key of a manifest under which they stand
 
 Numbers = npt.NDArray[np.int64]
 Key = Callable[[int], str]
+OpenShard = Callable[[], Shard]
 
 
 class SetRows:
     """The whole rows of a set, one behind the other, over its shards.
 
+    Attributes:
+        sha256: 32 bytes per row, of its bytes.
+        pixel_sha256: 32 bytes per row, of its pixels.
+        hashes: uint64 per row, its perceptual hash.
+        shard: int64 per row, the number of its shard.
+        labels: int64 per row, its class; meaningless where ``has_label`` is False.
+        has_label: bool per row.
+
     Args:
-        shards: image shards, in their order.
+        shards: what opens each image shard, in their order. One is open at a time: 256 footers take 400 MB.
     """
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
+    def __init__(self, shards: Sequence[OpenShard]) -> None:
         self._shards = shards
-        valid = [np.flatnonzero(shard.is_valid()) for shard in shards]
-        self._row = np.concatenate([np.empty(0, np.int64), *valid])
-        self.shard: Numbers = np.repeat(np.arange(len(shards)), [len(rows) for rows in valid])
-
-    def digests(self, column: Column) -> npt.NDArray[np.bytes_]:
-        """A sha256 of each row."""
-        return digest_array(shard.read([column]).column(0) for shard in self._shards)
-
-    def hashes(self) -> npt.NDArray[np.uint64]:
-        """The perceptual hash of each row."""
-        columns = (shard.read([Column.PHASH]).column(0).drop_null().to_numpy() for shard in self._shards)
-        return np.concatenate([np.empty(0, np.uint64), *columns])
-
-    def labels(self) -> tuple[Numbers, Numbers]:
-        """The class of each row that has one, and the shard of each of those."""
-        columns = [shard.read([Column.LABEL]).column(0) for shard in self._shards]
-        known = [
-            column.is_valid().to_numpy() & shard.is_valid() for column, shard in zip(columns, self._shards, strict=True)
-        ]
-        values = [column.fill_null(0).to_numpy()[ok] for column, ok in zip(columns, known, strict=True)]
-        places = np.repeat(np.arange(len(self._shards)), [len(one) for one in values])
-        return np.concatenate([np.empty(0, np.int64), *values]).astype(np.int64), places
+        columns = [Column.SHA256, Column.PIXEL_SHA256, Column.PHASH, Column.LABEL]
+        found: list[list[np.ndarray]] = [[] for _ in range(6)]
+        for open_shard in shards:
+            shard = open_shard()
+            rows = np.flatnonzero(shard.is_valid())
+            table = shard.read(columns).take(rows)
+            shard.close()
+            labels = table.column(3)
+            arrays = (
+                digest_array([table.column(0)]),
+                digest_array([table.column(1)]),
+                table.column(2).to_numpy(),
+                labels.fill_null(0).to_numpy().astype(np.int64),
+                labels.is_valid().to_numpy(),
+                rows,
+            )
+            for kept, array in zip(found, arrays, strict=True):
+                kept.append(array)
+        self.shard: Numbers = np.repeat(np.arange(len(shards)), [len(rows) for rows in found[-1]])
+        kinds: tuple[npt.DTypeLike, ...] = (DIGEST, DIGEST, np.uint64, np.int64, np.bool_, np.int64)
+        joined = [np.concatenate([np.empty(0, kind), *arrays]) for kind, arrays in zip(kinds, found, strict=True)]
+        self.sha256, self.pixel_sha256, self.hashes, self.labels, self.has_label, self._row = joined
 
     def key(self, number: int) -> str:
-        """The key of a row."""
-        return str(self._shards[int(self.shard[number])].row(int(self._row[number]), [Column.KEY])[Column.KEY])
+        """The key of a row, for which its shard is opened again."""
+        shard = self._shards[int(self.shard[number])]()
+        key = shard.row(int(self._row[number]), [Column.KEY])[Column.KEY]
+        shard.close()
+        return str(key)
 
 
-def contents_of(shards: Sequence[Shard], heldout: Sequence[Shard] | None, seed: int) -> dict[str, Any]:
+def contents_of(shards: Sequence[OpenShard], heldout: Sequence[OpenShard] | None, seed: int) -> dict[str, Any]:
     """What a set holds, as a JSON value.
 
     Args:
-        shards: its image shards.
-        heldout: those of its held-out set; None where it has none.
+        shards: what opens its image shards.
+        heldout: the same of its held-out set; None where it has none.
         seed: of the random orders that the mixing of classes is compared with.
 
     Returns:
@@ -77,16 +89,16 @@ def contents_of(shards: Sequence[Shard], heldout: Sequence[Shard] | None, seed: 
         tell: no held-out set, no labels.
     """
     rows = SetRows(shards)
-    labels, places = rows.labels()
-    mixing = mixing_of(labels, places, seed) if len(labels) else None
+    known = rows.has_label
+    mixing = mixing_of(rows.labels[known], rows.shard[known], seed) if known.any() else None
     contents = {
-        "same_bytes": _equal(rows.digests(Column.SHA256), rows.key),
-        "same_pixels": _equal(rows.digests(Column.PIXEL_SHA256), rows.key),
+        "same_bytes": _equal(rows.sha256, rows.key),
+        "same_pixels": _equal(rows.pixel_sha256, rows.key),
         "classes": {**asdict(mixing), "is_mixed": mixing.is_mixed} if mixing else None,
     }
     others = SetRows(heldout or ())
     try:
-        within, across = nearest(rows.hashes(), others.hashes())
+        within, across = nearest(rows.hashes, others.hashes)
     except TooAlike as error:
         not_counted = {"not_counted": str(error)}
         return {**contents, "near": not_counted, "near_held_out": not_counted if heldout else None}

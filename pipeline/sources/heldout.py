@@ -16,13 +16,13 @@ from pipeline.data.schema import Column
 from pipeline.errors import Reject
 
 HELD_OUT, NEAR_HELD_OUT = "held_out", "near_held_out"
-_BYTES = 32  # of a sha256
+DIGEST = "S32"  # of NumPy: a sha256
 
 
 def digest_array(columns: Iterable[pa.ChunkedArray]) -> npt.NDArray[np.bytes_]:
     """Hexadecimal sha256 as 32 bytes each, in their order; those that are null are left out."""
     pieces = (piece for column in columns for piece in column.drop_null().chunks)
-    return np.frombuffer(b"".join(unhexlify(bytes_of_texts(piece)) for piece in pieces), f"S{_BYTES}")
+    return np.frombuffer(b"".join(unhexlify(bytes_of_texts(piece)) for piece in pieces), DIGEST)
 
 
 class Digests:
@@ -40,7 +40,7 @@ class Digests:
 
     def holds(self, sha256: str) -> bool:
         """Is this one of them?"""
-        sought = np.array(bytes.fromhex(sha256), f"S{_BYTES}")
+        sought = np.array(bytes.fromhex(sha256), DIGEST)
         place = int(np.searchsorted(self._sorted, sought))
         return place < len(self._sorted) and bool(self._sorted[place] == sought)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ Picture = tuple[str, str, int, int | None] | None  # bytes, pixels, hash and lab
 FAR_APART = 0x0F0F0F0F0F0F0F0F
 
 
-def shard(path: Path, name: str, pictures: list[Picture]) -> Shard:
+def shard(path: Path, name: str, pictures: list[Picture]) -> Callable[[], Shard]:
     batch = RowBatch(IMAGES)
     for number, picture in enumerate(pictures):
         key = f"set/{name}{number}"
@@ -30,7 +32,7 @@ def shard(path: Path, name: str, pictures: list[Picture]) -> Shard:
         digests = {"sha256": sha256_of_bytes(data.encode()), "pixel_sha256": sha256_of_bytes(pixels.encode())}
         batch.add(key=key, image=b"x", width_px=8, height_px=8, phash=phash, label=label, **digests)
     batch.write(path / f"{name}.parquet", fingerprint=name, row_group_rows=2)
-    return Shard(path / f"{name}.parquet", IMAGES)
+    return partial(Shard, path / f"{name}.parquet", IMAGES)
 
 
 @pytest.fixture
