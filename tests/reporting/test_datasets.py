@@ -59,6 +59,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
             write_parameters(folder / "params.yaml", parameters())
             for stage, row in (("download", "first"), ("download", "sorted"), ("report", "main")):
                 assert run_stage(stage, row) == 0
+            log = Path("logs/small/download/sorted/manifest.log").read_text(encoding="utf-8")
+            assert "download/sorted: its shards are not mixed: one has 1 of 4 classes" in log
             path = plan_of(folder).made_folder(UnitId(REPORT, "main", REPORT)) / REPORT_FILES[0]
     finally:
         os.chdir(here)
