@@ -176,7 +176,7 @@ def _download(params: Params, row: str, part: str) -> Unit:
     return _manifest(params, unit_id, needs) if part == MANIFEST else _shard(unit_id, needs)
 
 
-def _unread_by_download(params: Params, row: str, part: str) -> frozenset[str]:
+def _unread_of_near_duplicates(params: Params, row: str, part: str) -> frozenset[str]:
     """Near-duplicates are counted at all distances; which are near is read by shards that reject them alone."""
     rejects = params.row("download", row).near_duplicates == "reject"
     return _NEAR_FIELDS if part in (INDEX, MANIFEST) or not rejects else frozenset()
@@ -320,7 +320,7 @@ STAGES: tuple[Stage, ...] = (
         "index a source of pictures and cut it into shards",
         mem_mb=4000,
         runtime_min=240,
-        unread=_unread_by_download,
+        unread=_unread_of_near_duplicates,
         key_carries_name=True,
     ),
     Stage(
