@@ -1,7 +1,7 @@
 """Download: index a source of pictures, then copy it, checked, into image shards.
 
 Reads a source (``download.rows.<row>.source``) and, for a main set, the held-out set's index and digests. Writes
-``index.parquet`` and ``index.json``, one image shard per part, and the manifest.
+``index.parquet`` and ``index.json``, one image shard per part, and the manifest, which says what the set holds.
 
     python -m stages.download --params params.yaml --row imagenet [--part index|manifest|<shard>]
 """
@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
 from pipeline.dag.stages import shard_units
-from pipeline.dag.units import INDEX
+from pipeline.dag.units import INDEX, MANIFEST
 from pipeline.data.files import INDEX_JSON, INDEX_PARQUET
 from pipeline.params.references import side_table
 from pipeline.runner.command import main
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from pipeline.sources.heldout import Digests
+    from pipeline.dag.units import UnitId
+    from pipeline.sources.heldout import HeldOut
     from pipeline.sources.listing import Listing
 
 PICTURES_PER_BATCH = 64  # that a kill loses at most
@@ -36,13 +38,12 @@ INDEX_RUN_ROWS = 1 << 16  # that are put into columns of the index at once
 
 def make(job: Job) -> None:
     """Make one part of a dataset."""
-    from pipeline.data.schema import IMAGES
-    from pipeline.runner.shards import make_shard_or_manifest
-
     if job.unit_id.part == INDEX:
         make_index(job)
+    elif job.unit_id.part == MANIFEST:
+        make_manifest_with_contents(job)
     else:
-        make_shard_or_manifest(job, IMAGES, make_shard)
+        make_shard(job)
 
 
 def make_index(job: Job) -> None:
@@ -157,11 +158,11 @@ def make_shard(job: Job) -> None:
     """Copy one run of the index into an image shard; pictures that cannot be used keep their row, with a reason."""
     from pipeline.data.batches import runs_of
     from pipeline.data.images import decode
+    from pipeline.data.likeness import likeness
     from pipeline.data.schema import IMAGES, Column
     from pipeline.data.schema import INDEX as INDEX_TABLE
     from pipeline.data.shards import Shard
     from pipeline.data.writer import RowBatch
-    from pipeline.digest import sha256_of_bytes
     from pipeline.errors import Reject
     from pipeline.params.kinds import SOURCES
     from pipeline.runner.shards import write_shard
@@ -173,7 +174,7 @@ def make_shard(job: Job) -> None:
     locations = listed.column(str(Column.LOCATION)).to_pylist()
     columns = listed.drop_columns([str(Column.LOCATION)])
     index.close()
-    held_out = held_out_digests(job)
+    held_out = held_out_pictures(job)
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
     reader = RunReader(source, locations)
 
@@ -184,13 +185,12 @@ def make_shard(job: Job) -> None:
                 if isinstance(data, Reject):
                     raise data
                 picture = decode(data, max_pixels=job.row_params.max_image_pixels)
-                sha256 = sha256_of_bytes(data)
-                if held_out.holds(sha256):
-                    raise Reject("held_out", "the same bytes as a held-out picture")
+                alike = likeness(data, picture)
+                held_out.reject(alike)
             except Reject as reject:
                 batch.add_rejected(reject, **row)
             else:
-                batch.add(**row, image=data, width_px=picture.width, height_px=picture.height, sha256=sha256)
+                batch.add(**row, image=data, width_px=picture.width, height_px=picture.height, **alike)
         return batch
 
     runs = runs_of(len(locations), PICTURES_PER_BATCH)
@@ -213,15 +213,36 @@ class RunReader:
         yield from islice(self._pictures, stop - start)
 
 
-def held_out_digests(job: Job) -> Digests:
-    """sha256 of all held-out pictures; of their shards only that column is read."""
+def held_out_pictures(job: Job) -> HeldOut:
+    """What all held-out pictures are known by; of their shards only those columns are read."""
     from pipeline.data.schema import IMAGES, Column
     from pipeline.runner.shards import open_input
-    from pipeline.sources.heldout import Digests
+    from pipeline.sources.heldout import HeldOut
 
+    columns = [Column.SHA256, Column.PIXEL_SHA256, Column.PHASH]
+    near_bits = job.row_params.near_duplicate_bits if job.row_params.near_duplicates == "reject" else None
+    return HeldOut((open_input(job, unit_id, IMAGES).read(columns) for unit_id in held_out_shards(job)), near_bits)
+
+
+def held_out_shards(job: Job) -> list[UnitId]:
+    """The shards of the held-out set; none where nothing is held out."""
     heldout = job.row_params.heldout
-    unit_ids = shard_units(job.plan.params, heldout) if heldout else []
-    return Digests(open_input(job, unit_id, IMAGES).read([Column.SHA256]).column(0) for unit_id in unit_ids)
+    return shard_units(job.plan.params, heldout) if heldout else []
+
+
+def make_manifest_with_contents(job: Job) -> None:
+    """Write the manifest with what the set holds, and say what may spoil a training."""
+    from pipeline.data.schema import IMAGES
+    from pipeline.runner.shards import make_manifest, open_input
+    from pipeline.sources.contents import CONTENTS, contents_of, warnings_of
+
+    shards = shard_units(job.plan.params, job.unit_id.reference)
+    own = [partial(open_input, job, unit_id, IMAGES) for unit_id in shards]
+    heldout = [partial(open_input, job, unit_id, IMAGES) for unit_id in held_out_shards(job)]
+    contents = contents_of(own, heldout if job.row_params.heldout else None, job.plan.params.seeds.data)
+    make_manifest(job, IMAGES, shards, more={CONTENTS: contents})
+    for line in warnings_of(contents, job.row_params.near_duplicate_bits):
+        job.log.notice(f"{job.unit_id.reference}: {line}")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ from pipeline.params.references import (
 JUDGED_BY = frozenset({"max_reject_fraction"})
 TRAINED_ON = ("encode_images", "encode_text")  # stages whose rows training reads one by one
 SeedKind = Literal["data", "train", "generate"]
+_NEAR_FIELDS = frozenset({"near_duplicates", "near_duplicate_bits"})
 
 
 def _all_read(params: Params, row: str, part: str) -> frozenset[str]:
@@ -174,9 +175,14 @@ def _download(params: Params, row: str, part: str) -> Unit:
     if part == INDEX:
         return Unit(unit_id, (INDEX_JSON, INDEX_PARQUET), (units.unit_id(heldout, INDEX),) if heldout else ())
     index = units.unit_id(unit_id.reference, INDEX)
-    if part == MANIFEST:
-        return _manifest(params, unit_id, (index,))
-    return _shard(unit_id, (index, units.unit_id(heldout, MANIFEST)) if heldout else (index,))
+    needs = (index, units.unit_id(heldout, MANIFEST)) if heldout else (index,)
+    return _manifest(params, unit_id, needs) if part == MANIFEST else _shard(unit_id, needs)
+
+
+def _unread_of_near_duplicates(params: Params, row: str, part: str) -> frozenset[str]:
+    """Near-duplicates are counted at all distances; which are near is read by shards that reject them alone."""
+    rejects = params.row("download", row).near_duplicates == "reject"
+    return _NEAR_FIELDS if part in (INDEX, MANIFEST) or not rejects else frozenset()
 
 
 def _augment(params: Params, row: str, part: str) -> Unit:
@@ -317,6 +323,7 @@ STAGES: tuple[Stage, ...] = (
         "index a source of pictures and cut it into shards",
         mem_mb=4000,
         runtime_min=240,
+        unread=_unread_of_near_duplicates,
         key_carries_name=True,
     ),
     Stage(

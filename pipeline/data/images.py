@@ -1,7 +1,8 @@
 """Pictures: decoding with checks, the square view that every stage sees, lossless encoding.
 
 Bytes from a source are not trusted: they may be text, cut short, broken, animated, or small files that claim to be
-huge. ``decode`` and ``probe`` turn each of these into a ``Reject`` with a reason of ``REJECT_REASONS``. Pillow's global
+huge. ``decode`` and ``probe`` turn each of these into a ``Reject`` with a reason of ``REJECT_REASONS``; a format whose
+codec this build of Pillow lacks is a ``Refusal``, since another machine would take the picture. Pillow's global
 switches are neither changed nor relied on, so threads do not disturb each other. Embedded colour profiles are ignored:
 values are read as sRGB. What is thrown away decides nothing: a picture whose texts or profile cannot be read, or are
 larger than Pillow allows, is read without them (``pipeline/data/metadata.py``).
@@ -17,23 +18,26 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import (
+    AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401  each of these registers its format, so that no thread does so in mid-work
     ExifTags,
     GifImagePlugin,  # noqa: F401
     Image,
     ImageFile,
+    Jpeg2KImagePlugin,  # noqa: F401
     JpegImagePlugin,  # noqa: F401
     MpoImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
+    features,
 )
 
 from pipeline.data.metadata import without_metadata
 from pipeline.errors import Refusal, Reject
 
 RESAMPLING = Image.Resampling.LANCZOS  # Pillow widens the kernel when it shrinks a picture, so there is no aliasing
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF", "JPEG2000")
 MIN_SIDE_PX = 8  # smaller pictures show nothing; ImageNet's smallest are above it
 MAX_PIXELS_CEILING = 89_478_485  # above it Pillow itself warns, and at twice as much refuses
 PNG_COMPRESS_LEVEL = 6
@@ -49,7 +53,16 @@ REJECT_REASONS = {
     "unsupported_mode": "the pixels are of a kind without a clear meaning as RGB (32-bit or floating-point values)",
 }
 
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
+_PNG_BIT_DEPTH_AT = 24  # PNG 1.2, section 4.1.1: in the header, which comes first
+_MAGIC = (  # format -> where it begins, and what may stand there
+    ("JPEG", 0, (b"\xff\xd8\xff",)),
+    ("PNG", 0, (b"\x89PNG\r\n\x1a\n",)),
+    ("GIF", 0, (b"GIF8",)),
+    ("WEBP", 8, (b"WEBP",)),
+    ("AVIF", 4, (b"ftypavif", b"ftypavis")),
+    ("JPEG2000", 0, (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xffO\xffQ")),
+)
+_CODECS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}  # that a build of Pillow may lack
 # what Pillow's readers raise on broken bytes; MemoryError and errors of our own are not among them
 _BROKEN = (
     OSError,
@@ -60,6 +73,7 @@ _BROKEN = (
     KeyError,
     EOFError,
     OverflowError,
+    RuntimeError,  # of the AVIF codec
     struct.error,
     zlib.error,
 )
@@ -133,7 +147,22 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
         _guard(_open(data, max_pixels).verify)  # checksums of all chunks: load() does not look at those of the pixels
     image = _open(data, max_pixels)
     _guard(image.load)
+    if image.format == "PNG":
+        _settle_transparency(image, data[_PNG_BIT_DEPTH_AT])
     return _guard(lambda: upright_rgb(image))
+
+
+def _settle_transparency(image: Image.Image, bit_depth: int) -> None:
+    """Bring the one value of grey or colour that a PNG calls transparent to the bits that Pillow has its pixels in.
+
+    Raises:
+        Reject: ``unsupported_mode``, of a colour in 16 bits a channel: Pillow keeps 8 of them, and would show it.
+    """
+    value = image.info.get("transparency")
+    if isinstance(value, int) and image.mode == "L" and bit_depth < 8:
+        image.info["transparency"] = value * 255 // (2**bit_depth - 1)
+    elif isinstance(value, tuple) and bit_depth > 8:
+        raise Reject("unsupported_mode", "one transparent colour in 16 bits a channel; use an alpha channel")
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -148,7 +177,9 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     orientation = _orientation(image)
     if image.mode in _MODES_16_BIT:
         values = np.asarray(image).astype(np.uint32)
-        flat = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+        grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
+        grey[values == image.info.get("transparency", -1)] = 255
+        flat = Image.fromarray(grey).convert("RGB")
     elif image.mode not in _MODES_8_BIT:
         raise Reject("unsupported_mode", f"mode {image.mode}; convert it to 8 or 16 bits")
     elif image.has_transparency_data:
@@ -218,10 +249,15 @@ def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
         raise Refusal("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so broken pictures would pass; set it to False")
     if not data:
         raise Reject("empty", "0 bytes")
+    begun = _begun_format(data)
+    if begun in _CODECS and not features.check(_CODECS[begun]):
+        raise Refusal(
+            f"this build of Pillow cannot read {begun}; install the wheel of the version in requirements.lock"
+        )
     try:
         image = _guard(lambda: Image.open(io.BytesIO(data), formats=FORMATS))
     except UnidentifiedImageError:
-        if data.startswith(_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        if begun is not None:
             raise Reject("corrupt", f"the header cannot be read ({len(data)} bytes)") from None
         raise Reject("not_an_image", f"{len(data)} bytes that begin with {data[:16]!r}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -235,6 +271,11 @@ def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     if image.format != "MPO" and _guard(lambda: getattr(image, "is_animated", False)):
         raise Reject("animated", f"{_format(image)} of several frames")
     return image
+
+
+def _begun_format(data: bytes) -> str | None:
+    """The format that bytes begin as, whatever comes then."""
+    return next((name for name, at, begins in _MAGIC if data.startswith(begins, at)), None)
 
 
 def _guard(read: Callable[[], _T]) -> _T:

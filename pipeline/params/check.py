@@ -102,6 +102,11 @@ def _refuse_fault(where: _Where, fault: tuple[str, Any, str] | None) -> None:
 def _download(where: _Where, row: datasets.DownloadRow) -> None:
     _refuse_fault(where, row.fault())
     if row.heldout is None:
+        if row.near_duplicates == "reject":
+            why = (
+                "rejects what is near to a held-out picture, and this row names no `heldout`; within a set: count alone"
+            )
+            raise where.refuse("near_duplicates", row.near_duplicates, why)
         return
     held = where.reference("heldout", row.heldout, ("download",))
     if held.heldout is not None:

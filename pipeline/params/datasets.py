@@ -9,6 +9,8 @@ from msgspec import Meta
 
 from pipeline.params.types import Count, Fault, Fraction, NotNegative, Reference, ShardedRow, Strict, Text, no_weight
 
+MAX_NEAR_BITS = 6  # of a perceptual hash's 64: as far as neighbours are looked for
+
 
 class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):
     """A dataset.
@@ -23,6 +25,8 @@ class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):
     num_rows: Count | Literal["all"]
     num_shards: Count
     max_image_pixels: Count
+    near_duplicates: Literal["count", "reject"]
+    near_duplicate_bits: Annotated[int, Meta(ge=0, le=MAX_NEAR_BITS)]
     heldout: Reference | None = None
 
     def fault(self) -> Fault | None:

@@ -23,6 +23,7 @@ from pipeline.reporting.augmented import AugmentedDataset
 from pipeline.reporting.captions import CaptionedDataset
 from pipeline.reporting.charts import Chart
 from pipeline.reporting.costs import StageCost
+from pipeline.reporting.datasets import Dataset
 from pipeline.reporting.differences import PairsOfBenchmark
 from pipeline.reporting.finetuning import Finetuning
 from pipeline.reporting.provenance import Machine, TrainedModel
@@ -70,6 +71,7 @@ class Content:
     finetunings: list[Finetuning]
     comparisons: list[Comparison]
     charts: list[Chart]
+    datasets: list[Dataset]
     captioned: list[CaptionedDataset]
     augmented: list[AugmentedDataset]
     rows: list[RowCount]
@@ -158,6 +160,7 @@ def _sections(
         ("pictures", "Side by side", any(comparison.prompts for comparison in content.comparisons)),
         ("distances", "Distances", bool(distances)),
         ("curves", "Training", bool(content.models)),
+        ("datasets", "Sources", bool(content.datasets)),
         ("captions", "Captions", bool(content.captioned)),
         ("augmented", "Augmentation", bool(content.augmented)),
         ("rows", "Rows", bool(content.rows)),

@@ -17,7 +17,8 @@ DATA_STAGES = ("download", "augment", "recaption", "encode_images", "encode_text
 NUM_EXAMPLES = 3
 # What the words mean that are not said with the pictures' own reasons (pipeline.data.images).
 REASONS = {
-    "held_out": "the same bytes as a picture of the held-out set",
+    "held_out": "the same bytes or the same pixels as a picture of the held-out set",
+    "near_held_out": "looks like a picture of the held-out set",
     "missing": "the source has no such picture",
     "not_readable": "the file cannot be read",
     "outside_source": "the place leads out of the source's folder",

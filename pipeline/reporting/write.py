@@ -8,6 +8,7 @@ from pipeline.reporting.captions import captioned_datasets
 from pipeline.reporting.charts import charts
 from pipeline.reporting.costs import stage_costs
 from pipeline.reporting.curves import curves_csv, read_curves
+from pipeline.reporting.datasets import datasets
 from pipeline.reporting.differences import pairs_by_benchmark
 from pipeline.reporting.finetuning import finetunings
 from pipeline.reporting.page import Content, report_html
@@ -52,6 +53,7 @@ def write_report(job: Job) -> None:
             finetunings=finetunings(job, scores),
             comparisons=comparisons,
             charts=charts(curves),
+            datasets=datasets(job),
             captioned=captioned,
             augmented=augmented,
             rows=rows,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.dag.stages import shard_units
@@ -100,8 +100,17 @@ def _made_with(job: Job) -> str:
     )
 
 
-def make_manifest(job: Job, table: Table, shards: list[UnitId], folder: str = "") -> None:
+def make_manifest(
+    job: Job, table: Table, shards: list[UnitId], folder: str = "", *, more: Mapping[str, Any] | None = None
+) -> None:
     """Write the manifest and the rejects of a row (of one benchmark of it, below ``folder``).
+
+    Args:
+        job: whose unit is a manifest.
+        table: what the shards hold.
+        shards: the row's, in their order.
+        folder: below which both are written.
+        more: what the manifest says beside what all of them do.
 
     Raises:
         Refusal: more rows were rejected than ``max_reject_fraction`` allows, or shards do not fit together.
@@ -152,6 +161,7 @@ def make_manifest(job: Job, table: Table, shards: list[UnitId], folder: str = ""
         "shards": facts,
         "upstream": _upstream(job),
         FILES: {name: sha256_of_file(target / name) for name in files},
+        **(more or {}),
     }
     (target / MANIFEST_JSON).write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 

@@ -29,7 +29,22 @@ from pipeline.sources.names import CLASS_NAMES_FILE, class_name_of, is_foreign, 
 
 # formats that we do not decode are listed too: their rows show up as rejects instead of being missing
 IMAGE_EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".heic",
+    )
 )
 TEXT_EXTENSION = ".txt"
 MAX_PICTURE_BYTES = 1 << 29  # more than an uncompressed picture of the most pixels that can be decoded

@@ -29,6 +29,7 @@ def other_value(keys: Keys, value: Any) -> Any:
         "precision": "float32",
         "patch_size": 4,
         "guidance_interval": [0.0, 0.5],
+        "near_duplicates": "reject",
     }
     key = keys[-1]
     if key in words and value is not None:

@@ -41,9 +41,11 @@ def readers(raw: dict[str, Any], keys: Keys, unit_ids: list[UnitId]) -> set[Unit
 
 
 def is_read(raw: dict[str, Any], unit_id: UnitId, field: str) -> bool:
-    """Whether a part reads a field of its row: scores differ in what they ask, and manifests alone judge."""
+    """Whether a part reads a field of its row: scores differ in what they ask, shards in what they reject, manifests judge."""
     if field in JUDGED_BY:
         return unit_id.part == MANIFEST
+    if field in ("near_duplicates", "near_duplicate_bits"):
+        return unit_id.part.isdigit() and raw["download"]["near_duplicates"] == "reject"
     if unit_id.stage != "score" or field not in ("style", "features", "metrics", "real"):
         return True
     if unit_id.part in ("style", "heldout_captions"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import warnings
 import zlib
@@ -13,9 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from picture_files import png_chunk, png_file, saved
 from PIL import Image, ImageFile
 
 from pipeline.data.images import (
+    FORMATS,
     MAX_PIXELS_CEILING,
     MIN_SIDE_PX,
     REJECT_REASONS,
@@ -31,25 +32,9 @@ MAX_PIXELS = 1_000_000
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
-def saved(image: Image.Image, file_format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format=file_format, **options)
-    return buffer.getvalue()
-
-
 def noise(width_px: int, height_px: int, seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
-
-
-def png_chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def png_file(width_px: int, height_px: int, bit_depth: int, colour_type: int, raw: bytes, extra: bytes = b"") -> bytes:
-    header = struct.pack(">IIBBBBB", width_px, height_px, bit_depth, colour_type, 0, 0, 0)
-    body = png_chunk(b"IHDR", header) + extra + png_chunk(b"IDAT", zlib.compress(raw)) + png_chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def reason(data: bytes, max_pixels: int = MAX_PIXELS) -> str:
@@ -101,7 +86,7 @@ def test_formats_outside_the_list_are_not_read() -> None:
     assert reason(saved(noise(32, 32), "PPM")) == "not_an_image"
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_cut_short(file_format: str, share: float) -> None:
     whole = saved(noise(64, 64), file_format)
@@ -179,7 +164,7 @@ def test_several_views_in_one_jpeg_count_as_the_first() -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(
-    file_format=st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "GIF"]),
+    file_format=st.sampled_from(FORMATS),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=12),
 )
 def test_any_damage_is_a_picture_or_a_reject(file_format: str, changes: list[tuple[float, int]]) -> None:

@@ -40,6 +40,11 @@ REFUSED: list[tuple[str, Changes, str]] = [
         "download.rows.imagenet.heldout = 'augment/cutmix': must refer to a row of download",
     ),
     (
+        "near-duplicates of nothing held out",
+        {("download", "rows", "heldout", "near_duplicates"): "reject"},
+        "download.rows.heldout.near_duplicates = 'reject': rejects what is near to a held-out picture, and this row",
+    ),
+    (
         "unknown stage",
         {(*CUTMIX, "images"): "pictures/imagenet"},
         "augment.rows.cutmix.images = 'pictures/imagenet': must refer to a row of download",
@@ -305,6 +310,7 @@ def test_a_conflict_is_refused(changes: Changes, said: str) -> None:
         {("finetune", "rows", "b"): {"model": "finetune/ta_ia+aesthetic"}},
         {("augment", "rows", "crop"): {**CROP, "min_scale": 0.5, "max_scale": 0.5}},
         {(*IMAGENET, "num_rows"): "all"},
+        {(*IMAGENET, "near_duplicates"): "reject", (*IMAGENET, "near_duplicate_bits"): 0},
         ALL_OF_NOISE,
         {("generate", "sampler"): DPMPP_2M},
         {("execution", "num_processes"): {"train/ta_ia": 2, "finetune/ta_ia+aesthetic": 1}},

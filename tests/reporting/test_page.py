@@ -82,7 +82,18 @@ def test_every_link_leads_somewhere_and_every_picture_says_what_it_is(page: _Rea
 
 
 def test_all_sections_are_there(page: _Reader) -> None:
-    wanted = {"scores", "tasks", "questions", "pictures", "distances", "curves", "captions", "augmented", "rows"}
+    wanted = {
+        "scores",
+        "tasks",
+        "questions",
+        "pictures",
+        "distances",
+        "curves",
+        "datasets",
+        "captions",
+        "augmented",
+        "rows",
+    }
     assert wanted | {"time", "published", "provenance"} <= page.ids()
 
 
@@ -107,7 +118,7 @@ def test_words_that_must_not_be_missing(page: _Reader) -> None:
 
 
 def test_absent_stages_leave_no_section_and_no_empty_plot(bare: _Reader) -> None:
-    assert bare.ids() == {"main", "scores", "captions", "rows", "time", "provenance"}
+    assert bare.ids() == {"main", "scores", "datasets", "captions", "rows", "time", "provenance"}
     text = " ".join(bare.text.split())
     assert "No model was scored in this run" in text
     assert "GenEval" not in text.replace("geneval", "")

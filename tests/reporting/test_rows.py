@@ -38,7 +38,16 @@ def test_examples_name_the_row_and_what_was_seen(report: Reported) -> None:
 
 
 def test_reasons_of_all_stages_are_explained() -> None:
-    for reason in ("truncated", "held_out", "no_other_class", "empty_caption", "not_finite", "no_letters", "no_text"):
+    for reason in (
+        "truncated",
+        "held_out",
+        "near_held_out",
+        "no_other_class",
+        "empty_caption",
+        "not_finite",
+        "no_letters",
+        "no_text",
+    ):
         assert len(meaning(reason)) > 10
     assert meaning("never heard of") == ""
 
