@@ -41,7 +41,7 @@ def readers(raw: dict[str, Any], keys: Keys, unit_ids: list[UnitId]) -> set[Unit
 
 
 def is_read(raw: dict[str, Any], unit_id: UnitId, field: str) -> bool:
-    """Whether a part reads a field of its row: scores differ in what they ask, shards in what they reject, manifests judge."""
+    """Whether a part reads a field of its row: scores differ in what they ask, shards in what they reject."""
     if field in JUDGED_BY:
         return unit_id.part == MANIFEST
     if field in ("near_duplicates", "near_duplicate_bits"):
