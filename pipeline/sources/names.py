@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pipeline.errors import Refusal
 
+from pipeline.sources.imagenet_classes import class_names
+
 CLASS_NAMES_FILE = "class_names.tsv"
 
 _WORDNET_PREFIX = re.compile(r"n\d{8}_")
@@ -44,7 +46,12 @@ def is_id(class_name: str) -> bool:
 
 
 def class_name_of(folder: str) -> str:
-    """A sub-folder's name in words: a leading WordNet id goes, underscores become blanks."""
+    """A sub-folder's name in words: a leading WordNet id goes, underscores become blanks.
+
+    An id alone is one of ImageNet's classes, whose names are known, or stays.
+    """
+    if is_id(folder):
+        return class_names().get(folder.strip().rstrip("_"), folder)
     match = _WORDNET_PREFIX.match(folder)
     return folder[match.end() if match else 0 :].replace("_", " ").strip() or folder
 
