@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from pipeline.errors import Refusal
-
 from pipeline.sources.imagenet_classes import class_names
 
 CLASS_NAMES_FILE = "class_names.tsv"
