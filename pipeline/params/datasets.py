@@ -20,9 +20,12 @@ class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):
 
     Attributes:
         same_as_heldout: fields in which a set and its held-out rows agree, so that both are of one source.
+        index_only_fields: fields that decide whether a source is refused, and change no row of it; shards do not hang
+            on them.
     """
 
     same_as_heldout: ClassVar[tuple[str, ...]] = ()
+    index_only_fields: ClassVar[tuple[str, ...]] = ()
 
     revision: Count
     num_rows: Count | Literal["all"]
@@ -119,6 +122,31 @@ class WebDatasetRow(DownloadRow, tag="webdataset", kw_only=True, frozen=True):
         if self.class_names is not None and self.label is None:
             return Fault("class_names", self.class_names, "names classes, and label says no class; give both or none")
         return super().fault()
+
+
+WordNetId = Annotated[str, Meta(pattern=r"^n\d{8}$")]
+
+
+class ImageNetRow(DownloadRow, tag="imagenet", kw_only=True, frozen=True):
+    """ImageNet's training pictures, packed or unpacked.
+
+    Attributes:
+        path: the official archive, a folder of class archives or of class folders, or one above it.
+        md5: whether the archive's md5 is compared with the official one while its pictures are listed.
+        classes: some of the thousand classes, or a file with one on each line; all where it is absent. Labels stay.
+    """
+
+    same_as_heldout: ClassVar[tuple[str, ...]] = ("path",)
+    index_only_fields: ClassVar[tuple[str, ...]] = ("md5",)
+
+    path: Text
+    md5: Literal["check", "skip"]
+    classes: Annotated[list[WordNetId], Meta(min_length=1)] | Text | None = None
+
+    @property
+    def path_fields(self) -> tuple[str, ...]:  # type: ignore[override]
+        """As of any row: ``classes`` is a path where it is no list."""
+        return ("path", "classes") if isinstance(self.classes, str) else ("path",)
 
 
 class AugmentRow(ShardedRow, tag_field="kind", frozen=True, kw_only=True):

@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import tarfile
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, Self
 
-from pipeline.errors import Refusal, refuse_system_error, refuse_what_may_pass
+from pipeline.errors import Refusal, Reject, refuse_system_error, refuse_what_may_pass
+from pipeline.sources.folder import MAX_PICTURE_BYTES
 
 BLOCK_BYTES = tarfile.BLOCKSIZE
 READ_BYTES = 1 << 20
+READ_AHEAD = 16  # pictures that the disk is told of before they are read
 MAX_OPEN_TARS = 64  # by one reader; a process may have 1,024 files open
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"(\xb5/\xfd": "unzstd"}
 
@@ -25,13 +28,14 @@ _CUT = ("unexpected end of data", "truncated header", "empty header")  # in tarf
 
 
 class Member(NamedTuple):
-    """A file in a tar.
+    """A file in a tar, or what stands for one.
 
     Attributes:
         name: as the tar has it, with forward slashes; bytes that are not UTF-8 are surrogates.
         offset: of its first byte, in the tar's file.
         num_bytes: its size.
-        is_plain: its bytes lie there as they are; False for links, and for files that were packed with holes.
+        is_plain: its bytes lie there as they are; False for links and devices, and for files that were packed
+            with holes.
     """
 
     name: str
@@ -70,7 +74,7 @@ def is_below(relative: str) -> bool:
 
 
 def members(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Member]:
-    """Files and links in a tar, in its order, one of them in memory at a time; folders and devices are passed over.
+    """All that a tar has but folders, in its order, one of them in memory at a time.
 
     Args:
         path: the file.
@@ -105,7 +109,7 @@ def _members(handle: BinaryIO, path: Path, start: int, end: int) -> Iterator[Mem
                 if is_plain and found.offset_data + found.size > end:
                     raise _cut(path, found.offset, f"{found.name!r} of {found.size} bytes is not all there")
                 at = tar.offset
-                if found.isreg() or found.islnk() or found.issym():
+                if not found.isdir():
                     yield Member(found.name, found.offset_data, found.size, is_plain)
     except (tarfile.TarError, ValueError) as error:  # the latter of numbers in a header that are none
         raise _damaged(path, min(at, end), str(error)) from None
@@ -213,3 +217,24 @@ class OpenTars:
                 os.close(self._handles.popitem(last=False)[1])
             self._handles[tar] = os.open(self._root / tar, os.O_RDONLY)
         return self._handles[tar]
+
+
+def pictures_at(root: Path, places: Iterator[Place]) -> Iterator[bytes | Reject]:
+    """The pictures at these places in tars below a folder; the disk is told of some before they are read.
+
+    Raises:
+        Refusal, Transient: as ``OpenTars.read``.
+    """
+    with OpenTars(root) as tars:
+        waiting: deque[Place] = deque()
+        while True:
+            for place in islice(places, READ_AHEAD - len(waiting)):
+                tars.will_read(place)
+                waiting.append(place)
+            if not waiting:
+                return
+            place = waiting.popleft()
+            if place.num_bytes > MAX_PICTURE_BYTES:
+                yield Reject("too_many_bytes", f"{place} has {place.num_bytes} bytes")
+            else:
+                yield tars.read(place)
