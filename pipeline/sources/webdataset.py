@@ -88,7 +88,10 @@ class WebDatasetSource:
         """As ``Source.remarks``: samples and members that were left out, pictures without a text or a number."""
         counts = [
             (self._without_picture, "samples without a picture were left out"),
-            (self._passed_over, "files belong to no sample (links, hidden files, names without a dot)"),
+            (
+                self._passed_over,
+                "files belong to no sample (links, files with holes, hidden ones, names without a dot)",
+            ),
             *self._texts.missing(),
         ]
         return [
@@ -176,7 +179,11 @@ def _matches(root: Path, pattern: str) -> list[str]:
         if not (root / pattern).is_file():
             raise Refusal(f"tars {root}: {pattern!r} is not there; put it there, or correct tars")
         return [pattern]
-    found = sorted(path.relative_to(root).as_posix() for path in root.glob(pattern) if path.is_file())
+    try:
+        # A link that leads nowhere stays: it is refused when it is opened.
+        found = sorted(path.relative_to(root).as_posix() for path in root.glob(pattern) if not path.is_dir())
+    except ValueError as error:
+        raise Refusal(f"tars {pattern!r}: {error}; correct tars") from None
     found = [name for name in found if not name.rpartition("/")[2].startswith(".")]
     if not found:
         there = sorted(os.listdir(root))
