@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.params import benchmarks, captioners, datasets, encoders, schema, scoring
+from pipeline.params import benchmarks, captioners, datasets, encoders, parquet, schema, scoring
 
 _num_added = 0
 
@@ -89,6 +89,7 @@ SOURCES = Kinds(
     "source of pictures",
     {
         datasets.FolderRow: "pipeline.sources.folder:FolderSource",
+        parquet.ParquetRow: "pipeline.sources.parquet:ParquetSource",
         datasets.ShapeWorldRow: "pipeline.demo.world.source:ShapeWorldSource",
     },
 )
