@@ -89,6 +89,7 @@ SOURCES = Kinds(
     "source of pictures",
     {
         datasets.FolderRow: "pipeline.sources.folder:FolderSource",
+        parquet.HubRow: "pipeline.sources.hub:HubSource",
         parquet.ParquetRow: "pipeline.sources.parquet:ParquetSource",
         datasets.ShapeWorldRow: "pipeline.demo.world.source:ShapeWorldSource",
     },

@@ -195,7 +195,7 @@ def chosen(names: Iterable[str], pattern: str | None, where: str) -> list[str]:
 
 def splits_of(names: Iterable[str]) -> list[str]:
     """What parts of a data set files belong to by their names: ``data/train-00000-of-00002.parquet`` to train."""
-    return sorted({split for name in names if (split := _split_of(name))})
+    return sorted({split for name in names if (split := split_of(name))})
 
 
 def some(names: list[str], number: int = 4) -> str:
@@ -203,12 +203,13 @@ def some(names: list[str], number: int = 4) -> str:
     return ", ".join(names[:number]) + (", ..." if len(names) > number else "")
 
 
-def _split_of(name: str) -> str | None:
+def split_of(name: str) -> str | None:
+    """As ``splits_of``, of one file; None where its name says none."""
     *folders, last = name.split("/")
     parts = [last.removesuffix(EXTENSION).partition("-")[0], *reversed(folders)]
     return next((part for part in parts if is_split(part)), None)
 
 
 def _beginning(names: list[str], split: str) -> str:
-    name = next(name for name in names if _split_of(name) == split)
+    name = next(name for name in names if split_of(name) == split)
     return name[: name.index(split) + len(split)]
