@@ -25,6 +25,8 @@ class Hub:
 
     Attributes:
         files: path in the data set to content.
+        repository: its only data set.
+        commit: the only one of it, which main is, too.
         token: what a request must bring; None: anybody may read.
         gated: who brings no token, or another one, is told that the data set is gated.
         faults: path to what happens to the next requests for it: a status, or ("cut", bytes that are sent), or
@@ -33,6 +35,8 @@ class Hub:
     """
 
     files: dict[str, bytes]
+    repository: str = REPOSITORY
+    commit: str = COMMIT
     token: str | None = None
     gated: bool = False
     faults: dict[str, list[Any]] = field(default_factory=dict)
@@ -80,12 +84,12 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
         def _may_read(self, repo: str, revision: str) -> bool:
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            if repo != REPOSITORY:
+            if repo != hub.repository:
                 self._end(404 if token else 401, "RepoNotFound")
             elif hub.token is not None and token != hub.token:
                 code = "GatedRepo" if hub.gated else "RepoNotFound"
                 self._end(403 if token else 401, code)
-            elif revision not in (COMMIT, "main"):
+            elif revision not in (hub.commit, "main"):
                 self._end(404, "RevisionNotFound")
             else:
                 return True
@@ -93,7 +97,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
         def _api(self, what: str) -> None:
             if what == "revision":
-                body: Any = {"id": REPOSITORY, "sha": COMMIT, "siblings": [], "private": False, "tags": []}
+                body: Any = {"id": hub.repository, "sha": hub.commit, "siblings": [], "private": False, "tags": []}
             else:
                 body = [_listed(name, content) for name, content in sorted(hub.files.items())]
             self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -103,7 +107,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 self._end(404, "EntryNotFound")
                 return
             content = hub.files[name]
-            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{_identity(content)}"', "Accept-Ranges": "bytes"}
+            headers = {"X-Repo-Commit": hub.commit, "ETag": f'"{_identity(content)}"', "Accept-Ranges": "bytes"}
             if len(content) >= LFS_FROM_BYTES:
                 headers |= {"X-Linked-Etag": f'"{_identity(content)}"', "X-Linked-Size": str(len(content))}
             start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
