@@ -1,4 +1,4 @@
-"""The preset for a data set of the Hub, beside a small Hub on this machine that has one of its form, through to the page."""
+"""The preset for a data set of the Hub, which a small Hub on this machine has in its form: through to the page."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_a_data_set_of_the_hub_ends_in_a_page(tmp_path: Path, monkeypatch: pytes
     files = {
         ".gitattributes": b"*.parquet filter=lfs\n",
         "README.md": CARD.encode(),
-        "plain_text/train-00000-of-00001.parquet": part(tmp_path / "train.parquet", 0, 2500),
-        "plain_text/test-00000-of-00001.parquet": part(tmp_path / "test.parquet", 2500, 400),
+        "plain_text/train-00000-of-00001.parquet": part(tmp_path / "train.parquet", 0, 1500),
+        "plain_text/test-00000-of-00001.parquet": part(tmp_path / "test.parquet", 1500, 200),
     }
     with serving(Hub(files, row["repository"], row["commit"])) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.address)
@@ -68,6 +68,6 @@ def test_a_data_set_of_the_hub_ends_in_a_page(tmp_path: Path, monkeypatch: pytes
     manifests = [
         json.loads((run / "download" / name / "manifest.json").read_text()) for name in ("pictures", "heldout")
     ]
-    assert [(m["num_rows"], m["num_rejected"]) for m in manifests] == [(2000, 0), (200, 0)]
+    assert [(m["num_rows"], m["num_rejected"]) for m in manifests] == [(1000, 0), (100, 0)]
     page = (checkout.folder / "reports" / preset["run"] / "report.html").read_text()
     assert all(name in page for name in ("airplane", "truck"))
