@@ -173,7 +173,7 @@ class ParquetSource(ParquetPictures):
                 return chosen(names_below(place), params.files, str(place))
             if not place.exists():
                 raise Refusal(f"{place}: nothing is there; correct the path of the Parquet files")
-            return [place.name]
+            return chosen([place.name], params.files, str(place))
 
         def path_of(name: str) -> Path:
             return place / name if place.is_dir() else place.with_name(name)

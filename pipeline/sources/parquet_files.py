@@ -156,7 +156,7 @@ def names_below(root: Path) -> list[str]:
     """Paths of all Parquet files below a folder, with forward slashes, sorted; other programs' own are left out.
 
     Raises:
-        Refusal: a folder cannot be listed.
+        Refusal: a folder cannot be listed, or is a link.
     """
 
     def refuse(error: OSError) -> None:
@@ -165,6 +165,11 @@ def names_below(root: Path) -> list[str]:
     names = []
     for folder, folders, files in os.walk(root, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".") and not is_foreign(name)]
+        if linked := [name for name in folders if (Path(folder) / name).is_symlink()]:
+            raise Refusal(
+                f"{root}: {linked[0]!r} is a link to a folder, which is not followed; name the folder that it leads "
+                "to, or mount it here"
+            )
         for name in files:
             if name.endswith(EXTENSION) and not name.startswith(".") and not is_foreign(name):
                 names.append((Path(folder) / name).relative_to(root).as_posix())

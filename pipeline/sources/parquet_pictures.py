@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.errors import Reject
+from pipeline.errors import Refusal, Reject
 from pipeline.sources.folder import MAX_PICTURE_BYTES
 from pipeline.sources.parquet_files import OpenFiles, reading
-from pipeline.sources.parquet_pages import ColumnPages
+from pipeline.sources.parquet_pages import ColumnPages, fault_of_chunk
 
 # Of pictures that lie in a page which was read, and are asked for later. A page may be a row group of a hundred.
 MAX_HELD_BYTES = 1 << 28
@@ -100,8 +100,10 @@ class PictureReader:
     def _pages(self, files: OpenFiles, place: _Place) -> ColumnPages:
         file = files.get(place.name)
         number = file.leaf_number(self._leaf)
-        level = file.metadata.schema.column(number).max_definition_level
-        return ColumnPages(file.handle, file.metadata.row_group(place.group).column(number), level)
+        chunk = file.metadata.row_group(place.group).column(number)
+        if fault := fault_of_chunk(chunk):  # refused when it was listed
+            raise Refusal(f"{file.path}: is {fault}; it was exchanged since it was listed: raise the row's revision")
+        return ColumnPages(file.handle, chunk, file.metadata.schema.column(number).max_definition_level)
 
 
 class _Held:

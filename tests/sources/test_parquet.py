@@ -240,6 +240,11 @@ def test_parts_of_a_data_set_are_not_mixed_up(tmp_path: Path) -> None:
 def test_nothing_to_read(tmp_path: Path) -> None:
     assert "nothing is there; correct the path" in refused(tmp_path / "gone")
     assert "no .parquet file is there" in refused(tmp_path)
+    (tmp_path / "linked").symlink_to("/")
+    assert "'linked' is a link to a folder, which is not followed" in refused(tmp_path)
+    (tmp_path / "linked").unlink()
+    file = write(tmp_path / "a.txt", table(rows(range(3))))
+    assert "a.txt: no .parquet file is there" in refused(file)
     write(tmp_path / "a.parquet", table(rows(range(3))).slice(0, 0))
     assert "a.parquet: no row in it" in refused(tmp_path)
 
@@ -330,6 +335,9 @@ def test_a_page_that_was_flipped_names_file_and_row_group(tmp_path: Path, checks
 def test_a_file_that_was_exchanged_since_it_was_listed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", table(rows(range(10))))
     assert f"{path}: has 10 rows, and row 12 was listed" in read_refused(tmp_path, ["a.parquet/12"])
+    write(path, pa.table({"image": [png(1)]}), use_dictionary=False, column_encoding={"image": "DELTA_BYTE_ARRAY"})
+    with pytest.raises(Refusal, match="is encoded as DELTA_BYTE_ARRAY, which is not read here; it was exchanged since"):
+        list(source(tmp_path, {"image": "image"}).read_many(["a.parquet/0"]))
     path.unlink()
     assert f"{path}: No such file or directory" in read_refused(tmp_path, ["a.parquet/1"])
 
