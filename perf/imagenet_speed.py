@@ -1,9 +1,10 @@
 """Pictures of an archive into shards, beside a loop that opens, decodes and hashes the same pictures as files.
 
 ``python -m perf.imagenet_speed PICTURES FOLDER``: PICTURES has JPEGs that are called after ImageNet's classes
-(``n01440764_10026.JPEG``); FOLDER takes them packed and unpacked, each as often as ``--copies`` says. Both run in this
-process in turns, after the index was made. Seconds of the processor in user code are compared: other programs and the
-disk do not count there.
+(``n01440764_10026.JPEG``); FOLDER takes them packed and unpacked, each as often as ``--copies`` says. Beside the
+command that makes a shard, which also writes its file, stands its reading alone: the source's bytes, decoded and
+hashed. All run in this process in turns, after the index was made. Seconds of the processor in user code are compared:
+other programs and the disk count little there.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ from PIL import Image
 
 from perf.sparse_imagenet import ROW, write_project
 from pipeline.dag.units import INDEX
+from pipeline.data.images import MAX_PIXELS_CEILING, decode
+from pipeline.digest import sha256_of_bytes
 from pipeline.errors import Refusal, exit_status
 from pipeline.runner.command import main as run_stage
+from pipeline.sources.imagenet import ImageNetSource
 from pipeline.sources.imagenet_archives import ARCHIVE_NAME
 
 DATA = Path("data")
 UNPACKED = Path("unpacked")
+LOOP = "loop"
 
 
 def pack(pictures: Path, num_copies: int) -> int:
@@ -64,6 +69,16 @@ def plain_loop(paths: list[Path]) -> int:
     return len(digests)
 
 
+def reading(source: ImageNetSource, locations: list[str]) -> int:
+    """What the shard's command does to each picture before it writes; returns the number of pictures."""
+    digests = []
+    for data in source.read_many(locations):
+        assert isinstance(data, bytes)
+        decode(data, max_pixels=MAX_PIXELS_CEILING)
+        digests.append(sha256_of_bytes(data))
+    return len(digests)
+
+
 def ours() -> int:
     """Make the shard anew; returns its command's status."""
     make = importlib.import_module("stages.download").make
@@ -83,7 +98,7 @@ def user_seconds(action: Callable[[], object]) -> float:
 
 
 def report(pictures: Path, folder: Path, num_copies: int, num_turns: int) -> None:
-    """Print a line per turn, and the median ratio."""
+    """Print a line for each: how many pictures, and the median of its ratios within a turn."""
     pictures = pictures.resolve()
     folder.mkdir(parents=True)
     os.chdir(folder)
@@ -92,18 +107,25 @@ def report(pictures: Path, folder: Path, num_copies: int, num_turns: int) -> Non
     make = importlib.import_module("stages.download").make
     run_stage("download", make, ["--row", ROW, "--part", INDEX])
     paths = sorted(UNPACKED.iterdir())
-    ratios = []
+    source = ImageNetSource(Path(ARCHIVE_NAME), None, None)
+    locations = [entry.location for entry in source.entries()]
+    actions: dict[str, Callable[[], object]] = {
+        "shard": ours,
+        "reading": lambda: reading(source, locations),
+        LOOP: lambda: plain_loop(paths),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
     for turn in range(num_turns + 1):  # the first one is a rehearsal
-        actions: dict[str, Callable[[], object]] = {"ours": ours, "loop": lambda: plain_loop(paths)}
-        names = list(actions)[:: 1 if turn % 2 else -1]
-        seconds = {name: user_seconds(actions[name]) for name in names}
-        if turn:
-            ratios.append(seconds["loop"] / seconds["ours"])
-            rates = {name: num_pictures / seconds[name] for name in actions}
-            print(
-                f"pictures per second of the processor: ours {rates['ours']:.0f}, loop {rates['loop']:.0f}", flush=True
-            )
-    print(f"ours is {statistics.median(ratios):.3f} of the loop ({min(ratios):.3f} to {max(ratios):.3f})")
+        for name in list(actions)[:: 1 if turn % 2 else -1]:
+            found = user_seconds(actions[name])
+            if turn:
+                seconds[name].append(found)
+    for name, found_seconds in seconds.items():
+        ratios = [loop / other for loop, other in zip(seconds[LOOP], found_seconds, strict=True)]
+        print(
+            f"{name}: {num_pictures / statistics.median(found_seconds):.0f} pictures a user second, "
+            f"{statistics.median(ratios):.3f} of the loop ({min(ratios):.3f} to {max(ratios):.3f})"
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -29,7 +29,10 @@ def test_both_make_all_pictures_in_every_turn(
     said = capfd.readouterr()
     assert seen == [12, 12, 12]
     assert said.err.count("download/imagenet 00000: made in") == 3
-    assert "ours is 1.000 of the loop (1.000 to 1.000)" in said.out
+    assert said.out.splitlines() == [
+        f"{name}: 12 pictures a user second, 1.000 of the loop (1.000 to 1.000)"
+        for name in ("shard", "reading", "loop")
+    ]
 
 
 def test_a_folder_without_such_pictures_is_refused(
