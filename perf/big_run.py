@@ -1,6 +1,6 @@
 """All of ImageNet as a run: five sets of pictures in 1,282 shards each, more than 25,000 results, and Snakemake's look.
 
-``python -m perf.big_run write FOLDER SHARDS`` makes a checkout; ``... fill FOLDER SHARDS`` gives its store all results
+``python -m perf.big_run write FOLDER SHARDS`` makes a checkout; ``... fill FOLDER`` gives its store all results
 as files of a few bytes and shows them; ``... look FOLDER`` types ``snakemake -n`` there and prints what it took.
 """
 
@@ -168,16 +168,18 @@ def look(folder: Path) -> tuple[str, dict[str, float]]:
 
 
 def main(arguments: list[str]) -> None:
-    """Write, fill or look."""
+    """Write, fill or look; the last line that is printed is JSON."""
     what, folder, *rest = arguments
     path = Path(folder)
+    answer: dict[str, float] = {}
     if what == "write":
         write_checkout(path, parameters(int(rest[0])))
     elif what == "fill":
         os.chdir(path)
-        print(json.dumps({"num_shown": fill(path)}))
+        answer = {"num_shown": fill(path)}
     else:
-        print(json.dumps(look(path)[1]))
+        answer = look(path)[1]
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data import payloads
+from pipeline.data.columns import leaf_names
 from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.schema import Column, Meta, Table
 from pipeline.errors import Reject, system_errors_refused
@@ -78,9 +79,6 @@ class RowBatch:
 
         Args:
             num_bytes: of large values that are handed out together, at least; a batch of few bytes comes at once.
-
-        Raises:
-            ValueError: as ``as_arrow``.
         """
         waiting, self.rows = self.rows[::-1], []
         while waiting:
@@ -248,12 +246,3 @@ class ShardWriter:
         with system_errors_refused(self._path):
             self._writer.add_key_value_metadata({str(key): value for key, value in metadata.items()})
             self._writer.close()
-
-
-def leaf_names(schema: pa.Schema) -> list[str]:
-    """Dotted names of all leaf columns of a schema, as Parquet's options want them."""
-    probe = pa.BufferOutputStream()
-    with pq.ParquetWriter(probe, schema):
-        pass
-    parquet = pq.ParquetFile(pa.BufferReader(probe.getvalue())).schema
-    return [parquet.column(i).path for i in range(len(parquet))]
