@@ -18,7 +18,7 @@ from perf.loader_cases import _check_equal
 from perf.our_loader import Epochs
 from perf.performance_page import BEGIN, END, table, with_table, write_drawing
 from perf.stage_process import STAGES
-from perf.workshop import SMALL, Workshop, answer_of
+from perf.workshop import PROJECT, SMALL, Workshop, answer_of
 from pipeline.data.schema import GENERATED, Column
 from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
@@ -89,7 +89,7 @@ def test_a_row_that_cannot_be_measured_is_not_met_and_the_others_are_measured() 
 
 
 def test_the_page_has_the_markers_and_no_row_stands_twice() -> None:
-    page = (compare.PROJECT / compare.PAGE).read_text()
+    page = (PROJECT / compare.PAGE).read_text()
     assert with_table(page, "x").count("\nx\n") == 1
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
