@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from perf import loader_cases, memory_cases
+from perf import loader_cases, memory_cases, scale_cases
 from perf.figures import Case
 from perf.stage_process import STAGES
 from perf.workshop import Workshop
@@ -38,4 +38,9 @@ CASES: tuple[Case[Workshop], ...] = (
     Case("training of 5 x 1,281,167 rows: a further worker", WITHIN_LIMIT, memory_cases.further_worker),
     Case("training of 5 x 1,281,167 rows: private pages later", WITHIN_LIMIT, memory_cases.growth_over_steps),
     Case("training of 5 x 1,281,167 rows: first batch at step 100,000", WITHIN_LIMIT, loader_cases.resume),
+    Case("index of 1,281,167 pictures: processor time", None, scale_cases.index_seconds),
+    Case("index of 1,281,167 pictures: peak memory", WITHIN_LIMIT, scale_cases.index_peak),
+    Case("index of 1,281,167 pictures: what a shard's job reads of it", WITHIN_LIMIT, scale_cases.shard_share),
+    Case("snakemake -n of 1,282 shards x 5 sets: nothing at hand", WITHIN_LIMIT, scale_cases.first_look),
+    Case("snakemake -n of 1,282 shards x 5 sets: all in the store", WITHIN_LIMIT, scale_cases.second_look),
 )

@@ -1,4 +1,4 @@
-"""``make perf``: the training loader and the stages beside peers and limits, on two cores in about ten minutes.
+"""``make perf``: the training loader and the stages beside peers and limits, on two cores in about fifteen minutes.
 
 ``python -m perf.compare --peers-python PATH`` writes ``reports/perf/perf.json``, the table in ``docs/performance.md``
 and the drawing beside it. ``--rows TEXT`` measures the rows alone whose names hold TEXT and leaves the page as it is.

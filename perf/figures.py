@@ -14,6 +14,8 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 SIGNIFICANT_DIGITS = 4
+# Units that a reader is shown; times on the clock are told as ratios alone.
+MEGABYTES, CPU_SECONDS = "MB", "CPU s"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from perf.figures import CPU_SECONDS, MEGABYTES
 from pipeline.errors import Refusal
 from pipeline.reporting.charts import Chart, charts
 from pipeline.reporting.curves import Curve
@@ -13,12 +14,13 @@ from pipeline.reporting.curves import Curve
 BEGIN, END = "<!-- written by make perf -->", "<!-- end of what make perf wrote -->"
 WIDTH, HEIGHT, LEFT, TOP, GAP = 300, 180, 60, 30, 130  # px, of a plot and of what is around it
 COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#7b4b94", "#8a6d1f", "#555555")
+SHOWN = {MEGABYTES: "{:.0f} MB", CPU_SECONDS: "{:.1f} CPU s"}
 WORDS = {True: "yes", False: "**no**", None: "-"}
 Costs = dict[str, list[tuple[int, float, float]]]
 
 
 def table(report: dict[str, Any]) -> str:
-    """The rows as Markdown; times stand there as ratios alone."""
+    """The rows as Markdown; times on the clock stand there as ratios alone."""
     lines = [
         f"{report['date']}, {report['machine']}; " + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",
         "",
@@ -33,9 +35,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
     goal, met = "-" if row["goal"] is None else f"{row['goal']:g}", WORDS[row["met"]]
     if "failed" in row:
         return [row["name"], "-", "-", f"not measured: {row['failed']}", goal, met]
-    is_memory = row["unit"] == "MB"
-    ours = f"{row['ours']:.0f} MB" if is_memory else "-"
-    beside = row.get("peer_name") or ("limit" + (f" {row['limit']:.0f} MB" if is_memory else ""))
+    shown = SHOWN.get(row["unit"])
+    ours = shown.format(row["ours"]) if shown else "-"
+    beside = row.get("peer_name") or (f"limit {shown.format(row['limit'])}" if shown else "limit")
     low, high = row["spread"]
     spread = "" if low == high else f" ({low:.2f} to {high:.2f})"
     return [row["name"], ours, beside, f"{row['ratio']:.2f}{spread}", goal, met]

@@ -1,7 +1,8 @@
 """A stage at work in a process of its own, with models that cost nothing; prints its seconds and its peak of memory.
 
 ``python -m perf.stage_process FOLDER STAGE SIZE``: FOLDER is a project of its own, made by ``write_project``, whose
-rows go by their size. Stages before this one must have been run.
+rows go by their size. Stages before this one must have been run; before generate also ``train``, which takes in a model
+that draws nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ import yaml
 
 from perf import toy_kinds
 from perf.own_memory import peak_bytes
-from pipeline.params.load import read_yaml, resolve
+from pipeline.dag.identities import Digests
+from pipeline.params.load import load, read_yaml, resolve
 from pipeline.params.schema import STAGE_NAMES
 from pipeline.runner.command import main as run_stage
 
-STAGES = ("download", "augment", "recaption", "encode_images", "encode_text")
+STAGES = ("download", "augment", "recaption", "encode_images", "encode_text", "generate")
+TRAIN = "train"
+DRAWER = "drawer"  # the model that generate draws with: its folder, and its row of train
+ENCODERS = (("encode_images", "autoencoders"), ("encode_text", "encoders"))
 SIDE_PX = 256
 DEMO = Path(__file__).resolve().parents[1] / "params" / "demo.yaml"
 
@@ -39,12 +44,15 @@ def rows_of(stage: str, sizes: tuple[int, ...]) -> dict[str, dict[str, Any]]:
         "recaption": lambda size: {"images": f"download/of-{size}", "captioner": "toy"},
         "encode_images": lambda size: {"images": f"download/of-{size}"},
         "encode_text": lambda size: {"captions": f"recaption/of-{size}"},
+        "generate": lambda size: {"model": f"{TRAIN}/{DRAWER}", "benchmarks": [f"captions-{size}"]},
     }
     return {name(stage, size): made[stage](size) for size in sizes}
 
 
 def name(stage: str, size: int) -> str:
     """A row's name; derived pictures carry theirs in their keys, so that it must not be that of the plain ones."""
+    if stage == TRAIN:
+        return DRAWER
     return f"mixed-{size}" if stage == "augment" else f"of-{size}"
 
 
@@ -62,10 +70,29 @@ def write_project(folder: Path, sizes: tuple[int, ...]) -> None:
     changes["encode_text"]["encoders"] = {
         "toy": {"kind": "perf_long", "max_text_tokens": toy_kinds.NUM_TOKENS, **model}
     }
+    changes[TRAIN] = {"rows": {DRAWER: {"import": DRAWER, "arm": "toy", "seed": 0}}}
+    base = read_yaml(DEMO)
+    captions = {"kind": "captions", "num_images": 1, "num_shards": 1}
+    changes["generate"] |= {
+        "side_px": SIDE_PX,
+        "sampler": {**base["generate"]["sampler"], "num_steps": 2},
+        "benchmarks": {f"captions-{size}": {**captions, "captions": f"recaption/of-{size}"} for size in sizes},
+    }
     changes["report"] = {"rows": {"main": {"scores": []}}}
     (folder / "model").mkdir(parents=True)  # a folder that stands for each model's weights
     (folder / "model" / "config.json").write_text("{}")
-    (folder / "params.yaml").write_text(yaml.safe_dump(resolve(changes, read_yaml(DEMO))))
+    (folder / "params.yaml").write_text(yaml.safe_dump(resolve(changes, base)))
+    _write_drawer(folder)
+
+
+def _write_drawer(folder: Path) -> None:
+    """Write the model that generate draws with into a project."""
+    from perf.toy_network import write_model
+
+    with toy_kinds.added():
+        sections = load(folder / "params.yaml", folder).sections
+        autoencoder, text_encoder = (sections[stage].tables[table]["toy"] for stage, table in ENCODERS)
+        write_model(folder / DRAWER, autoencoder, text_encoder, Digests.of_project(folder))
 
 
 def main(folder: Path, stage: str, size: int) -> int:

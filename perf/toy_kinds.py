@@ -23,6 +23,7 @@ from pipeline.params import kinds
 from pipeline.params.captioners import CaptionerParams
 from pipeline.params.datasets import DownloadRow
 from pipeline.params.encoders import AutoencoderParams, TextEncoderParams
+from pipeline.params.networks import NetworkParams
 from pipeline.params.schema import Execution
 from pipeline.sources.base import Entry
 
@@ -49,6 +50,12 @@ def noise_picture(number: int, side_px: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG")
     return buffer.getvalue()
+
+
+@cache
+def noise_view(number: int, side_px: int) -> Image.Image:
+    """The pixels of ``noise_picture``."""
+    return Image.open(io.BytesIO(noise_picture(number, side_px))).convert("RGB")
 
 
 class Noise:
@@ -80,7 +87,7 @@ class SayingParams(CaptionerParams, tag="perf_saying", frozen=True, kw_only=True
 
 
 class Saying:
-    """Looks at each picture and says the same of all."""
+    """Looks at each picture and says the same of all, but for its key."""
 
     num_in_flight = 64
 
@@ -93,7 +100,8 @@ class Saying:
         """The pictures are decoded, as a captioner's are."""
         for picture in pictures:
             picture.view(224)
-        return [Caption(CAPTION, "say it", FinishReason.STOP, NUM_TOKENS) for _ in pictures]
+        texts = [f"{CAPTION} {picture.key}" for picture in pictures]
+        return [Caption(text, "say it", FinishReason.STOP, NUM_TOKENS) for text in texts]
 
 
 class StillParams(AutoencoderParams, tag="perf_still", frozen=True, kw_only=True):
@@ -116,9 +124,14 @@ class Still:
         values = generator("perf", "latents").standard_normal((len(images), *shape), np.float32)
         return [Latent(mean, std) for mean, std in values]
 
-    def decode(self, latents: object) -> list[Image.Image | Reject]:
-        """Nothing is drawn here."""
-        raise AssertionError("nothing is decoded here")
+    def decode(self, latents: np.ndarray) -> list[Image.Image | Reject]:
+        """Pictures of noise, each with pixels of its own."""
+        side_px = self.downsampling_factor * latents.shape[-1]
+        return [noise_view(number % NUM_PICTURES, side_px).copy() for number in range(len(latents))]
+
+
+class IdleParams(NetworkParams, tag="perf_idle", frozen=True, kw_only=True):
+    """A network that computes nothing: ``perf.toy_network``, which imports torch."""
 
 
 class LongParams(TextEncoderParams, tag="perf_long", frozen=True, kw_only=True):
@@ -153,11 +166,12 @@ class Long:
 def added() -> Iterator[None]:
     """The kinds are in the tables within this context."""
     with ExitStack() as stack:
-        for table, params, name in (
-            (kinds.SOURCES, NoiseRow, "Noise"),
-            (kinds.CAPTIONERS, SayingParams, "Saying"),
-            (kinds.AUTOENCODERS, StillParams, "Still"),
-            (kinds.TEXT_ENCODERS, LongParams, "Long"),
+        for table, params, path in (
+            (kinds.SOURCES, NoiseRow, f"{__name__}:Noise"),
+            (kinds.CAPTIONERS, SayingParams, f"{__name__}:Saying"),
+            (kinds.AUTOENCODERS, StillParams, f"{__name__}:Still"),
+            (kinds.TEXT_ENCODERS, LongParams, f"{__name__}:Long"),
+            (kinds.NETWORKS, IdleParams, "perf.toy_network:Idle"),
         ):
-            stack.enter_context(table.added(params, f"{__name__}:{name}"))  # type: ignore[attr-defined]
+            stack.enter_context(table.added(params, path))  # type: ignore[attr-defined]
         yield

@@ -13,13 +13,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from perf import big_sets, made_rows, servers, stage_process
+from perf import big_index, big_run, big_sets, made_rows, servers, stage_process
 from perf.made_rows import RowShape
 from pipeline.errors import Refusal
 
 PEERS = {"webdataset": "webdataset", "mds": "mosaicml-streaming"}
+T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parents[1]
 VERSIONS = """
 import json, sys
@@ -37,6 +38,8 @@ class Sizes:
     stages: tuple[int, ...]
     big_rows: int
     big_shards: int
+    index_rows: int
+    run_shards: int
     turns: int
 
 
@@ -47,6 +50,8 @@ FULL = Sizes(
     stages=(500, 1_000, 2_000),
     big_rows=big_sets.NUM_ROWS,
     big_shards=big_sets.NUM_SHARDS,
+    index_rows=big_index.NUM_ROWS,
+    run_shards=big_run.NUM_SHARDS,
     turns=5,
 )
 SMALL = Sizes(
@@ -55,6 +60,8 @@ SMALL = Sizes(
     stages=(20, 80),
     big_rows=3_000,
     big_shards=3,
+    index_rows=big_index.NUM_SHARDS,
+    run_shards=2,
     turns=2,
 )
 
@@ -75,7 +82,7 @@ class Workshop:
     sizes: Sizes
     costs: dict[str, list[tuple[int, float, float]]] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
-    _opened: dict[int, dict[str, float]] = field(default_factory=dict)
+    _answers: dict[str, Any] = field(default_factory=dict)
 
     def rows_folder(self, name: str) -> Path:
         """Rows of ``warm`` or ``cold`` as all loaders want them."""
@@ -105,10 +112,31 @@ class Workshop:
 
     def opened(self, num_workers: int) -> dict[str, float]:
         """What ``big_sets open`` says, asked once."""
-        if num_workers not in self._opened:
-            command = ["perf.big_sets", "open", str(self.big_folder()), str(num_workers)]
-            self._opened[num_workers] = answer_of(command)
-        return self._opened[num_workers]
+        command = ["perf.big_sets", "open", str(self.big_folder()), str(num_workers)]
+        return self._once(f"opened-{num_workers}", lambda _: answer_of(command))
+
+    def index(self) -> dict[str, dict[str, float]]:
+        """What ``big_index`` says of the job that makes the index, of one that reads nothing and of a shard's."""
+
+        def measure(folder: Path) -> dict[str, dict[str, float]]:
+            asked = {"make": self.sizes.index_rows, "idle": big_index.NOTHING, "shard": big_index.NUM_SHARDS // 2}
+            return {
+                name: answer_of(["perf.big_index", "make" if name == "make" else "read", str(folder), str(number)])
+                for name, number in asked.items()
+            }
+
+        return self._once("index", measure)
+
+    def looks(self) -> dict[str, dict[str, float]]:
+        """What ``big_run look`` says of a checkout without a result, and of one that has all."""
+
+        def measure(folder: Path) -> dict[str, dict[str, float]]:
+            answer_of(["perf.big_run", "write", str(folder), str(self.sizes.run_shards)])
+            first = answer_of(["perf.big_run", "look", str(folder)])
+            answer_of(["perf.big_run", "fill", str(folder)])
+            return {"first": first, "second": answer_of(["perf.big_run", "look", str(folder)])}
+
+        return self._once("run", measure)
 
     def stage_costs(self, stage: str) -> list[tuple[int, float, float]]:
         """(rows, seconds, peak bytes) of a stage at each size; the stages before it are run first."""
@@ -117,6 +145,8 @@ class Workshop:
         folder = self._made("project", lambda path: stage_process.write_project(path, self.sizes.stages))
         for name in stage_process.STAGES[: stage_process.STAGES.index(stage) + 1]:
             if name not in self.costs:
+                if name == "generate":
+                    answer_of(["perf.stage_process", str(folder), stage_process.TRAIN, "0"])
                 answers = [
                     (size, answer_of(["perf.stage_process", str(folder), name, str(size)]))
                     for size in self.sizes.stages
@@ -134,6 +164,15 @@ class Workshop:
                 raise Refusal(f"{self.peers_python}: cannot name its packages ({error}); type make perf") from error
             self._versions = json.loads(done.stdout)
         return self._versions
+
+    def _once(self, name: str, measure: Callable[[Path], T]) -> T:
+        """What ``measure`` gave when it was first asked for, in a folder without what an earlier comparison left."""
+        if name not in self._answers:
+            folder = self.folder / name
+            shutil.rmtree(folder, ignore_errors=True)
+            self._answers[name] = measure(folder)
+        answer: T = self._answers[name]
+        return answer
 
     def _made(self, name: str, make: Callable[[Path], None]) -> Path:
         folder = self.folder / name

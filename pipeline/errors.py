@@ -114,6 +114,20 @@ def system_line(error: BaseException, path: Path | str | None = None, *, nearby:
     return f"{where + ': ' if where else ''}{os.strerror(number)} ({name}); {remedy}"
 
 
+@contextlib.contextmanager
+def system_errors_refused(path: Path) -> Iterator[None]:
+    """What the system refuses within this context (a full disk, no access) is a Refusal: one line that names the file.
+
+    An OSError that is no word of the system, such as one of a library about a file's content, passes as it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if line := system_line(error, path):
+            raise Refusal(line) from error
+        raise
+
+
 def refuse_system_error(error: BaseException, path: Path) -> None:
     """Raise a Refusal where the system could not read a file that is there: that says nothing of its content."""
     if system_number(error) != errno.ENOENT and (line := system_line(error, path)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import shutil
 import subprocess
@@ -14,15 +13,15 @@ from typing import Any
 
 import yaml
 
+from perf import big_run
 from pipeline.dag.plan import Plan
 from pipeline.dag.units import INDEX, UnitId
-from pipeline.data.files import INDEX_JSON
-from pipeline.digest import sha256_of_file
 from pipeline.params.check import check
 from pipeline.params.load import convert, read_yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO = PROJECT / "params" / "demo.yaml"
+put_index = big_run.put_index
 MODELS = ("vlm", "autoencoder", "text_encoder")
 # All of ``small`` but its page.
 MADE = (("download", "heldout"), ("download", "imagenet"), ("augment", "cutmix"), ("recaption", "imagenet-label"))
@@ -94,23 +93,6 @@ def put_entry(of: Plan, unit_id: UnitId, content: str = "") -> str:
     if unit_id.part == INDEX:
         put_index(of, unit_id, digest=f"rows of {unit_id.row}")
     return fingerprint
-
-
-def put_index(of: Plan, unit_id: UnitId, digest: str) -> None:
-    """Write the ``index.json`` of an index that is in the store."""
-    fingerprint = of.fingerprints.of(unit_id)
-    assert fingerprint is not None
-    entry = of.store.entry(fingerprint)
-    entry.mkdir(parents=True, exist_ok=True)
-    (entry / "index.parquet").write_text(digest)
-    content = {
-        "fingerprint": fingerprint,
-        "recipe": of.fingerprints.unstamped_recipe(unit_id),
-        "digest": digest,
-        "files": {"index.parquet": sha256_of_file(entry / "index.parquet")},
-    }
-    (entry / INDEX_JSON).write_text(json.dumps(content))
-    of.fingerprints.forget_unknowns()
 
 
 def fingerprints(of: Plan) -> dict[UnitId, str]:

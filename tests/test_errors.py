@@ -10,7 +10,7 @@ import pytest
 from small_project import into_a_closed_pipe
 
 from pipeline.encoders import loading
-from pipeline.errors import Refusal, Reject, Transient
+from pipeline.errors import Refusal, Reject, Transient, system_errors_refused
 from pipeline.interop import diffusers_folder, records
 from pipeline.interop.references import References
 from pipeline.sources.folder import FolderSource
@@ -40,6 +40,18 @@ def test_another_error_is_not_swallowed() -> None:
     status, said = into_a_closed_pipe(PRINTING.format(num_lines=1, then="1 / 0"))
     assert status != 0
     assert "ZeroDivisionError" in said
+
+
+def test_what_the_system_refuses_within_the_context_is_one_line_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "shard.parquet"
+    with pytest.raises(Refusal, match=r"shard\.parquet: .* \(ENOSPC\); make room"), system_errors_refused(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(Refusal, match=r"shard\.parquet: .* \(EDQUOT\)"), system_errors_refused(path):
+        raise OSError(f"Error writing bytes to file. Detail: [errno {errno.EDQUOT}] Disk quota exceeded")  # as Arrow's
+    with pytest.raises(OSError, match="magic bytes"), system_errors_refused(path):
+        raise OSError("magic bytes not found")  # no word of the system
+    with pytest.raises(ValueError, match="another"), system_errors_refused(path):
+        raise ValueError("another")
 
 
 READERS = {

@@ -283,7 +283,7 @@ def run_with_kills(checkout: Checkout) -> list[str]:
 
 def _has_batch_of(checkout: Checkout, column: bytes) -> bool:
     """Is there a finished batch with this column of a shard that is unfinished?"""
-    for path in checkout.folder.glob("data/store/??/*.partial/batches/*.arrow"):
+    for path in checkout.folder.glob("data/store/??/*.partial/batches/*.batch"):
         with contextlib.suppress(FileNotFoundError):  # its shard has just been finished
             if column in path.read_bytes()[:4096]:
                 return True

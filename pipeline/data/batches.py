@@ -1,27 +1,33 @@
 """Finished batches of an unfinished shard, kept beside it so that a kill loses one batch at most.
 
-Each is an Arrow file of its own, put down whole by a rename. When all are there the shard is written from them, one
-after another: memory holds one batch, and the bytes are those of a run that nobody disturbed.
+Each is a file of its own, put down whole by a rename: facts and rows in pieces, each behind its length and XXH3. A
+piece is compared with its checksum before anything looks into it, so a file that was cut or has a flipped bit is made
+anew. When all are there the shard is written from them, one after another: memory holds a piece of a batch, and the
+bytes are those of a run that nobody disturbed.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
+from xxhash import xxh3_64_intdigest
 
 from pipeline.data.files import BATCHES
 from pipeline.data.schema import Table
 from pipeline.data.writer import BatchFacts, RowBatch
 from pipeline.digest import digest_json
-from pipeline.errors import Refusal, system_line
+from pipeline.errors import Transient, system_errors_refused
 
-_FACTS = b"facts"
 Bounds = tuple[int, int]
+_HEAD = struct.Struct("<QQ")  # in front of a piece: its length in bytes, and the XXH3 of them
+_PIECE_BYTES = 1 << 22  # of large values that rows of one piece have together, at least
 
 
 def runs_of(num_rows: int, batch_size: int) -> list[Bounds]:
@@ -38,7 +44,7 @@ class Kept:
         table: what the rows are of.
         runs: (start, stop) of each batch, one behind the other.
         made_with: names all that rows hang on beside what names the folder: bytes of inputs, values of execution, code.
-            Batches that lie there and were made with something else, or of other runs, are not taken.
+            Batches that lie there and were made with something else, or of other runs or columns, are not taken.
     """
 
     work: Path
@@ -48,14 +54,15 @@ class Kept:
 
     def files(self) -> list[Path]:
         """Where each batch lies, or will."""
-        digest = digest_json([self.runs, self.made_with])[:12]
-        return [self.work / BATCHES / f"{digest}-{start:08d}.arrow" for start, _ in self.runs]
+        digest = digest_json([str(self.table.schema), self.runs, self.made_with])[:12]
+        return [self.work / BATCHES / f"{digest}-{start:08d}.batch" for start, _ in self.runs]
 
     def drop_rejects(self) -> None:
         """Remove the batches that hold rejects: what was refused for them may be mended, and is then read again."""
         for path in self.files():
-            if path.exists() and read_batch(path, self.table)[1].rejects:
-                path.unlink()
+            facts = _facts_of(path)
+            if facts is None or facts.rejects:
+                path.unlink(missing_ok=True)
 
 
 def keep_batches(kept: Kept, make: Callable[[int, int], RowBatch]) -> Iterator[BatchFacts]:
@@ -70,61 +77,95 @@ def keep_batches(kept: Kept, make: Callable[[int, int], RowBatch]) -> Iterator[B
     """
     (kept.work / BATCHES).mkdir(exist_ok=True)
     for (start, stop), path in zip(kept.runs, kept.files(), strict=True):
-        if not _is_whole(path):
+        facts = _facts_of(path)
+        if facts is None:
             batch = make(start, stop)
             if len(batch.rows) != stop - start:
                 raise AssertionError(f"{path}: {len(batch.rows)} rows for {stop - start}")
+            facts = batch.facts()
             _write(path, batch)
-        yield read_batch(path, kept.table)[1]
+        yield facts
 
 
 def kept_batches(kept: Kept) -> Iterator[tuple[pa.Table, BatchFacts]]:
-    """All batches, in order, each read when it is asked for."""
-    for path in kept.files():
-        yield read_batch(path, kept.table)
-
-
-def read_batch(path: Path, table: Table) -> tuple[pa.Table, BatchFacts]:
-    """A kept batch; its values lie in the file's own pages until they are used.
+    """All rows, in order, a piece of a batch at a time, each read when it is asked for; facts add up.
 
     Raises:
-        Refusal: it cannot be read.
+        Transient: a batch was damaged since it was kept. It is removed: the next run makes its rows anew.
+        Refusal: the system cannot read one.
     """
-    try:
-        with pa.memory_map(str(path)) as source:
-            rows = pa.ipc.open_file(source).read_all()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise Refusal(
-            system_line(error, path) or f"{path}: not a readable batch ({error}); delete it and run again"
-        ) from error
-    return rows.replace_schema_metadata(table.schema.metadata), BatchFacts.of_json(rows.schema.metadata[_FACTS])
+    for path in kept.files():
+        with system_errors_refused(path):
+            try:
+                yield from _read(path)
+            except _Damaged as error:
+                path.unlink()
+                raise Transient(f"{path}: {error}, and was removed; run again, its rows are made anew") from error
 
 
-def _is_whole(path: Path) -> bool:
-    """Is there a batch that can be read? One that was cut short, by a loss of power say, is made again."""
-    try:
-        with pa.memory_map(str(path)) as source:
-            return _FACTS in (pa.ipc.open_file(source).schema.metadata or {})
-    except FileNotFoundError:
-        return False
-    except (OSError, pa.ArrowInvalid) as error:
-        if line := system_line(error, path):
-            raise Refusal(line) from error
-        return False
+class _Damaged(ValueError):
+    """The bytes of a kept batch are not those that were written."""
+
+
+def _facts_of(path: Path) -> BatchFacts | None:
+    """The facts of a batch, after all of it was read and compared; None where it is missing or damaged."""
+    facts = BatchFacts()
+    with system_errors_refused(path):
+        if not path.exists():
+            return None
+        try:
+            for _, piece in _read(path):
+                facts.add(piece)
+        except _Damaged:
+            return None
+    return facts
 
 
 def _write(path: Path, batch: RowBatch) -> None:
-    rows = batch.as_arrow()
+    """Put a batch down; its rows are let go."""
     fresh = path.with_suffix(f".{uuid.uuid4().hex}")  # not the process's number, which two containers may share
-    try:
-        with fresh.open("wb") as handle:
-            schema = rows.schema.with_metadata({_FACTS: batch.facts().as_json()})
-            with pa.ipc.new_file(handle, schema) as writer:
-                writer.write_table(rows.cast(schema))
-            handle.flush()
-            os.fsync(handle.fileno())
+    with system_errors_refused(path):
+        with fresh.open("wb") as file:
+            _put(file, batch.facts().as_json().encode())
+            for rows in batch.taken_as_arrow(_PIECE_BYTES):
+                sink = pa.BufferOutputStream()
+                with pa.ipc.new_stream(sink, rows.schema) as writer:
+                    writer.write_table(rows)
+                _put(file, sink.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(fresh, path)
-    except OSError as error:
-        if line := system_line(error, path):
-            raise Refusal(line) from error
-        raise
+
+
+def _read(path: Path) -> Iterator[tuple[pa.Table, BatchFacts]]:
+    """The pieces of a batch, each compared before it is given.
+
+    Raises:
+        _Damaged: after those that are whole.
+    """
+    with path.open("rb") as file:
+        facts = BatchFacts.of_json(_taken(file))
+        num_left = facts.num_rows
+        while num_left:
+            rows = pa.ipc.open_stream(pa.py_buffer(_taken(file))).read_all()
+            yield rows, replace(facts, num_rows=rows.num_rows)
+            num_left -= rows.num_rows
+            facts = BatchFacts(extra=facts.extra)  # all else was said with the first piece
+
+
+def _put(file: BinaryIO, data: bytes | pa.Buffer) -> None:
+    view = memoryview(data)
+    file.write(_HEAD.pack(len(view), xxh3_64_intdigest(view)))
+    file.write(view)
+
+
+def _taken(file: BinaryIO) -> bytes:
+    """The next piece. Raises _Damaged."""
+    head = file.read(_HEAD.size)
+    length, checksum = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, None)
+    if checksum is None or length > os.fstat(file.fileno()).st_size:
+        raise _Damaged("ends before its time")
+    data = file.read(length)
+    if xxh3_64_intdigest(data) != checksum:
+        raise _Damaged("holds other bytes than were written")
+    return data

@@ -1,4 +1,4 @@
-"""What Arrow has no call for: the bytes behind a column of texts, and a digest of rows that come in pieces."""
+"""What Arrow has no call for: bytes behind a column of texts, a digest of rows that come in pieces, names of leaves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.digest import digest_json
 
@@ -64,3 +65,12 @@ class RowsDigest:
     def _hash(self, name: str, numbers: pa.Array) -> None:
         values = numbers.to_numpy(zero_copy_only=False)
         self._streams[name].update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
+
+
+def leaf_names(schema: pa.Schema) -> list[str]:
+    """Dotted names of all leaf columns of a schema, as Parquet's options want them."""
+    probe = pa.BufferOutputStream()
+    with pq.ParquetWriter(probe, schema):
+        pass
+    parquet = pq.ParquetFile(pa.BufferReader(probe.getvalue())).schema
+    return [parquet.column(i).path for i in range(len(parquet))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data import payloads
+from pipeline.data.columns import leaf_names
 from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.schema import Column, Meta, Table
-from pipeline.errors import Refusal, Reject, system_line
+from pipeline.errors import Reject, system_errors_refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,28 @@ class RowBatch:
         Raises:
             ValueError: a column is not in the table.
         """
-        unknown = {name for row in self.rows for name in row} - set(self.table.schema.names)
+        return self._columns(self.rows)
+
+    def taken_as_arrow(self, num_bytes: int) -> Iterator[pa.Table]:
+        """The rows as Arrow columns, some at a time: this batch lets them go, so that they are not held twice.
+
+        Args:
+            num_bytes: of large values that are handed out together, at least; a batch of few bytes comes at once.
+        """
+        waiting, self.rows = self.rows[::-1], []
+        while waiting:
+            taken, size = [], 0
+            while waiting and size < num_bytes:
+                taken.append(waiting.pop())
+                size += sum(len(value) for value in taken[-1].values() if isinstance(value, bytes))
+            yield self._columns(taken)
+
+    def _columns(self, rows: Sequence[dict[str, Any]]) -> pa.Table:
+        names = self.table.schema.names
+        unknown = {name for row in rows for name in row} - set(names)
         if unknown:
             raise ValueError(f"columns {sorted(unknown)} are not in table {self.table.name}")
-        return pa.table(
-            {name: [row.get(name) for row in self.rows] for name in self.table.schema.names}, schema=self.table.schema
-        )
+        return pa.table({name: [row.get(name) for row in rows] for name in names}, schema=self.table.schema)
 
     def facts(self) -> BatchFacts:
         """All but the rows."""
@@ -161,7 +178,7 @@ class ShardWriter:
         self._columns = [str(column) for column in table.uncompressed]
         self._located: list[dict[str, Any]] = []
         compression = {name: "none" if name in table.uncompressed else "zstd" for name in leaf_names(table.schema)}
-        with self._said():
+        with system_errors_refused(self._path):
             self._sink = pa.OSFile(str(path), "wb")
             self._writer = pq.ParquetWriter(
                 self._sink, schema, compression=compression, use_dictionary=False, write_page_checksum=True
@@ -172,18 +189,23 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        finished = False
         try:
             if kind is None:
                 self._finish()
-                with self._said():  # some disks tell of a full quota no sooner
+                with system_errors_refused(self._path):  # some disks tell of a full quota no sooner
                     os.fsync(self._handle)
                     self._sink.close()
+                finished = True
         finally:
             os.close(self._handle)
             with contextlib.suppress(OSError, pa.ArrowInvalid):
                 self._writer.close()
             with contextlib.suppress(OSError):
                 self._sink.close()
+            if not finished:  # with its footer it would look like a whole shard of fewer rows
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
 
     def append(self, rows: pa.Table, facts: BatchFacts) -> None:
         """Write the next rows, as many as fill row groups, and keep the rest for the next call."""
@@ -199,7 +221,7 @@ class ShardWriter:
         group = rows.slice(0, num_rows).combine_chunks()
         self._pending = [rows.slice(num_rows)]
         self._num_pending -= num_rows
-        with self._said():
+        with system_errors_refused(self._path):
             start = self._sink.tell()
             self._writer.write_table(group, row_group_size=num_rows)
             if self._columns:
@@ -221,24 +243,6 @@ class ShardWriter:
             ),
             **facts.extra,
         }
-        with self._said():
+        with system_errors_refused(self._path):
             self._writer.add_key_value_metadata({str(key): value for key, value in metadata.items()})
             self._writer.close()
-
-    @contextlib.contextmanager
-    def _said(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if line := system_line(error, self._path):
-                raise Refusal(line) from error
-            raise
-
-
-def leaf_names(schema: pa.Schema) -> list[str]:
-    """Dotted names of all leaf columns of a schema, as Parquet's options want them."""
-    probe = pa.BufferOutputStream()
-    with pq.ParquetWriter(probe, schema):
-        pass
-    parquet = pq.ParquetFile(pa.BufferReader(probe.getvalue())).schema
-    return [parquet.column(i).path for i in range(len(parquet))]

@@ -32,6 +32,8 @@ class Condition(NamedTuple):
     def padded(self, num_tokens: int) -> Condition:
         """The same with masked zeros up to ``num_tokens``."""
         missing = num_tokens - self.text.shape[1]
+        if not missing:  # padding by nothing would copy
+            return self
         text, mask = functional.pad(self.text, (0, 0, 0, missing)), functional.pad(self.mask, (0, missing))
         return Condition(text, mask, self.values)
 
@@ -102,7 +104,9 @@ class Guided:
         self._denoiser = denoiser
         self._condition = condition
         self._negative = negative.expanded(batch_size)
-        self._both = condition.followed_by(self._negative)
+        # Padded before it is repeated: one row is padded, not a batch of them.
+        num_tokens = max(condition.text.shape[1], negative.text.shape[1])
+        self._both = condition.followed_by(negative.padded(num_tokens).expanded(batch_size))
         self._guidance = guidance
         self._carried: tuple[Tensor | None, Tensor | None] = (None, None)
 

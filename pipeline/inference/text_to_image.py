@@ -21,7 +21,7 @@ from pipeline.interop import references
 from pipeline.interop.records import Identify
 from pipeline.interop.references import References
 from pipeline.interop.released import read_unconditional
-from pipeline.models.inputs import checked_count, padded_batches
+from pipeline.models.inputs import checked_count
 from pipeline.models.networks import Network, load_network
 from pipeline.params.fits import misfit
 from pipeline.params.kinds import AUTOENCODERS, TEXT_ENCODERS
@@ -103,21 +103,16 @@ class LoadedTextToImage:
         why = misfit(sampler, references.objective_kind(self.references))
         if why is not None:
             raise Refusal(f"{self._where}: {why}")
-        encoded = {prompt: self._text_encoder.encode([prompt])[0] for prompt in dict.fromkeys(prompts)}
         pictures: list[Image.Image | Reject] = [_NOT_DRAWN] * len(prompts)
-        texts: dict[int, np.ndarray] = {}
-        for i, prompt in enumerate(prompts):
-            text = encoded[prompt]
-            if isinstance(text, Reject):
-                pictures[i] = text
-            else:
-                texts[i] = text.embedding
-                if text.truncated:
-                    self.cut_prompts.add(prompt)
-        for rows, filled in padded_batches(list(texts), self._batch_size):
-            drawn = self._draw([texts[i] for i in filled], noise[filled], sampler)
-            for i, picture in zip(rows, drawn[: len(rows)], strict=True):
-                pictures[i] = picture
+        for start in range(0, len(prompts), self._batch_size):
+            condition, rows, rejects = self._condition(prompts[start : start + self._batch_size])
+            for row, reject in rejects.items():
+                pictures[start + row] = reject
+            if rows:
+                filled = [start + row for row in rows + rows[-1:] * (self._batch_size - len(rows))]
+                drawn = self._draw(condition, noise[filled], sampler)
+                for i, picture in zip(filled[: len(rows)], drawn[: len(rows)], strict=True):
+                    pictures[i] = picture
         return pictures
 
     def cut_notes(self) -> list[str]:
@@ -126,12 +121,12 @@ class LoadedTextToImage:
         why = f"only its first {limit} tokens were read, as many as the model takes"
         return [f"{prompt!r}: {why}" for prompt in sorted(self.cut_prompts)]
 
-    def _draw(self, texts: list[np.ndarray], noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
+    def _draw(self, condition: Condition, noise: np.ndarray, sampler: Sampler) -> list[Image.Image | Reject]:
         latents = sample(
             self._model.denoiser(self._process),
             self._process,
             torch.from_numpy(noise).to(self._device),
-            self._condition(texts),
+            condition,
             self._unconditional,
             sampler=sampler,
             shift=self.references.shift,
@@ -139,13 +134,31 @@ class LoadedTextToImage:
         entry = self.references.autoencoder
         return self._autoencoder.decode(scaling.invert(latents, entry.scale, entry.shift))
 
-    def _condition(self, texts: list[np.ndarray]) -> Condition:
-        shape = (len(texts), self.references.text_encoder.max_text_tokens)
-        padded = np.zeros((*shape, texts[0].shape[1]), dtype=np.float32)
+    def _condition(self, prompts: Sequence[str]) -> tuple[Condition, list[int], dict[int, Reject]]:
+        """What the prompts of one batch say, the last one repeated; which prompts its rows are of, and the rejects.
+
+        Each text goes into the batch's array as it comes: held beside it, long ones would take as much again.
+        """
+        shape = (self._batch_size, self.references.text_encoder.max_text_tokens)
+        padded = np.zeros((*shape, self._text_encoder.dim), dtype=np.float32)
         mask = np.zeros(shape, dtype=bool)
-        for i, text in enumerate(texts):
-            padded[i, : len(text)], mask[i, : len(text)] = text, True
-        return self._conditions(padded, mask, self._scores)
+        rows: list[int] = []
+        rejects: dict[int, Reject] = {}
+        encoded = None
+        for i, prompt in enumerate(prompts):
+            if encoded is None or prompt != prompts[i - 1]:  # several pictures of one prompt follow each other
+                encoded = self._text_encoder.encode([prompt])[0]
+            if isinstance(encoded, Reject):
+                rejects[i] = encoded
+                continue
+            if encoded.truncated:
+                self.cut_prompts.add(prompt)
+            length = len(encoded.embedding)
+            padded[len(rows), :length], mask[len(rows), :length] = encoded.embedding, True
+            rows.append(i)
+        if rows:
+            padded[len(rows) :], mask[len(rows) :] = padded[len(rows) - 1], mask[len(rows) - 1]
+        return self._conditions(padded, mask, self._scores), rows, rejects
 
     def _negative(self, unconditional: np.ndarray | None) -> Condition:
         """What guidance leads away from, one row."""

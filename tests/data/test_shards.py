@@ -17,10 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.data.columns import leaf_names
 from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.schema import CAPTIONS, IMAGES, LATENTS, REJECTS, TABLES, Column, Meta, Table
 from pipeline.data.shards import Shard, count_reasons, write_rejects
-from pipeline.data.writer import RejectedRow, RowBatch, leaf_names
+from pipeline.data.writer import RejectedRow, RowBatch
 from pipeline.errors import Refusal, Reject
 
 FINGERPRINT = "f" * 40

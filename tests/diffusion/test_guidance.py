@@ -79,6 +79,12 @@ def test_neutral_values_change_no_bit() -> None:
     assert torch.equal(once(4.0), negative + 4.0 * (positive - negative))
 
 
+def test_padding_by_nothing_copies_nothing() -> None:
+    num_tokens = TEXT.text.shape[1]
+    assert TEXT.padded(num_tokens) is TEXT
+    assert TEXT.padded(num_tokens + 2).text.shape[1] == num_tokens + 2
+
+
 def test_rescaling_brings_back_the_spread_per_picture() -> None:
     generator = torch.Generator().manual_seed(0)
     guided, positive = torch.randn(2, *SHAPE, generator=generator).unbind(0)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from perf import big_sets, compare, made_rows, page_cache, peer_loaders
+from perf import big_sets, compare, made_rows, page_cache, peer_loaders, scale_cases
 from perf.cases import CASES
 from perf.figures import Case, Measured, better_peer, row_of
 from perf.loader_cases import _check_equal
 from perf.our_loader import Epochs
 from perf.performance_page import BEGIN, END, table, with_table, write_drawing
-from perf.workshop import SMALL, answer_of
+from perf.stage_process import STAGES
+from perf.workshop import PROJECT, SMALL, Workshop, answer_of
+from pipeline.data.schema import GENERATED, Column
+from pipeline.data.shards import Shard
 from pipeline.errors import Refusal
 from pipeline.training.draws import TrainingRows
 
@@ -85,7 +89,7 @@ def test_a_row_that_cannot_be_measured_is_not_met_and_the_others_are_measured() 
 
 
 def test_the_page_has_the_markers_and_no_row_stands_twice() -> None:
-    page = (compare.PROJECT / compare.PAGE).read_text()
+    page = (PROJECT / compare.PAGE).read_text()
     assert with_table(page, "x").count("\nx\n") == 1
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
@@ -151,3 +155,45 @@ def test_the_peak_of_a_small_program_is_not_that_of_its_large_parent() -> None:
     held = np.ones(25_000_000)  # 200 MB
     found = answer_of(["perf.own_memory"])
     assert held.nbytes > found["peak_bytes"] >= found["private_bytes"] > 1_000_000
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path, Path(sys.executable), SMALL)
+
+
+@pytest.mark.slow
+def test_every_stage_is_run_at_each_size(shop: Workshop) -> None:
+    shop.stage_costs(STAGES[-1])
+    assert tuple(shop.costs) == STAGES
+    assert all([size for size, _, _ in costs] == list(SMALL.stages) for costs in shop.costs.values())
+    assert all(peak > 50e6 for costs in shop.costs.values() for _, _, peak in costs)
+    shown = shop.folder / "project/data/perf/generate" / f"of-{SMALL.stages[1]}"
+    (path,) = shown.glob("*/00000.parquet")
+    prompts = [row[Column.PROMPT] for row in Shard(path, GENERATED).rows([Column.PROMPT])]
+    assert len(set(prompts)) == SMALL.stages[1]
+
+
+def test_the_index_is_made_and_a_shards_run_of_it_read(shop: Workshop) -> None:
+    found = shop.index()
+    assert found["make"]["cpu_seconds"] > 0
+    assert found["shard"]["peak_bytes"] > found["idle"]["peak_bytes"] * 0.9
+    assert shop.index() is found
+    shares = [case.measure(shop) for case in CASES if case.name.startswith("index of")]
+    assert [share.unit for share in shares] == ["CPU s", "MB", "MB"]
+
+
+@pytest.mark.slow
+def test_a_first_look_misses_all_and_a_second_one_nothing(shop: Workshop) -> None:
+    first, second = (case.measure(shop) for case in CASES if case.name.startswith("snakemake"))
+    assert shop.looks()["first"]["num_missing"] > 100
+    assert first.ours > second.ours > (0.0,)
+    shop.looks()["second"]["num_missing"] = 1.0
+    with pytest.raises(Refusal, match="and 1 when all are there"):
+        scale_cases.second_look(shop)
+
+
+def test_processor_time_is_shown_as_a_figure() -> None:
+    row = row_of("look", 1.0, Measured("CPU s", (25.114,), (38.0,), False))
+    report = {"date": "d", "machine": "m", "versions": {}, "rows": [row]}
+    assert "| look | 25.1 CPU s | limit 38.0 CPU s | 1.51 | 1 | yes |" in table(report)
