@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.params import benchmarks, captioners, datasets, encoders, schema, scoring
+from pipeline.params import benchmarks, captioners, datasets, encoders, schema, scoring, urls
 
 _num_added = 0
 
@@ -90,6 +90,7 @@ SOURCES = Kinds(
     {
         datasets.FolderRow: "pipeline.sources.folder:FolderSource",
         datasets.ShapeWorldRow: "pipeline.demo.world.source:ShapeWorldSource",
+        urls.UrlsRow: "pipeline.sources.urls.source:UrlsSource",
     },
 )
 AUGMENTATIONS = Kinds(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from pipeline.errors import Reject
+from pipeline.params.schema import Execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,30 @@ class Entry:
     num_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Workplace:
+    """Where and how hard a source works that reads through a network, for one unfinished shard.
+
+    Attributes:
+        execution: values that change no result.
+        folder: its own, which survives a kill; gone with the unfinished shard.
+        num_kept_at_once: so many rows are put down together; what was given longer ago lies in a finished batch.
+        say: takes a line for the log.
+    """
+
+    execution: Execution
+    folder: Path
+    num_kept_at_once: int
+    say: Callable[[str], None]
+
+
 class Source(Protocol):
     """A kind of place that pictures come from.
 
     A source may also have a method ``remarks`` without arguments: lines that are said once when its pictures have been
-    listed, such as what was left out.
+    listed, such as what was left out. One that reads through a network may have ``work_in``, which is given a
+    ``Workplace`` before ``read_many``, and with it ``forget_rejects``, called when too many rejects ended a job: the
+    next one reads those anew.
 
     Attributes:
         random_access: any picture can be read at like cost; rows may then be put into any order.
@@ -85,3 +106,15 @@ class OneByOne:
 def remarks_of(source: Any) -> list[str]:
     """What a source has to say of the pictures that it has just listed; most have nothing."""
     return list(source.remarks()) if hasattr(source, "remarks") else []
+
+
+def prepare(source: Any, workplace: Workplace) -> None:
+    """Give a source its workplace, where it wants one."""
+    if hasattr(source, "work_in"):
+        source.work_in(workplace)
+
+
+def forget_rejects(source: Any) -> None:
+    """Let a source read again what it rejected, where it remembers that."""
+    if hasattr(source, "forget_rejects"):
+        source.forget_rejects()
