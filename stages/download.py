@@ -178,7 +178,7 @@ def make_shard(job: Job) -> None:
     index.close()
     held_out = held_out_digests(job)
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
-    prepare(source, Workplace(job.plan.params.execution, job.work / SOURCE_FOLDER, PICTURES_PER_BATCH, job.log.info))
+    prepare(source, Workplace(job.plan.params.execution, job.work / SOURCE_FOLDER, job.log.info))
     reader = RunReader(source, locations)
 
     def make(start: int, stop: int) -> RowBatch:

@@ -266,6 +266,12 @@ def _score(params: Params, row: str, part: str) -> Unit:
     return Unit(UnitId("score", row, part), files, tuple(needs))
 
 
+def _unread_by_download(params: Params, row: str, part: str) -> frozenset[str]:
+    """What the index or the manifest alone reads, of sources whose pictures are dear to read a second time."""
+    unread: frozenset[str] = params.row("download", row).unread_by_shards
+    return frozenset() if part in (INDEX, MANIFEST) else unread
+
+
 def _unread_by_score(params: Params, row: str, part: str) -> frozenset[str]:
     """Another judge, metric, probe or encoder than those that a part asks leaves its verdicts as they are."""
     if part == STYLE:
@@ -312,6 +318,7 @@ STAGES: tuple[Stage, ...] = (
         _download,
         "data",
         "index a source of pictures and cut it into shards",
+        unread=_unread_by_download,
         mem_mb=4000,
         runtime_min=240,
         key_carries_name=True,

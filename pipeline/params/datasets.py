@@ -15,9 +15,12 @@ class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):
 
     Attributes:
         same_as_heldout: fields in which a set and its held-out rows agree, so that both are of one source.
+        unread_by_shards: fields that make no picture another one: which rows are listed, which the index says, and how
+            many may be lost. A change of one leaves the shards as they are, where the index lists the same.
     """
 
     same_as_heldout: ClassVar[tuple[str, ...]] = ()
+    unread_by_shards: ClassVar[frozenset[str]] = frozenset()
 
     revision: Count
     num_rows: Count | Literal["all"]

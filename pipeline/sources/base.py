@@ -39,14 +39,12 @@ class Workplace:
 
     Attributes:
         execution: values that change no result.
-        folder: its own, which survives a kill; gone with the unfinished shard.
-        num_kept_at_once: so many rows are put down together; what was given longer ago lies in a finished batch.
+        folder: its own, which survives a kill and goes when the shard is whole.
         say: takes a line for the log.
     """
 
     execution: Execution
     folder: Path
-    num_kept_at_once: int
     say: Callable[[str], None]
 
 

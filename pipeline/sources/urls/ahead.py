@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pipeline.errors import Reject
 from pipeline.params.urls import Http, UrlsRow
+from pipeline.sources.urls.addresses import Door
 from pipeline.sources.urls.answers import Later
 from pipeline.sources.urls.fetch import Fetcher
 from pipeline.sources.urls.kept import Kept
@@ -101,9 +102,10 @@ class Ahead:
 
     async def _fetch_all(self) -> None:
         self._numbers = iter(range(len(self._locations)))
-        witness = Witness(self._kept.hosts)
+        door = Door(self._row.private_hosts)
+        witness = Witness(door, self._kept.hosts)
         try:
-            async with Fetcher(self._row, self._http, witness) as fetcher, asyncio.TaskGroup() as workers:
+            async with Fetcher(self._row, self._http, door, witness) as fetcher, asyncio.TaskGroup() as workers:
                 for _ in range(min(self._http.num_connections, len(self._locations))):
                     workers.create_task(self._work(fetcher, witness))
         except BaseExceptionGroup as group:  # the first is the cause, the others were ended for it

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -133,13 +134,14 @@ def refuse_page(body: bytes) -> None:
 
 def raise_meaning(error: aiohttp.ClientError | TimeoutError | OSError) -> None:
     """Raise what a failed connection or a broken answer means: Reject, Later or Transient (this machine's trouble)."""
+    cause: Any = getattr(error, "os_error", error)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        raise Reject("bad_certificate", str(error.certificate_error)) from error
+        cause = error.certificate_error
+        raise Reject("bad_certificate", str(getattr(cause, "verify_message", "") or cause)) from error
     if isinstance(error, aiohttp.InvalidURL):
         raise Reject("bad_url", shown(str(error))) from error
     if isinstance(error, asyncio.TimeoutError):
         raise Later("timeout", "no whole answer in time") from error
-    cause: Any = getattr(error, "os_error", error)
     number = getattr(cause, "errno", None)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         found = number in _NO_NAME
@@ -149,7 +151,8 @@ def raise_meaning(error: aiohttp.ClientError | TimeoutError | OSError) -> None:
     if number in _OURS and (line := system_line(cause, "network")):
         raise Transient(line) from error
     if isinstance(error, aiohttp.ClientConnectorError):
-        raise Later("no_connection", os.strerror(number) if number else shown(str(cause))) from error
+        is_tls = isinstance(cause, ssl.SSLError)
+        raise Later("no_connection", os.strerror(number) if number and not is_tls else shown(str(cause))) from error
     if isinstance(error, aiohttp.ClientPayloadError):
         raise Later("broken_body", "ends before it is whole") from error
     raise Later("broken_answer", shown(f"{type(error).__name__}: {error}")) from error

@@ -47,16 +47,16 @@ class Fetcher:
     Args:
         row: what counts as a picture.
         http: how patiently it is asked for.
+        door: opens the connections.
         witness: is told of every answer.
     """
 
-    def __init__(self, row: UrlsRow, http: Http, witness: Witness) -> None:
-        self._row, self._http, self._witness = row, http, witness
+    def __init__(self, row: UrlsRow, http: Http, door: Door, witness: Witness) -> None:
+        self._row, self._http, self._door, self._witness = row, http, door, witness
         self._agent = http.user_agent.partition("/")[0].partition(" ")[0]
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
-        door = Door(self._row.private_hosts)
         # Names are looked up in threads; with too few of them these lookups, not the network, set the pace.
         self._threads = ThreadPoolExecutor(self._http.num_connections)
         asyncio.get_running_loop().set_default_executor(self._threads)
@@ -65,7 +65,7 @@ class Fetcher:
             ttl_dns_cache=NAMES_KEPT_S,
             dns_cache_max_size=1 << 14,
             ssl=_trusted(),
-            socket_factory=door.socket,
+            socket_factory=self._door.socket,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -127,7 +127,7 @@ class Fetcher:
         async with slot:
             try:
                 async with self._session.get(url, allow_redirects=False) as answer:
-                    self._witness.note(str(url.host))
+                    self._witness.note(url)
                     target = answers.redirect_of(answer, url)
                     if target is not None:
                         return target

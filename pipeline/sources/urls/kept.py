@@ -1,27 +1,27 @@
 """What was fetched for an unfinished shard, and what is known of the addresses that gave nothing.
 
-Beside the finished batches, since these go in order and pictures do not: a picture waits here for its batch, and those
-that were had wait for those that were not. A folder of one file a picture, whose name holds a digest of its content, so
-that one that a loss of power cut short is not taken; and a journal of a line each for the rest, of which the last one
-of an address counts.
+Beside the finished batches, since these go in order and pictures do not: those that were had wait for those that were
+not. And they stay until the shard is whole: batches are dropped for too many rejects, or for new code, and nothing is
+asked for again then. A folder of one file a picture, which ends with a checksum, so that one that a loss of power cut
+short is not taken; and a journal of a line each for the rest, of which the last one of an address counts.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from xxhash import xxh3_128_hexdigest
+from xxhash import xxh3_128_digest
 
 from pipeline.errors import Refusal, Reject, system_line
 from pipeline.sources.urls.addresses import digest_of
 
 JOURNAL = "journal.jsonl"
 PICTURES = "pictures"
+CHECKSUM_BYTES = 16
 
 
 @dataclass(slots=True)
@@ -43,28 +43,26 @@ class Kept:
         self.folder = folder
         self._pictures, self._journal = folder / PICTURES, folder / JOURNAL
         self._pictures.mkdir(parents=True, exist_ok=True)
-        self._files: dict[str, str] = {}
-        for entry in os.scandir(self._pictures):
-            address, dash, _ = entry.name.partition("-")
-            if dash and not entry.name.endswith(".part"):
-                self._files[address] = entry.name
-            else:
-                os.unlink(entry)
         self._notes: dict[str, Note] = {}
         self._write = threading.Lock()
         self.hosts: list[str] = []
         self._read_journal()
 
     def picture(self, location: str) -> bytes | None:
-        """The bytes of a picture that was fetched; None where it was not, or the file is damaged."""
-        name = self._files.get(_name(location))
-        if name is None:
-            return None
+        """The bytes of a picture that was fetched; None where it was not, or its file is damaged.
+
+        Raises:
+            Refusal: the disk does not give it.
+        """
+        path = self._path(location)
         try:
-            data = (self._pictures / name).read_bytes()
+            stored = path.read_bytes()
         except FileNotFoundError:
             return None
-        return data if name.endswith(f"-{xxh3_128_hexdigest(data)}") else None
+        except OSError as error:
+            raise Refusal(system_line(error, path) or f"{path}: {error}") from error
+        data, checksum = stored[:-CHECKSUM_BYTES], stored[-CHECKSUM_BYTES:]
+        return data if xxh3_128_digest(data) == checksum else None
 
     def holds(self, location: str) -> bool:
         """Is there a whole picture of this address?"""
@@ -82,28 +80,22 @@ class Kept:
 
     def keep_picture(self, location: str, data: bytes) -> None:
         """Put down a picture, whole or not at all. Raises Refusal where the disk does not take it."""
-        address = _name(location)
-        name = f"{address}-{xxh3_128_hexdigest(data)}"
-        part = self._pictures / f"{name}.part"
+        path = self._path(location)
+        part = path.with_suffix(".part")
         try:
-            part.write_bytes(data)
-            os.replace(part, self._pictures / name)
+            path.parent.mkdir(exist_ok=True)
+            with part.open("wb") as handle:
+                handle.write(data)
+                handle.write(xxh3_128_digest(data))
+            os.replace(part, path)
         except OSError as error:
-            raise Refusal(system_line(error, part) or f"{part}: {error}") from error
-        with self._write:
-            self._files[address] = name
-
-    def drop_picture(self, location: str) -> None:
-        """Remove a picture that lies in a finished batch."""
-        with self._write:
-            name = self._files.pop(_name(location), None)
-        if name is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._pictures / name)
+            raise Refusal(system_line(error, path) or f"{path}: {error}") from error
 
     def note_reject(self, location: str, reject: Reject) -> None:
         """Write down that an address was rejected: it is not asked for again."""
-        self._add({"address": _name(location), "url": location, "reject": [reject.reason, reject.detail]})
+        said = [reject.reason, reject.detail]
+        num_runs = self.num_silent_runs(location)
+        self._add({"address": _name(location), "url": location, "reject": said, "silent_runs": num_runs})
 
     def note_silence(self, location: str, said: str) -> None:
         """Write down that an address gave no answer in one more run."""
@@ -116,9 +108,17 @@ class Kept:
             self._add({"hosts": hosts})
 
     def forget_rejects(self) -> None:
-        """Forget all that was rejected, so that it is asked for again; pictures stay."""
-        self._notes.clear()
-        self._journal.unlink(missing_ok=True)
+        """Forget what was rejected, so that it is asked for again; pictures stay, and how often who was silent."""
+        self._add({"forget": "rejects"})
+        self._forget()
+
+    def _forget(self) -> None:
+        for note in self._notes.values():
+            note.reject = None
+
+    def _path(self, location: str) -> Path:
+        name = _name(location)
+        return self._pictures / name[:2] / name
 
     def _add(self, line: dict[str, object]) -> None:
         text = json.dumps(line, ensure_ascii=True, sort_keys=True) + "\n"
@@ -140,10 +140,11 @@ class Kept:
                     continue
                 if "hosts" in line:
                     self.hosts = line["hosts"]
-                elif "reject" in line:
-                    self._notes[line["address"]] = Note(reject=tuple(line["reject"]))
+                elif "forget" in line:
+                    self._forget()
                 else:
-                    self._notes[line["address"]] = Note(num_silent_runs=line["silent_runs"])
+                    said = line.get("reject")
+                    self._notes[line["address"]] = Note(tuple(said) if said else None, line["silent_runs"])
         if text and not text.endswith("\n"):
             with self._journal.open("a", encoding="ascii") as handle:
                 handle.write("\n")  # or the next line would be lost with it

@@ -12,7 +12,8 @@ and nothing asks for it again; a picture that is not to be had keeps its row, wi
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Self
 
@@ -20,11 +21,13 @@ from pipeline.errors import Refusal, Reject, Transient
 from pipeline.params.urls import UrlsRow
 from pipeline.sources.base import Entry, Workplace
 from pipeline.sources.urls.addresses import shown
-from pipeline.sources.urls.ahead import Ahead, Silent
+from pipeline.sources.urls.ahead import Ahead, Had, Silent
 from pipeline.sources.urls.kept import Kept
 from pipeline.sources.urls.lists import UrlList
 
 NUM_REASONS_SHOWN = 5
+NUM_LOST = 64  # addresses one after the other without an answer of anybody: there is no network
+LINE_SECONDS = 30  # between lines on how far it is, when no more pictures can be given
 
 
 class UrlsSource:
@@ -76,23 +79,28 @@ class UrlsSource:
         assert self._workplace.execution.http is not None
         kept = Kept(self._workplace.folder)
         silent: list[tuple[str, Silent]] = []
-        given: deque[str] = deque()
+        num_lost, next_line_s = 0, 0.0
         with Ahead(self._row, self._workplace.execution.http, kept, locations) as ahead:
-            for location, outcome in zip(locations, ahead.outcomes(), strict=True):
+            for number, (location, outcome) in enumerate(zip(locations, ahead.outcomes(), strict=True), 1):
                 if isinstance(outcome, Silent):
-                    if not silent:
-                        self._workplace.say(f"{shown(location)}: {outcome.later}; the others are fetched first")
                     silent.append((location, outcome))
-                elif not silent:
+                    num_lost = 0 if outcome.counts else num_lost + 1
+                elif isinstance(outcome, Had):
+                    num_lost = 0
+                if not silent:
                     yield outcome if isinstance(outcome, Reject) else self._picture(kept, location)
-                    given.append(location)
-                    if len(given) > self._workplace.num_kept_at_once:  # it lies in a finished batch since
-                        kept.drop_picture(given.popleft())
+                elif time.monotonic() > next_line_s:
+                    next_line_s = time.monotonic() + LINE_SECONDS
+                    self._workplace.say(
+                        f"{number} of {len(locations)} addresses asked, {len(silent)} without an answer"
+                    )
+                if num_lost == NUM_LOST:
+                    break
         if silent:
             for location, outcome in silent:
                 if outcome.counts:
                     kept.note_silence(location, str(outcome.later))
-            raise Transient(self._line(kept, silent, len(locations)))
+            raise Transient(self._line(kept, silent, number))
 
     def _picture(self, kept: Kept, location: str) -> bytes:
         data = kept.picture(location)
@@ -106,7 +114,7 @@ class UrlsSource:
         counted = ", ".join(f"{reason} {number}" for reason, number in reasons)
         location, first = silent[0]
         if not any(outcome.counts for _, outcome in silent):
-            then = "no host that answered can be found any more, so this run does not count: is there a network?"
+            then = "nobody else answers either, so this run does not count: is there a network?"
         else:
             num_runs = max(kept.num_silent_runs(location) for location, outcome in silent if outcome.counts)
             limit = self._row.give_up_after_runs
