@@ -27,6 +27,7 @@ class Handler(BaseHTTPRequestHandler):
     """Looks a path up among the server's behaviours; ``/p/<n>.png`` is the picture of that number."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for an acknowledgement
     server: PictureServer
 
     def log_message(self, format: str, *arguments: Any) -> None:
@@ -167,3 +168,18 @@ def endless(most_bytes: int = 1 << 28) -> Callable[[Handler, int], None]:
 def packed(data: bytes) -> Callable[[Handler, int], None]:
     """A body in gzip that nobody asked for."""
     return body(gzip.compress(data), Content_Encoding="gzip")
+
+
+def more_than_said(data: bytes, length: int, pause_s: float) -> Callable[[Handler, int], None]:
+    """A body longer than Content-Length says, the rest of it after a pause or with the first."""
+
+    def behave(handler: Handler, number: int) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
+        pieces = [head + data[:length], data[length:]] if pause_s else [head + data]
+        for piece in pieces:
+            handler.wfile.write(piece)
+            handler.wfile.flush()
+            time.sleep(pause_s)
+        handler.close_connection = True
+
+    return behave

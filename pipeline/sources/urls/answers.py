@@ -28,6 +28,7 @@ _MAY_PASS = frozenset((408, 425, 429))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _NO_NAME = frozenset(number for name in ("EAI_NONAME", "EAI_NODATA") if (number := getattr(socket, name, None)))
 _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))  # this machine's trouble, not a host's
+SAID_SOMETHING = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)
 # What a page begins with, from the table of https://mimesniff.spec.whatwg.org (7.1): no picture begins so.
 _PAGE_BEGINS = (
     *(b"<!doctype html", b"<html", b"<head", b"<script", b"<iframe", b"<h1", b"<div", b"<font", b"<table", b"<a"),
@@ -155,4 +156,5 @@ def raise_meaning(error: aiohttp.ClientError | TimeoutError | OSError) -> None:
         raise Later("no_connection", os.strerror(number) if number and not is_tls else shown(str(cause))) from error
     if isinstance(error, aiohttp.ClientPayloadError):
         raise Later("broken_body", "ends before it is whole") from error
-    raise Later("broken_answer", shown(f"{type(error).__name__}: {error}")) from error
+    is_other = isinstance(error, aiohttp.ClientResponseError)
+    raise Later("broken_answer", "no HTTP" if is_other else shown(f"{type(error).__name__}: {error}")) from error

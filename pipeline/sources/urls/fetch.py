@@ -136,6 +136,8 @@ class Fetcher:
                     coding = answer.headers.get("Content-Encoding", "").strip().lower()
                     return answers.unpacked(await self._body(answer), coding, self._row.max_bytes)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                if isinstance(error, answers.SAID_SOMETHING):
+                    self._witness.note(url)
                 answers.raise_meaning(error)
                 raise
             except (ValueError, UnicodeError) as error:  # a host's name that no name service can be asked for

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,7 @@ class Kept:
     def keep_picture(self, location: str, data: bytes) -> None:
         """Put down a picture, whole or not at all. Raises Refusal where the disk does not take it."""
         path = self._path(location)
-        part = path.with_suffix(".part")
+        part = path.with_suffix(f".{uuid.uuid4().hex}")
         try:
             path.parent.mkdir(exist_ok=True)
             with part.open("wb") as handle:

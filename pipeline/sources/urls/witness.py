@@ -63,13 +63,15 @@ class Witness:
         if not self.hosts:
             return False
         tries = [asyncio.ensure_future(self._reaches(host)) for host in self.hosts]
-        for reached in asyncio.as_completed(tries):
-            if await reached:
-                self._seen()
-                break
-        for task in tries:
-            task.cancel()
-        return self._last > time.monotonic() - FRESH_S
+        try:
+            for reached in asyncio.as_completed(tries):
+                if await reached:
+                    self._seen()
+                    return True
+        finally:
+            for task in tries:
+                task.cancel()
+        return False
 
     async def _reaches(self, host: str) -> bool:
         name, _, port = host.rpartition(":")
