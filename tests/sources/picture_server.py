@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 import threading
 import time
 from collections import Counter
@@ -82,6 +83,11 @@ class PictureServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.delay_s = 0.0
         self.num_open = self.most_open = 0
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who asked may hang up at any time; all else is said."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def url(self, path: str, host: str = "localhost") -> str:
         return f"http://{host}:{self.server_address[1]}{path}"

@@ -26,7 +26,7 @@ class Listed(NamedTuple):
     Attributes:
         where: file and row, for people.
         url: the address, without blanks around it.
-        values: all columns that were read.
+        values: the columns that were read.
     """
 
     where: str
@@ -56,7 +56,8 @@ class UrlList:
         is_double = self._doubles()
         self._left_out.clear()
         num_entries = 0
-        for number, listed in enumerate(self._rows()):
+        more = [*self._row.caption_columns, *([self._row.id_column] if self._row.id_column else [])]
+        for number, listed in enumerate(self._rows(more)):
             if is_double[number]:
                 self._left_out["with an address that stands there before"] += 1
                 continue
@@ -76,18 +77,21 @@ class UrlList:
     def _doubles(self) -> np.ndarray:
         """Which rows have an address that an earlier one has: booleans. 16 bytes a row are held, whatever the list."""
         digests = bytearray()
-        for listed in self._rows():
+        for listed in self._rows([]):
             digests += digest_of(listed.url)
-        halves = np.frombuffer(bytes(digests), "<u8").reshape(-1, 2)
+        halves = np.frombuffer(digests, "<u8").reshape(-1, 2)
         order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: of equal ones the first stays the first
-        is_double = np.zeros(len(halves), dtype=bool)
-        is_double[order[1:]] = (halves[order[1:]] == halves[order[:-1]]).all(axis=1)
+        is_same = np.ones(max(0, len(order) - 1), dtype=bool)
+        for half in (0, 1):
+            is_same &= np.diff(halves[:, half][order]) == 0
+        is_double = np.zeros(len(order), dtype=bool)
+        is_double[order[1:][is_same]] = True
         return is_double
 
-    def _rows(self) -> Iterator[Listed]:
+    def _rows(self, more: list[str]) -> Iterator[Listed]:
+        """Rows that pass, with their address, the columns that have a bound, and ``more``."""
         row = self._row
-        columns = [row.url_column, *row.caption_columns, *([row.id_column] if row.id_column else [])]
-        wanted = list(dict.fromkeys([*columns, *row.min_values, *row.max_values]))
+        wanted = list(dict.fromkeys([row.url_column, *more, *row.min_values, *row.max_values]))
         for path in list_files(self._path):
             for number, values in read_columns(path, wanted):
                 where = f"{path}: row {number}"

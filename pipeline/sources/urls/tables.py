@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import Refusal, refuse_what_may_pass, system_line
 
 BATCH_ROWS = 1 << 12
+BUFFER_BYTES = 1 << 20  # of a column that are read at once, however large its row group is
 Rows = Iterator[dict[str, Any]]
 
 
@@ -55,7 +56,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Rows:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES) as file:
         _refuse_lacking(path, columns, file.schema_arrow.names)
         for batch in file.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
             yield from batch.to_pylist()
