@@ -131,8 +131,9 @@ def test_too_many_lost_ends_the_run_with_reasons_and_a_higher_limit_asks_for_the
     server.answers("/gone/7", web.body(picture(77)))
     assert made(project, common={"max_reject_fraction": 0.4}) == 0
     assert sum(row["image"] is None for row in rows_of(project)) == 29
-    assert all(server.counts[f"/p/{n}.png"] == 1 for n in range(70))
-    assert max(server.counts.values()) == 2
+    num_twice = sum(server.counts[f"/p/{n}.png"] - 1 for n in range(70))
+    assert 0 <= num_twice <= HTTP["num_connections"]  # those that were on their way when the run ended
+    assert max(server.counts.values()) <= 2
 
 
 def test_a_change_that_makes_no_picture_another_one_fetches_nothing(project: Path, server: PictureServer) -> None:
