@@ -267,9 +267,10 @@ def _score(params: Params, row: str, part: str) -> Unit:
 
 
 def _unread_by_download(params: Params, row: str, part: str) -> frozenset[str]:
-    """What the index or the manifest alone reads, of sources whose pictures are dear to read a second time."""
-    unread: frozenset[str] = params.row("download", row).unread_by_shards
-    return frozenset() if part in (INDEX, MANIFEST) else unread
+    """What is checked while a source is listed, or how much of it may be lost, changes nothing in its shards."""
+    values = params.row("download", row)
+    unread = {INDEX: (), MANIFEST: values.index_only_fields}
+    return frozenset(unread.get(part, (*values.index_only_fields, *values.limit_fields)))
 
 
 def _unread_by_score(params: Params, row: str, part: str) -> frozenset[str]:
@@ -318,9 +319,9 @@ STAGES: tuple[Stage, ...] = (
         _download,
         "data",
         "index a source of pictures and cut it into shards",
-        unread=_unread_by_download,
         mem_mb=4000,
         runtime_min=240,
+        unread=_unread_by_download,
         key_carries_name=True,
     ),
     Stage(

@@ -19,12 +19,11 @@ class UrlsRow(DownloadRow, tag="urls", kw_only=True, frozen=True):
     same_as_heldout: ClassVar[tuple[str, ...]] = ("path", "url_column")
     path_fields: ClassVar[tuple[str, ...]] = ("path",)
     # Nothing that does not change a picture makes the web be asked for it again.
-    unread_by_shards: ClassVar[frozenset[str]] = frozenset(
-        (
-            *("url_column", "caption_columns", "id_column", "min_values", "max_values"),
-            *("max_reject_fraction", "give_up_after_runs"),
-        )
+    index_only_fields: ClassVar[tuple[str, ...]] = (
+        *("url_column", "caption_columns", "id_column"),
+        *("min_values", "max_values"),
     )
+    limit_fields: ClassVar[tuple[str, ...]] = ("max_reject_fraction", "give_up_after_runs")
 
     path: Text
     url_column: Text

@@ -10,6 +10,8 @@ from typing import Any, Protocol, Self
 from pipeline.errors import Reject
 from pipeline.params.schema import Execution
 
+TWINS_REMEDY = "rename or remove one"  # where two pictures of a source share an id
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -52,9 +54,9 @@ class Source(Protocol):
     """A kind of place that pictures come from.
 
     A source may also have a method ``remarks`` without arguments: lines that are said once when its pictures have been
-    listed, such as what was left out. One that reads through a network may have ``work_in``, which is given a
-    ``Workplace`` before ``read_many``, and with it ``forget_rejects``, called when too many rejects ended a job: the
-    next one reads those anew.
+    listed, such as what was left out; and ``twins_remedy``, what helps where two of them share an id. One that reads
+    through a network may have ``work_in``, which is given a ``Workplace`` before ``read_many``, and with it
+    ``forget_rejects``, called when too many rejects ended a job: the next one reads those anew.
 
     Attributes:
         random_access: any picture can be read at like cost; rows may then be put into any order.
@@ -116,3 +118,8 @@ def forget_rejects(source: Any) -> None:
     """Let a source read again what it rejected, where it remembers that."""
     if hasattr(source, "forget_rejects"):
         source.forget_rejects()
+
+
+def twins_remedy_of(source: Any) -> str:
+    """What helps where two pictures of a source share an id."""
+    return str(getattr(source, "twins_remedy", None) or TWINS_REMEDY)

@@ -25,7 +25,7 @@ from pipeline.data.keys import fault_of_id, source_id_of
 from pipeline.errors import Refusal, Reject, refuse_what_may_pass
 from pipeline.params.datasets import FolderRow
 from pipeline.sources.base import Entry, OneByOne
-from pipeline.sources.names import CLASS_NAMES_FILE, class_name_of, is_foreign, is_split
+from pipeline.sources.names import CLASS_NAMES_FILE, class_name_of, is_foreign, is_split, parse_class_names
 
 # formats that we do not decode are listed too: their rows show up as rejects instead of being missing
 IMAGE_EXTENSIONS = frozenset(
@@ -182,7 +182,7 @@ class FolderSource(OneByOne):
         path = self.path / CLASS_NAMES_FILE
         if not path.exists():
             return {folder: class_name_of(folder) for folder in class_folders}
-        names = _parse_class_names(self._text(CLASS_NAMES_FILE), path)
+        names = parse_class_names(self._text(CLASS_NAMES_FILE), path, "folder")
         missing = [folder for folder in class_folders if folder not in names]
         if missing:
             raise Refusal(f"{path}: no name for folder {missing[0]!r} ({len(missing)} in all); add a line for each")
@@ -237,17 +237,3 @@ def _num_bytes(path: Path) -> int | None:
 def _check_id(root: Path, source_id: str) -> None:
     if fault := fault_of_id(source_id):
         raise Refusal(f"image folder {root}: {source_id!r} {fault}; rename it")
-
-
-def _parse_class_names(text: str, path: Path) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        folder, tab, name = line.partition("\t")
-        if not tab or "\t" in name or not folder.strip() or not name.strip():
-            raise Refusal(f"{path} line {number}: need a folder, one tab and a name, got {line!r}")
-        if folder in names:
-            raise Refusal(f"{path} line {number}: folder {folder!r} is named twice; keep one line")
-        names[folder] = name.strip()
-    return names

@@ -37,6 +37,7 @@ class UrlsSource:
     """
 
     random_access = True
+    twins_remedy = "make the values of id_column differ, or leave it out"
 
     def __init__(self, row: UrlsRow) -> None:
         """Nothing is read yet."""
