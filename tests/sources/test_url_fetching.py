@@ -311,6 +311,31 @@ def test_a_dead_host_is_given_up_while_one_that_answered_before_is_still_there(
         assert server.counts["/p/1.png"] == 1
 
 
+def test_a_host_that_is_dead_keeps_nobody_waiting(server: PictureServer, tmp_path: Path) -> None:
+    """It takes connections and says nothing: after a dozen of attempts its other addresses are not asked for."""
+    with socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))
+        dead.listen(256)
+        at_dead = [f"http://127.0.0.1:{dead.getsockname()[1]}/{n}.png" for n in range(400)]
+        urls = [url for n, one in enumerate(at_dead) for url in (one, server.url(f"/p/{n}.png"))]
+        start = time.monotonic()
+        with pytest.raises(Transient, match=r"400 of 800 addresses gave no answer \(host_silent [34]\d\d"):
+            fetched(tmp_path, urls, {"timeout_s": 0.5, "num_per_host": 4})
+        assert time.monotonic() - start < 20  # 400 x 2 x 0.5 s / 4 would be 100 s
+        assert len(server.counts) == 400
+        server.answers("/p/0.png", web.status(404))  # what is known is not asked for, nor for a dead host's sake
+        outcomes = fetched(tmp_path, urls, {"timeout_s": 0.5, "num_attempts": 1})
+        assert {reason(one) for one in outcomes[::2]} == {"no_answer"}
+        assert outcomes[1::2] == [picture(n) for n in range(400)]
+
+
+def test_a_host_that_answers_now_and_then_is_asked_for_all(server: PictureServer, tmp_path: Path) -> None:
+    urls = [server.answers(f"/slow/{n}", web.slow(0.6)) for n in range(30)]
+    with pytest.raises(Transient, match=r"30 of 30 addresses gave no answer \(timeout 30;"):
+        fetched(tmp_path, urls, {"timeout_s": 0.3, "num_attempts": 1})
+    assert len(server.counts) == 30
+
+
 def test_a_certificate_that_nobody_vouches_for_is_rejected(
     server: PictureServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 from yarl import URL
@@ -28,6 +28,8 @@ _MAY_PASS = frozenset((408, 425, 429))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _NO_NAME = frozenset(number for name in ("EAI_NONAME", "EAI_NODATA") if (number := getattr(socket, name, None)))
 _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))  # this machine's trouble, not a host's
+HOST_SILENT = "host_silent"
+UNREACHED = frozenset(("timeout", "no_connection", "name_lookup"))  # what a host says that is not there
 SAID_SOMETHING = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)
 # What a page begins with, from the table of https://mimesniff.spec.whatwg.org (7.1): no picture begins so.
 _PAGE_BEGINS = (
@@ -133,7 +135,7 @@ def refuse_page(body: bytes) -> None:
             raise Reject("web_page", f"{len(body)} bytes that begin with {begin[:24]!r}")
 
 
-def raise_meaning(error: aiohttp.ClientError | TimeoutError | OSError) -> None:
+def raise_meaning(error: aiohttp.ClientError | TimeoutError | OSError) -> NoReturn:
     """Raise what a failed connection or a broken answer means: Reject, Later or Transient (this machine's trouble)."""
     cause: Any = getattr(error, "os_error", error)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

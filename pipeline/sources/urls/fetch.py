@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -26,6 +27,7 @@ from pipeline.sources.urls.answers import Later
 from pipeline.sources.urls.witness import Witness
 
 MAX_REDIRECTS = 8
+NUM_UNREACHED = 12  # attempts at one host without an answer; its other addresses would only keep the rest waiting
 FIRST_WAIT_S = 1.0  # then twice as long each time, and some jitter
 NAMES_KEPT_S = 600
 _CHUNK_BYTES = 1 << 16
@@ -55,6 +57,7 @@ class Fetcher:
         self._row, self._http, self._door, self._witness = row, http, door, witness
         self._agent = http.user_agent.partition("/")[0].partition(" ")[0]
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._unreached: Counter[str] = Counter()  # hosts without an answer: attempts since the last one
 
     async def __aenter__(self) -> Self:
         # Names are looked up in threads; with too few of them these lookups, not the network, set the pace.
@@ -101,7 +104,9 @@ class Fetcher:
         return data
 
     def _is_worth_a_wait(self, error: BaseException) -> bool:
-        return isinstance(error, Later) and error.wait_s <= self._http.max_wait_s
+        if not isinstance(error, Later) or error.reason == answers.HOST_SILENT:
+            return False
+        return error.wait_s <= self._http.max_wait_s
 
     def _wait_s(self, state: RetryCallState) -> float:
         backoff = wait_exponential_jitter(initial=min(FIRST_WAIT_S, self._http.max_wait_s), max=self._http.max_wait_s)
@@ -122,26 +127,41 @@ class Fetcher:
         raise Reject("bad_redirect", f"more than {MAX_REDIRECTS} of them")
 
     async def _ask(self, url: URL) -> bytes | URL:
-        """One question: the body, or where it leads."""
-        slot = self._slots.setdefault(str(url.host), asyncio.Semaphore(self._http.num_per_host))
-        async with slot:
+        """One question, when its host has a slot: the body, or where it leads."""
+        host = str(url.host)
+        async with self._slots.setdefault(host, asyncio.Semaphore(self._http.num_per_host)):
+            if self._unreached[host] >= NUM_UNREACHED:
+                raise Later(answers.HOST_SILENT, f"{NUM_UNREACHED} others at {host} gave no answer")
+            return await self._exchange(url)
+
+    async def _exchange(self, url: URL) -> bytes | URL:
+        has_answered = False
+        try:
+            async with self._session.get(url, allow_redirects=False) as answer:
+                has_answered = True
+                self._note(url)
+                target = answers.redirect_of(answer, url)
+                if target is not None:
+                    return target
+                answers.refuse_status(answer)
+                answers.refuse_opted_out(answer.headers.getall("X-Robots-Tag", []), self._row.opt_out, self._agent)
+                coding = answer.headers.get("Content-Encoding", "").strip().lower()
+                return answers.unpacked(await self._body(answer), coding, self._row.max_bytes)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error, answers.SAID_SOMETHING):
+                self._note(url)
             try:
-                async with self._session.get(url, allow_redirects=False) as answer:
-                    self._witness.note(url)
-                    target = answers.redirect_of(answer, url)
-                    if target is not None:
-                        return target
-                    answers.refuse_status(answer)
-                    answers.refuse_opted_out(answer.headers.getall("X-Robots-Tag", []), self._row.opt_out, self._agent)
-                    coding = answer.headers.get("Content-Encoding", "").strip().lower()
-                    return answers.unpacked(await self._body(answer), coding, self._row.max_bytes)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                if isinstance(error, answers.SAID_SOMETHING):
-                    self._witness.note(url)
                 answers.raise_meaning(error)
+            except Later as later:
+                self._unreached[str(url.host)] += not has_answered and later.reason in answers.UNREACHED
                 raise
-            except (ValueError, UnicodeError) as error:  # a host's name that no name service can be asked for
-                raise Reject("bad_url", f"{url.host!r}: {error}") from None
+        except (ValueError, UnicodeError) as error:  # a host's name that no name service can be asked for
+            raise Reject("bad_url", f"{url.host!r}: {error}") from None
+
+    def _note(self, url: URL) -> None:
+        """Its host answered."""
+        self._unreached.pop(str(url.host), None)
+        self._witness.note(url)
 
     async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
         most = self._row.max_bytes
