@@ -62,7 +62,9 @@ class UrlsSource:
     def work_in(self, workplace: Workplace) -> None:
         """How hard to try, and where what was fetched waits for its batch. Raises Refusal without execution.http."""
         if workplace.execution.http is None:
-            raise Refusal(f"execution.http is missing, and {self._row.path} lists addresses: copy it from the demo's")
+            raise Refusal(
+                f"execution.http is missing, and {self._row.path} lists addresses: copy it from params/demo.yaml"
+            )
         self._workplace = workplace
 
     def forget_rejects(self) -> None:
