@@ -276,9 +276,11 @@ def _score(params: Params, row: str, part: str) -> Unit:
 
 
 def _unread_by_download(params: Params, row: str, part: str) -> frozenset[str]:
-    """What is checked while a source is listed changes nothing in its shards."""
-    checked = () if part == INDEX else params.row("download", row).index_only_fields
-    return frozenset(checked) | _unread_of_near_duplicates(params, row, part)
+    """What is checked while a source is listed, or how much of it may be lost, changes nothing in its shards."""
+    values = params.row("download", row)
+    unread = {INDEX: (), MANIFEST: values.index_only_fields}
+    own = frozenset(unread.get(part, (*values.index_only_fields, *values.limit_fields)))
+    return own | _unread_of_near_duplicates(params, row, part)
 
 
 def _unread_by_score(params: Params, row: str, part: str) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 Its pictures are called ``n01440764_10026_n01440764.JPEG`` there; keys, labels and the order of rows are those of the
 archives. A picture costs a page of its file, which in files of older writers is a row group of a hundred pictures:
-``docs/decisions/0006-parquet-by-its-pages.md`` says what that means for how long the shards take.
+``docs/decisions/0008-parquet-by-its-pages.md`` says what that means for how long the shards take.
 """
 
 from __future__ import annotations
