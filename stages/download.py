@@ -56,7 +56,7 @@ def make_index(job: Job) -> None:
     from pipeline.data.files import SCHEMA_VERSION
     from pipeline.digest import sha256_of_file
     from pipeline.params.kinds import SOURCES
-    from pipeline.sources.base import remarks_of
+    from pipeline.sources.base import remarks_of, twins_remedy_of
     from pipeline.sources.index import classes_line, order_of, select
     from pipeline.sources.listing import Listing
 
@@ -64,7 +64,7 @@ def make_index(job: Job) -> None:
     held_out = held_out_locations(job)
     wanted = None if job.row_params.num_rows == "all" else job.row_params.num_rows
     listing = Listing.of(source.entries())
-    rows = select(listing, order_of(listing, source.random_access), wanted, held_out)
+    rows = select(listing, order_of(listing, source.random_access, twins_remedy_of(source)), wanted, held_out)
     for line in remarks_of(source):
         job.log.notice(line)
     first = listing.first_of_each_class(rows)

@@ -89,7 +89,7 @@ class Fingerprints:
         row = _substitute(row, {reference: digest_json(digests) for reference, digests in marks.items()}, named)
         # What is made from its row's index counts the rows that the index found at the path, not the path's stamp.
         if not any((need.stage, need.row, need.part) == (unit_id.stage, unit_id.row, INDEX) for need in needs):
-            stamps = self._stamps(resolved, path_fields)
+            stamps = self._stamps(unit_id, resolved)
             if stamps is None:
                 self._sources_not_at_hand.add(unit_id)
                 return None
@@ -155,9 +155,10 @@ class Fingerprints:
         fields: tuple[str, ...] = self._params.row(unit_id.stage, unit_id.row).path_fields
         return fields
 
-    def _stamps(self, row: dict[str, Any], path_fields: tuple[str, ...]) -> dict[str, str] | None:
+    def _stamps(self, unit_id: UnitId, row: dict[str, Any]) -> dict[str, str] | None:
         """What stands for the paths that a row names; None where one of them is not at hand."""
-        stamps = {field: self._digests.stamp(row[field]) for field in path_fields if field in row}
+        places = self._params.row(unit_id.stage, unit_id.row).places()
+        stamps = {field: self._digests.stamp(place) for field, place in places.items() if field in row}
         return {field: stamp for field, stamp in stamps.items() if stamp} if all(stamps.values()) else None
 
     def _index_digest(self, unit_id: UnitId) -> str | None:

@@ -36,8 +36,7 @@ def missing_line(plan: Plan, indexes: Iterable[UnitId]) -> str | None:
     keys: dict[str, list[str]] = {}
     for unit_id in indexes:
         row = plan.params.row(unit_id.stage, unit_id.row)
-        for field in row.path_fields:
-            path = getattr(row, field)
+        for field, path in row.places().items():
             if plan.digests.stamp(path) is None:
                 keys.setdefault(path, []).append(f"{unit_id.stage}.rows.{unit_id.row}.{field}")
     missing = [f"{' and '.join(named)} = {path!r}" for path, named in keys.items()]

@@ -266,6 +266,11 @@ def _score(params: Params, row: str, part: str) -> Unit:
     return Unit(UnitId("score", row, part), files, tuple(needs))
 
 
+def _unread_by_download(params: Params, row: str, part: str) -> frozenset[str]:
+    """What is checked while a source is listed changes nothing in its shards."""
+    return frozenset() if part == INDEX else frozenset(params.row("download", row).index_only_fields)
+
+
 def _unread_by_score(params: Params, row: str, part: str) -> frozenset[str]:
     """Another judge, metric, probe or encoder than those that a part asks leaves its verdicts as they are."""
     if part == STYLE:
@@ -314,6 +319,7 @@ STAGES: tuple[Stage, ...] = (
         "index a source of pictures and cut it into shards",
         mem_mb=4000,
         runtime_min=240,
+        unread=_unread_by_download,
         key_carries_name=True,
     ),
     Stage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -9,15 +10,22 @@ from msgspec import Meta
 
 from pipeline.params.types import Count, Fault, Fraction, NotNegative, Reference, ShardedRow, Strict, Text, no_weight
 
+# As they are compared: in lower case, without the dot before them.
+Extension = Annotated[str, Meta(pattern=r"^[^./:A-Z][^/:A-Z]*$")]
+ExtensionAndField = Annotated[str, Meta(pattern=r"^[^./:A-Z][^/:A-Z]*(:.+)?$")]
+
 
 class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):
     """A dataset.
 
     Attributes:
         same_as_heldout: fields in which a set and its held-out rows agree, so that both are of one source.
+        index_only_fields: fields that decide whether a source is refused, and change no row of it; shards do not hang
+            on them.
     """
 
     same_as_heldout: ClassVar[tuple[str, ...]] = ()
+    index_only_fields: ClassVar[tuple[str, ...]] = ()
 
     revision: Count
     num_rows: Count | Literal["all"]
@@ -54,12 +62,91 @@ class ShapeWorldRow(DownloadRow, tag="shape_world", kw_only=True, frozen=True):
 
 
 class FolderRow(DownloadRow, tag="folder", kw_only=True, frozen=True):
-    """Pictures of a folder, one sub-folder a class."""
+    """Pictures of a folder, one sub-folder a class; their captions beside them, or in a table of their own.
+
+    Attributes:
+        captions: the table, a path below the folder or an absolute one.
+        file_column: its column with the pictures' paths below the folder.
+        text_columns: its columns with captions.
+    """
 
     same_as_heldout: ClassVar[tuple[str, ...]] = ("path",)
-    path_fields: ClassVar[tuple[str, ...]] = ("path",)
+    path_fields: ClassVar[tuple[str, ...]] = ("path", "captions")
 
     path: Text
+    captions: Text | None = None
+    file_column: Text | None = None
+    text_columns: Annotated[list[Text], Meta(min_length=1)] | None = None
+
+    def fault(self) -> Fault | None:
+        """As of any set; columns without a table, or a table without columns."""
+        for key in ("file_column", "text_columns"):
+            if (value := getattr(self, key)) is None and self.captions is not None:
+                return Fault(key, value, f"must name columns of captions ({self.captions})")
+            if value is not None and self.captions is None:
+                return Fault(key, value, "names a column, and captions names no table; give both or none")
+        return super().fault()
+
+    def places(self) -> dict[str, str]:
+        """As of any row; a table of captions is looked for in the folder."""
+        places = super().places()
+        return places | {"captions": posixpath.join(self.path, self.captions)} if self.captions else places
+
+
+class WebDatasetRow(DownloadRow, tag="webdataset", kw_only=True, frozen=True):
+    """Samples in tars, as the webdataset library groups their members.
+
+    Attributes:
+        tars: which files below the folder: names, with braces and stars.
+        ids: what a picture's id is made of; its path in its tar alone where no path comes twice.
+        pictures: extensions of pictures, in the order in which they are preferred.
+        texts: where captions are: an extension, or extension:field of JSON.
+        label: where class numbers are, in the same form.
+        class_names: a file with a line for each class: number, tab, name.
+    """
+
+    # A held-out set may be of other tars.
+    same_as_heldout: ClassVar[tuple[str, ...]] = ("path", "ids")
+    path_fields: ClassVar[tuple[str, ...]] = ("path", "class_names")
+
+    path: Text
+    tars: Text
+    ids: Literal["path", "tar_and_path"]
+    pictures: Annotated[list[Extension], Meta(min_length=1)]
+    texts: list[ExtensionAndField]
+    label: ExtensionAndField | None = None
+    class_names: Text | None = None
+
+    def fault(self) -> Fault | None:
+        """As of any set; names of classes that no picture has a number of."""
+        if self.class_names is not None and self.label is None:
+            return Fault("class_names", self.class_names, "names classes, and label says no class; give both or none")
+        return super().fault()
+
+
+WordNetId = Annotated[str, Meta(pattern=r"^n\d{8}$")]
+
+
+class ImageNetRow(DownloadRow, tag="imagenet", kw_only=True, frozen=True):
+    """ImageNet's training pictures, packed or unpacked.
+
+    Attributes:
+        path: the official archive, a folder of class archives or of class folders, or one above it.
+        md5: whether the archive's md5 is compared with the official one while its pictures are listed.
+        classes: some of the thousand classes, or a file with one on each line; all where it is absent. Labels stay.
+    """
+
+    same_as_heldout: ClassVar[tuple[str, ...]] = ("path",)
+    index_only_fields: ClassVar[tuple[str, ...]] = ("md5",)
+
+    path: Text
+    md5: Literal["check", "skip"]
+    classes: Annotated[list[WordNetId], Meta(min_length=1)] | Text | None = None
+
+    @property
+    def path_fields(self) -> tuple[str, ...]:  # type: ignore[override]
+        """As of any row: ``classes`` is a path where it is no list."""
+        return ("path", "classes") if isinstance(self.classes, str) else ("path",)
 
 
 class AugmentRow(ShardedRow, tag_field="kind", frozen=True, kw_only=True):

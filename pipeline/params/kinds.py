@@ -89,6 +89,8 @@ SOURCES = Kinds(
     "source of pictures",
     {
         datasets.FolderRow: "pipeline.sources.folder:FolderSource",
+        datasets.ImageNetRow: "pipeline.sources.imagenet:ImageNetSource",
+        datasets.WebDatasetRow: "pipeline.sources.webdataset:WebDatasetSource",
         datasets.ShapeWorldRow: "pipeline.demo.world.source:ShapeWorldSource",
     },
 )

@@ -46,6 +46,10 @@ class TableRow(Strict, frozen=True, kw_only=True):
 
     version: Count
 
+    def places(self) -> dict[str, str]:
+        """Where ``path_fields`` lead, from the project's folder on; those that are left out lead nowhere."""
+        return {field: path for field in self.path_fields if (path := getattr(self, field)) is not None}
+
 
 class ShardedRow(TableRow, frozen=True, kw_only=True):
     """A row whose result is a set of shards."""

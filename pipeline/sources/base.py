@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self
 
 from pipeline.errors import Reject
 
+TWINS_REMEDY = "rename or remove one"  # where two pictures of a source share an id
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -35,7 +37,7 @@ class Source(Protocol):
     """A kind of place that pictures come from.
 
     A source may also have a method ``remarks`` without arguments: lines that are said once when its pictures have been
-    listed, such as what was left out.
+    listed, such as what was left out; and ``twins_remedy``, what helps where two of them share an id.
 
     Attributes:
         random_access: any picture can be read at like cost; rows may then be put into any order.
@@ -85,3 +87,8 @@ class OneByOne:
 def remarks_of(source: Any) -> list[str]:
     """What a source has to say of the pictures that it has just listed; most have nothing."""
     return list(source.remarks()) if hasattr(source, "remarks") else []
+
+
+def twins_remedy_of(source: Any) -> str:
+    """What helps where two pictures of a source share an id."""
+    return str(getattr(source, "twins_remedy", None) or TWINS_REMEDY)

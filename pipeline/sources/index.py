@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from pipeline.data.keys import picture_keys
 from pipeline.data.schema import INDEX, Column
 from pipeline.errors import Refusal
+from pipeline.sources.base import TWINS_REMEDY
 from pipeline.sources.listing import Listing
 
 
-def order_of(listing: Listing, random_access: bool) -> np.ndarray:
+def order_of(listing: Listing, random_access: bool, remedy: str = TWINS_REMEDY) -> np.ndarray:
     """The pictures of a source in the order of a data set's rows.
 
     With random access the order is that of a digest of ``source_id`` alone (not of the key, which names the data set),
@@ -28,6 +29,7 @@ def order_of(listing: Listing, random_access: bool) -> np.ndarray:
     Args:
         listing: the pictures, in any order with random access.
         random_access: what the source says of itself.
+        remedy: what helps where two pictures share a ``source_id``.
 
     Raises:
         Refusal: two pictures share a ``source_id``; both places are named.
@@ -38,7 +40,7 @@ def order_of(listing: Listing, random_access: bool) -> np.ndarray:
     same = np.flatnonzero(digests[1:] == digests[:-1])
     is_tied[same] = is_tied[same + 1] = True
     tied = np.sort(order[is_tied])
-    _refuse_twins(listing.take(tied))
+    _refuse_twins(listing.take(tied), remedy)
     if not random_access:
         return np.arange(len(listing))
     if len(tied):
@@ -48,14 +50,14 @@ def order_of(listing: Listing, random_access: bool) -> np.ndarray:
     return order
 
 
-def _refuse_twins(listing: Listing) -> None:
+def _refuse_twins(listing: Listing, remedy: str) -> None:
     """Raise a Refusal where two of these pictures share a ``source_id``: pictures of one digest are all that can."""
     locations: dict[str, str] = {}
     for source_id, location in zip(listing.source_id.to_pylist(), listing.location.to_pylist(), strict=True):
         if source_id in locations:
             raise Refusal(
                 f"two pictures are called {source_id!r} in their source: at {locations[source_id]!r} and "
-                f"{location!r}; rename or remove one"
+                f"{location!r}; {remedy}"
             )
         locations[source_id] = location
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+from pipeline.errors import Refusal
+from pipeline.sources.imagenet_classes import class_names
 
 CLASS_NAMES_FILE = "class_names.tsv"
 
@@ -41,7 +45,12 @@ def is_id(class_name: str) -> bool:
 
 
 def class_name_of(folder: str) -> str:
-    """A sub-folder's name in words: a leading WordNet id goes, underscores become blanks."""
+    """A sub-folder's name in words: a leading WordNet id goes, underscores become blanks.
+
+    An id alone is one of ImageNet's classes, whose names are known, or stays.
+    """
+    if is_id(folder):
+        return class_names().get(folder.strip().rstrip("_"), folder)
     match = _WORDNET_PREFIX.match(folder)
     return folder[match.end() if match else 0 :].replace("_", " ").strip() or folder
 
@@ -53,3 +62,27 @@ def how_to_name(class_name: str) -> str:
         f"write {CLASS_NAMES_FILE} into the folder that holds the class folders, a line of folder, tab and name for "
         f"each, such as {folder}<tab>tench (docs/parameters.md)"
     )
+
+
+def parse_class_names(text: str, path: Path, what: str) -> dict[str, str]:
+    """Names of classes from the lines of a file: what they are known by, a tab, the name; empty lines are passed over.
+
+    Args:
+        text: the file's content.
+        path: the file, for refusals.
+        what: what classes are known by: a folder, a number.
+
+    Raises:
+        Refusal: a line of another form, or of what was named before.
+    """
+    names: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        known, tab, name = line.partition("\t")
+        if not tab or "\t" in name or not known.strip() or not name.strip():
+            raise Refusal(f"{path} line {number}: need a {what}, one tab and a name, got {line!r}")
+        if known in names:
+            raise Refusal(f"{path} line {number}: {what} {known!r} is named twice; keep one line")
+        names[known] = name.strip()
+    return names

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from pipeline.dag.stages import STAGES
 from pipeline.errors import Refusal
+from pipeline.params import kinds
 from pipeline.params.check import check
 from pipeline.params.explain import find_fault
 from pipeline.params.load import TOP_LEVEL_KEYS, Params, convert, load, read_yaml, resolve
 from pipeline.params.schema import Swap
 
 IMAGENET = ("download", "rows", "imagenet")
+SOURCES = " | ".join(sorted(str(kind.__struct_config__.tag) for kind in kinds.SOURCES.paths))
 TA_IA = ("train", "rows", "ta_ia")
 VLM = ("recaption", "captioners", "vlm")
 NAME = "a name of letters, digits, _ + -"
@@ -47,7 +49,7 @@ REFUSED: list[tuple[tuple[Any, ...], Any, str]] = [
     # missing
     (("seeds", "data"), ..., "seeds.data is missing: a whole number >= 0"),
     (("train", "num_steps"), ..., "train.rows.aio.num_steps is missing: a whole number >= 1"),
-    ((*IMAGENET, "source"), ..., "download.rows.imagenet.source is missing: folder | shape_world"),
+    ((*IMAGENET, "source"), ..., f"download.rows.imagenet.source is missing: {SOURCES}"),
     (
         ("generate", "sampler", "kind"),
         ...,
@@ -86,7 +88,7 @@ REFUSED: list[tuple[tuple[Any, ...], Any, str]] = [
     (("report", "rows", "main", "scores"), "score/aio", "scores = 'score/aio': must be a list"),
     # one of a few
     (("execution", "device"), "gpu", "execution.device = 'gpu': must be auto | cpu | cuda"),
-    ((*IMAGENET, "source"), "shape", "download.rows.imagenet.source = 'shape': must be folder | shape_world"),
+    ((*IMAGENET, "source"), "shape", f"download.rows.imagenet.source = 'shape': must be {SOURCES}"),
     ((*IMAGENET, "style"), "fancy", "download.rows.imagenet.style = 'fancy': must be plain | aesthetic"),
     (("augment", "rows", "cutmix", "kind"), "mixup", "augment.rows.cutmix.kind = 'mixup': must be crop | cutmix"),
     ((*VLM, "kind"), "remote", "recaption.captioners.vlm.kind = 'remote': must be label | local"),

@@ -13,7 +13,7 @@ from small_project import plan_of, run_stage, small_parameters, write_parameters
 
 from pipeline.dag.units import INDEX, UnitId
 from pipeline.data.files import INDEX_JSON
-from pipeline.data.schema import IMAGES, Column
+from pipeline.data.schema import CAPTIONS, IMAGES, Column
 from pipeline.data.shards import Shard
 from pipeline.errors import Reject
 
@@ -60,7 +60,7 @@ def made(project: Path, captioner: str | None) -> int:
     return run_stage("download", "own")
 
 
-@pytest.mark.parametrize("folder", ["n01440764", "n02123045_"])
+@pytest.mark.parametrize("folder", ["n00000001", "n00000002_"])
 def test_an_id_is_refused_before_work_where_a_caption_would_be_made_of_it(
     project: Path, capsys: pytest.CaptureFixture[str], folder: str
 ) -> None:
@@ -78,18 +78,26 @@ def test_an_id_is_refused_before_work_where_a_caption_would_be_made_of_it(
 
 @pytest.mark.parametrize("captioner", ["vlm", None])
 def test_an_id_is_fine_where_no_caption_is_made_of_it(project: Path, captioner: str | None) -> None:
-    picture(project / "pictures" / "n01440764" / "a.png")
+    picture(project / "pictures" / "n00000001" / "a.png")
     assert made(project, captioner) == 0
 
 
 def test_an_index_made_before_the_captions_were_wanted_does_not_let_ids_through(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture(project / "pictures" / "n01440764" / "a.png")
+    picture(project / "pictures" / "n00000001" / "a.png")
     assert made(project, None) == 0
     assert made(project, "label") == 0
     assert run_stage("recaption", "own-captions") == 1
-    assert "class 'n01440764' is an id and no word" in capsys.readouterr().err
+    assert "class 'n00000001' is an id and no word" in capsys.readouterr().err
+
+
+def test_ids_of_imagenet_are_captioned_by_their_names(project: Path) -> None:
+    picture(project / "pictures" / "n01440764" / "a.png")
+    assert made(project, "label") == 0
+    assert run_stage("recaption", "own-captions") == 0
+    shard = Shard(project / "data/small/recaption/own-captions/00000.parquet", CAPTIONS)
+    assert [row[Column.CAPTION] for row in shard.rows([Column.CAPTION])] == ["an image of a tench"]
 
 
 def test_classes_and_what_was_left_out_are_said_with_the_index(
