@@ -153,7 +153,7 @@ class ColumnPages:
             plain = self._codec.decompress(values, decompressed_size=num_plain) if num_plain else b""
         except (OSError, pa.ArrowException) as error:
             raise Damaged(f"the page at byte {page.start} cannot be decompressed ({error})") from None
-        return memoryview(b"".join((levels, plain))) if levels else memoryview(plain)
+        return memoryview(b"".join((levels, plain))) if levels else memoryview(plain).cast("B")  # Arrow's are signed
 
 
 class _Values:

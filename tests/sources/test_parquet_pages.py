@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,12 @@ def pages_of(path: Path, group: int, leaf: str) -> tuple[ColumnPages, int]:
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: "-".join(map(str, layout.values())))
 @pytest.mark.parametrize("form", ["flat", "struct", "required"])
 def test_values_in_any_order_are_those_that_were_written(tmp_path: Path, form: str, layout: dict[str, Any]) -> None:
-    for repeats in (False, True):
-        made = values(300, nulls=form != "required", repeats=repeats)
+    for nulls, repeats, page_bytes in itertools.product((False, True), (False, True), (4096, 1 << 20)):
+        made = values(300, nulls=nulls and form != "required", repeats=repeats)
         table, leaf = columns(made, form)
         path = tmp_path / "a.parquet"
         pq.write_table(
-            table, path, row_group_size=120, data_page_size=4096, dictionary_pagesize_limit=9000,
+            table, path, row_group_size=120, data_page_size=page_bytes, dictionary_pagesize_limit=9000,
             write_batch_size=8, write_page_checksum=True, **layout,
         )  # fmt: skip
         for group, start in enumerate(range(0, 300, 120)):
