@@ -13,7 +13,7 @@ import pyarrow.types as pt
 
 from pipeline.errors import Refusal
 from pipeline.params.parquet import ParquetColumns
-from pipeline.sources.folder import MAX_CAPTION_CHARACTERS
+from pipeline.sources.captions import MAX_CAPTION_CHARACTERS
 
 _BYTES, _PATH = "bytes", "path"  # fields of a picture as ``datasets`` stores it
 _ABSENT = "not there"
