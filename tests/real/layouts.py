@@ -6,13 +6,17 @@ aesthetic ones have a caption each.
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import made_imagenet
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.sources.imagenet_classes import class_names, labels
 
 FIRST_NUMBER = 10026  # ImageNet counts the pictures of a class from about here
 IMAGENET_SAMPLE, AESTHETIC_SAMPLE = "data/imagenet-sample", "data/aesthetic-sample"
@@ -50,12 +54,49 @@ def aesthetic_pictures(shared: Path) -> list[Picture]:
     return sorted(found, key=lambda picture: picture.name)
 
 
-def class_folders(pictures: Sequence[Picture], folder: Path) -> None:
-    """One folder per class, called by its id, and the table of their names."""
+def packed(make: Callable[..., Path]) -> Maker:
+    """A maker of ImageNet's own layouts."""
+
+    def made(pictures: Sequence[Picture], folder: Path) -> None:
+        classes: dict[str, dict[str, bytes]] = {}
+        for picture in pictures:
+            classes.setdefault(picture.class_id, {})[f"{picture.name}.JPEG"] = picture.data
+        make(folder, classes)
+
+    return made
+
+
+def thousand_folders(pictures: Sequence[Picture], folder: Path) -> None:
+    """A folder for each of the thousand classes, most of them empty, as the labels count them."""
+    for class_id in labels():
+        (folder / class_id).mkdir(parents=True)
     for picture in pictures:
         _write(folder / picture.class_id / f"{picture.name}.JPEG", picture.data)
-    names = {picture.class_id: picture.class_name for picture in pictures}
-    _write(folder / "class_names.tsv", "".join(f"{one}\t{name}\n" for one, name in names.items()).encode())
+
+
+def parquet(pictures: Sequence[Picture], folder: Path) -> None:
+    """Two files as the ``datasets`` library writes them: pictures with their names, and numbers of classes."""
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(class_names().values())}}
+    (folder / "data").mkdir(parents=True)
+    for number in range(2):
+        part = pictures[number::2]
+        named = [{"bytes": one.data, "path": f"{one.name}_{one.class_id}.JPEG"} for one in part]
+        table = pa.table({"image": pa.array(named, image), "label": [labels()[one.class_id] for one in part]})
+        metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+        path = folder / f"data/train-{number:05}-of-00002.parquet"
+        pq.write_table(table.replace_schema_metadata(metadata), path, row_group_size=20)
+
+
+def samples_with_classes(pictures: Sequence[Picture], folder: Path) -> None:
+    """Tars of samples: a picture and the number of its class; their names lie beside them."""
+    members = {}
+    for picture in pictures:
+        members[f"{picture.name}.jpg"] = picture.data
+        members[f"{picture.name}.cls"] = str(labels()[picture.class_id]).encode()
+    _write_tars(members, folder)
+    names = "".join(f"{labels()[one]}\t{name}\n" for one, name in class_names().items())
+    _write(folder / "class_names.tsv", names.encode())
 
 
 def text_files(pictures: Sequence[Picture], folder: Path) -> None:
@@ -65,42 +106,29 @@ def text_files(pictures: Sequence[Picture], folder: Path) -> None:
         _write(folder / f"{picture.name}.txt", picture.caption.encode())
 
 
-def tar_of_tars(pictures: Sequence[Picture], folder: Path) -> None:
-    """The official ``ILSVRC2012_img_train.tar``: a tar for each class, with the pictures of the class in it."""
-    classes = {f"{name}.tar": data for name, data in _class_tars(pictures).items()}
-    _write(folder / "ILSVRC2012_img_train.tar", _tar(classes))
-
-
-def class_tars(pictures: Sequence[Picture], folder: Path) -> None:
-    """The tars of the classes, as they lie there once the official one was unpacked."""
-    for name, data in _class_tars(pictures).items():
-        _write(folder / f"{name}.tar", data)
-
-
-def competition(pictures: Sequence[Picture], folder: Path) -> None:
-    """The folders of the competition's download."""
+def table_of_captions(pictures: Sequence[Picture], folder: Path) -> None:
+    """Pictures without classes, and a table of their captions as JSON lines."""
     for picture in pictures:
-        _write(folder / "ILSVRC/Data/CLS-LOC/train" / picture.class_id / f"{picture.name}.JPEG", picture.data)
-    names = {picture.class_id: picture.class_name for picture in pictures}
-    _write(folder / "LOC_synset_mapping.txt", "".join(f"{one} {name}\n" for one, name in names.items()).encode())
+        _write(folder / f"{picture.name}.jpg", picture.data)
+    lines = [json.dumps({"file": f"{one.name}.jpg", "caption": one.caption}) + "\n" for one in pictures]
+    _write(folder / "captions.jsonl", "".join(lines).encode())
 
 
-def _class_tars(pictures: Sequence[Picture]) -> dict[str, bytes]:
-    members: dict[str, dict[str, bytes]] = {}
+def samples_with_captions(pictures: Sequence[Picture], folder: Path) -> None:
+    """Tars of samples: a picture, and JSON in which its caption stands."""
+    members = {}
     for picture in pictures:
-        members.setdefault(picture.class_id, {})[f"{picture.name}.JPEG"] = picture.data
-    return {class_id: _tar(files) for class_id, files in members.items()}
+        members[f"{picture.name}.jpg"] = picture.data
+        members[f"{picture.name}.json"] = json.dumps({"caption": picture.caption}).encode()
+    _write_tars(members, folder)
 
 
-def _tar(members: dict[str, bytes]) -> bytes:
-    """A tar in the form of those days (ustar), as GNU tar wrote the official ones, too."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, data in members.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            archive.addfile(header, io.BytesIO(data))
-    return buffer.getvalue()
+def _write_tars(members: dict[str, bytes], folder: Path) -> None:
+    """The members of samples of two, in order, in tars of 20 samples."""
+    names = list(members)
+    for start in range(0, len(names), 40):
+        data = made_imagenet.tar({name: members[name] for name in names[start : start + 40]})
+        _write(folder / f"{start // 40:05}.tar", data)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -108,20 +136,46 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
+Maker = Callable[[Sequence[Picture], Path], None]
+
+
 @dataclass(frozen=True)
 class Layout:
     """A layout: who writes it into a folder, and the source of a row of download that reads it from there.
 
-    ``path`` in the row is below that folder.
+    Attributes:
+        paths: those values of the row that are paths, below that folder.
     """
 
-    make: Callable[[Sequence[Picture], Path], None]
-    row: dict[str, Any]
+    make: Maker
+    source: dict[str, Any]
+    paths: dict[str, str] = field(default_factory=lambda: {"path": "."})
 
+    def row(self, folder: str) -> dict[str, Any]:
+        """The row, but for its size and shards."""
+        return {**self.source, **{key: f"{folder}/{path}" for key, path in self.paths.items()}, "revision": 1}
+
+
+IN_LAYOUTS = {"source": "imagenet", "md5": "skip"}
+SAMPLES = {"source": "webdataset", "tars": "*.tar", "ids": "path", "pictures": ["jpg"]}
+TABLE = {"captions": "captions.jsonl", "file_column": "file", "text_columns": ["caption"]}
 
 IMAGENET: dict[str, Layout] = {
-    "class_folders": Layout(class_folders, {"source": "folder", "path": "."}),
+    "tar_of_tars": Layout(packed(made_imagenet.archive), IN_LAYOUTS, {"path": made_imagenet.ARCHIVE}),
+    "class_tars": Layout(packed(made_imagenet.class_archives), IN_LAYOUTS),
+    "class_folders": Layout(packed(made_imagenet.class_folders), IN_LAYOUTS),
+    "competition": Layout(packed(made_imagenet.competition), IN_LAYOUTS),
+    "folder": Layout(thousand_folders, {"source": "folder"}),
+    "parquet": Layout(
+        parquet,
+        {"source": "parquet", "columns": {"image": "image", "label": "label", "id": "image.path"}},
+    ),
+    "webdataset": Layout(
+        samples_with_classes, {**SAMPLES, "texts": [], "label": "cls"}, {"path": ".", "class_names": "class_names.tsv"}
+    ),
 }
 CAPTIONED: dict[str, Layout] = {
-    "text_files": Layout(text_files, {"source": "folder", "path": "."}),
+    "text_files": Layout(text_files, {"source": "folder"}),
+    "table_of_captions": Layout(table_of_captions, {"source": "folder", **TABLE}),
+    "samples": Layout(samples_with_captions, {**SAMPLES, "texts": ["json:caption"]}),
 }

@@ -9,8 +9,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import layouts
 from checkout import Checkout, shown_bytes
+from layouts import CAPTIONED, IMAGENET, aesthetic_pictures, imagenet_pictures
 from moments import catch
 
 from pipeline.params.schema import STAGE_NAMES
@@ -31,8 +31,8 @@ def new_checkout(folder: Path, sources: Path) -> Checkout:
 
 def make_sources(shared: Path, folder: Path) -> Path:
     """What ``real.yaml`` names, as published."""
-    layouts.class_folders(layouts.imagenet_pictures(shared), folder / "imagenet")
-    layouts.text_files(layouts.aesthetic_pictures(shared), folder / "aesthetic")
+    IMAGENET["tar_of_tars"].make(imagenet_pictures(shared), folder / "imagenet")
+    CAPTIONED["samples"].make(aesthetic_pictures(shared), folder / "aesthetic")
     return folder
 
 

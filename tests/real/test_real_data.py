@@ -18,6 +18,7 @@ from pipeline.data.shards import Shard
 from pipeline.digest import sha256_of_bytes
 from pipeline.params.load import read_yaml, resolve
 from pipeline.params.schema import STAGE_NAMES
+from pipeline.sources.imagenet_classes import labels
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data]
 
@@ -39,15 +40,12 @@ def parameters() -> dict[str, Any]:
     """All layouts as rows of download, and crops of the first, captioned and encoded by the demo's models."""
     demo = read_yaml(PROJECT / "params/demo.yaml")
     vlm = {**demo["recaption"]["captioners"]["vlm"], "max_new_tokens": 8}
-    datasets = {
-        name: {**layout.row, "path": f"data/{name}/{layout.row['path']}", "revision": 1, "num_rows": "all"}
-        for name, layout in (IMAGENET | CAPTIONED).items()
-    }
+    datasets = {name: layout.row(f"data/{name}") for name, layout in (IMAGENET | CAPTIONED).items()}
     delta = {
         **{stage: {"rows": {}} for stage in STAGE_NAMES},
         "run": RUN,
         "execution": {"device": "cpu", "inference_batch_size": 8},
-        "download": {"rows": {name: {**row, "num_shards": 1} for name, row in datasets.items()}},
+        "download": {"rows": {name: {**row, "num_rows": "all", "num_shards": 1} for name, row in datasets.items()}},
         "augment": {
             "rows": {
                 "crop": {
@@ -99,8 +97,7 @@ def id_of(row: dict[str, Any]) -> str:
 @pytest.mark.parametrize("layout", IMAGENET)
 def test_imagenet_pictures_are_the_same_rows_in_every_layout(project: Checkout, shared: Path, layout: str) -> None:
     pictures = imagenet_pictures(shared)
-    labels = {one: label for label, one in enumerate(sorted({picture.class_id for picture in pictures}))}
-    wanted = {(one.name, one.data, labels[one.class_id], one.class_name) for one in pictures}
+    wanted = {(one.name, one.data, labels()[one.class_id], one.class_name) for one in pictures}
     found = downloaded(project, layout)
     assert len(found) == len(wanted) == NUM_PICTURES
     assert {(id_of(row), row[Column.IMAGE], row[Column.LABEL], row[Column.CLASS_NAME]) for row in found} == wanted
