@@ -16,7 +16,6 @@ from pipeline.params.use import presets, use
 pytestmark = pytest.mark.slow
 
 PRESETS = presets(PROJECT)
-WITHOUT_DATA = {"folder"}  # presets that name data which nobody has before bringing it here
 
 
 @pytest.fixture(scope="module")
@@ -28,46 +27,51 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 def missing_paths(checkout: Checkout, params: Params) -> set[str]:
-    """The paths of sources that the rows of download name and that are not there."""
-    rows = [params.row("download", row) for row in params.rows("download")]
-    named = {str(getattr(row, field)) for row in rows for field in row.path_fields}
+    """The places that rows of download name and at which nothing is."""
+    named = {path for row in params.rows("download") for path in params.row("download", row).places().values()}
     return {path for path in named if not (checkout.folder / path).exists()}
 
 
-def assert_each_has_its_line(ended: Ended, paths: set[str]) -> None:
-    assert ended.status != 0
-    assert "Traceback" not in ended.text
-    for path in paths:
-        (line,) = ended.lines_with(repr(path))
-        assert "nothing is there" in line
-
-
-def test_those_without_data_are_the_known_ones(bare: Checkout) -> None:
-    found = {name for name in PRESETS if missing_paths(bare, load(bare.folder / f"params/{name}.yaml", bare.folder))}
-    assert found == WITHOUT_DATA
+def test_the_demo_needs_no_data_and_a_folder_of_ones_own_does(bare: Checkout) -> None:
+    missing = {
+        name: missing_paths(bare, load(bare.folder / f"params/{name}.yaml", bare.folder)) for name in ("demo", "folder")
+    }
+    assert missing == {"demo": set(), "folder": {"data/pictures"}}
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_snakemake_plans_the_whole_preset_or_names_what_is_missing(
+def test_snakemake_plans_the_whole_preset_or_names_all_that_is_missing(
     bare: Checkout, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(bare.folder)
     look = bare.snakemake("--dry-run", "--configfile", f"params/{name}.yaml")
     params = load(Path(f"params/{name}.yaml"), bare.folder)
-    if name in WITHOUT_DATA:
-        assert_each_has_its_line(look, missing_paths(bare, params))
+    missing = missing_paths(bare, params)
+    assert "Traceback" not in look.text
+    if missing:
+        assert look.status != 0
+        assert named_as_missing(look, missing) == missing
     else:
         assert look.status == 0, look.text
         assert planned(look) == len(list(Plan(params, bare.folder).unit_ids()))
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_dvc_has_a_step_for_each_row_of_the_preset_or_names_what_is_missing(bare: Checkout, name: str) -> None:
+def test_dvc_has_a_step_for_each_row_of_the_preset_and_its_first_one_names_what_is_missing(
+    bare: Checkout, name: str
+) -> None:
     use(name, bare.folder)
     params = load(bare.folder / "params.yaml", bare.folder)
     listed = bare.dvc("stage", "list", "--all", "--name-only")
     assert listed.status == 0, listed.text
-    rows = {f"{stage}@{row}" for stage in STAGE_NAMES for row in params.rows(stage)}
-    assert set(listed.text.split()) == rows
-    if name in WITHOUT_DATA:
-        assert_each_has_its_line(bare.dvc("repro"), missing_paths(bare, params))
+    assert set(listed.text.split()) == {f"{stage}@{row}" for stage in STAGE_NAMES for row in params.rows(stage)}
+    if missing := missing_paths(bare, params):
+        ended = bare.dvc("repro")  # stops at the first source that is missing
+        assert "Traceback" not in ended.text
+        assert ended.status != 0
+        assert named_as_missing(ended, missing)
+
+
+def named_as_missing(ended: Ended, paths: set[str]) -> set[str]:
+    """Those of these paths that one line each says of that nothing is there."""
+    return {path for path in paths if len(ended.lines_with(f"{path!r}")) == 1 and "nothing is there" in ended.text}
