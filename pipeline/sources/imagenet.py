@@ -111,8 +111,8 @@ class ImageNetSource:
         layout = self._found_layout()
         if locations and not layout.has_place(locations[0]):
             raise Refusal(
-                f"{layout.path}: {layout.looks_like} now, where {locations[0]!r} was when the pictures were listed; put "
-                "them back, or raise the row's revision to list them anew"
+                f"{layout.path}: {layout.looks_like} now, where {locations[0]!r} was when the pictures were listed; "
+                "put them back, or raise the row's revision to list them anew"
             )
         return layout.read_many(locations)
 

@@ -198,6 +198,28 @@ def test_a_table_that_is_not_there_is_named_before_any_work(
     assert f"download.rows.own.captions = {str(tmp_path / 'nothing.jsonl')!r}: nothing is there" in line
 
 
+def test_a_held_out_set_may_be_of_other_tars(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_tars(tmp_path / "tars", 12)
+    raw = parameters(tmp_path / "tars", "webdataset", **TARS)
+    held = {**raw["download"]["rows"]["own"], "tars": "1.tar", "num_rows": 3, "num_shards": 1}
+    raw["download"]["rows"] |= {"held": held}
+    raw["download"]["rows"]["own"]["heldout"] = "download/held"
+    write_parameters(project / "params.yaml", raw)
+    assert run_stage("download", "held") == 0
+    assert run_stage("download", "own") == 0
+    own = {
+        row[Column.IMAGE] for path in shards(project, "download") for row in Shard(path, IMAGES).rows([Column.IMAGE])
+    }
+    found = Shard(project / "data/small/download/held/00000.parquet", IMAGES).rows([Column.IMAGE])
+    pictures = {row[Column.IMAGE] for row in found}
+    assert pictures < {picture(number) for number in range(1, 12, 3)}
+    assert own == {picture(number) for number in range(12)} - pictures
+    held["ids"] = "tar_and_path"
+    write_parameters(project / "params.yaml", raw)
+    assert run_stage("download", "own") == 1
+    assert "must come from the same source: its ids is 'tar_and_path'" in capsys.readouterr().err.splitlines()[-1]
+
+
 def killed_at(folder: Path, number: int) -> None:
     """In a process of its own: copy shards, and die when the picture of this number is read."""
     from pipeline.sources.tars import OpenTars
