@@ -37,7 +37,7 @@ class HubSource(ParquetPictures):
             files.fetch_all(wanted)
             return wanted
 
-        return cls(params, names, files.fetch)
+        return cls(params.columns, params.class_names, names, files.fetch)
 
 
 def _files_of(params: HubRow, files: HubFiles) -> list[str]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data.keys import fault_of_id, source_id_of
 from pipeline.errors import Refusal, Reject
-from pipeline.params.parquet import ParquetRow, ParquetTable
+from pipeline.params.parquet import ParquetColumns, ParquetRow
 from pipeline.sources.base import Entry
 from pipeline.sources.parquet_classes import Named, Numbered, names_of
 from pipeline.sources.parquet_columns import Columns
@@ -25,18 +25,31 @@ from pipeline.sources.parquet_files import Rows, chosen, names_below, opened, sm
 from pipeline.sources.parquet_pages import fault_of_chunk
 from pipeline.sources.parquet_pictures import PictureReader, location_of
 
+_LARGE_PAGE_BYTES, _MANY_ROWS = 4 << 20, 8  # what is said of once
+
 
 class ParquetPictures:
     """Pictures in Parquet files that lie somewhere on this machine; the location is ``<file>/<row>``.
 
     Args:
-        params: which columns mean what.
+        columns: which columns mean what.
+        class_names: as in the parameters.
         names: the files' names in the source.
         path_of: where a file lies.
     """
 
-    def __init__(self, params: ParquetTable, names: Callable[[], list[str]], path_of: Callable[[str], Path]) -> None:
-        self._params, self._names, self._path_of = params, names, path_of
+    twins_remedy = "name another column as id, or leave id out"
+
+    def __init__(
+        self,
+        columns: ParquetColumns,
+        class_names: str | None,
+        names: Callable[[], list[str]],
+        path_of: Callable[[str], Path],
+    ) -> None:
+        """Nothing is read yet."""
+        self._wanted, self._class_names, self._names, self._path_of = columns, class_names, names, path_of
+        self._first: str | None = None  # location of the first picture that was listed
 
     def entries(self) -> Iterator[Entry]:
         """All pictures, file by file and row by row.
@@ -51,27 +64,46 @@ class ParquetPictures:
         first: Columns | None = None
         classes: Numbered | Named | None = None
         num_rows = 0
+        self._first = None
         for name in names:
             path = self._path_of(name)
             file = opened(path)
-            columns = Columns(file.schema_arrow, self._params.columns, path)
+            columns = Columns(file.schema_arrow, self._wanted, path)
             if first is None or classes is None:
                 first, classes = columns, self._classes(names, columns, path)
             columns.refuse_other(first)
             group_bytes = _bytes_of_groups(file, path, columns)
             for rows in small_rows(file, path, columns.small):
+                self._first = self._first or location_of(name, 0)
                 num_rows += rows.num_rows
                 yield from self._entries_of(name, rows, columns, classes, group_bytes[rows.group])
         if num_rows == 0:
             raise Refusal(f"{self._path_of(names[0])}: no row in it, nor in the {len(names) - 1} other files")
 
+    def remarks(self) -> list[str]:
+        """As ``Source.remarks``: how much must be decompressed for one picture, where that is much."""
+        if self._first is None:
+            return []
+        name = self._first.rpartition("/")[0]
+        num_bytes, num_rows = self._reader(name).cost_of(self._first)
+        if num_bytes < _LARGE_PAGE_BYTES or num_rows < _MANY_ROWS:
+            return []
+        return [
+            f"{self._path_of(name)}: its pictures lie {num_rows} together in pages of {num_bytes >> 20} MB, and the "
+            "order of rows, which mixes classes, reads such a page for nearly each of them; on a slow disk, write the "
+            "files anew in small pages (pyarrow: use_dictionary=False, write_batch_size=8)"
+        ]
+
     def read_many(self, locations: Sequence[str]) -> Iterator[bytes | Reject]:
         """As ``Source.read_many``."""
         if not locations:
             return
-        path = self._path_of(locations[0].rpartition("/")[0])
-        leaf = Columns(opened(path).schema_arrow, self._params.columns, path).image_leaf
-        yield from PictureReader(self._path_of, leaf).read_many(locations)
+        yield from self._reader(locations[0].rpartition("/")[0]).read_many(locations)
+
+    def _reader(self, name: str) -> PictureReader:
+        """A reader of the pictures' column, whose form one of the files shows."""
+        path = self._path_of(name)
+        return PictureReader(self._path_of, Columns(opened(path).schema_arrow, self._wanted, path).image_leaf)
 
     def _entries_of(
         self, name: str, rows: Rows, columns: Columns, classes: Numbered | Named, num_bytes: int
@@ -90,7 +122,7 @@ class ParquetPictures:
             yield Entry(self._id_of(called, location), location, number, known_as, text, num_bytes)
 
     def _id_of(self, called: Any, location: str) -> str:
-        column = self._params.columns.id
+        column = self._wanted.id
         if column is None:
             source_id = location
         elif called in (None, ""):
@@ -108,8 +140,8 @@ class ParquetPictures:
         wanted = columns.wanted
         named = wanted.label if columns.has_named_labels else wanted.class_name if wanted.label is None else None
         if named is None:
-            return names_of(self._params.class_names, columns.class_names(), path)
-        if self._params.class_names is not None:
+            return names_of(self._class_names, columns.class_names(), path)
+        if self._class_names is not None:
             raise Refusal(
                 f"{path}: column {named!r} holds names of classes, and class_names names them too; leave it out"
             )
@@ -146,7 +178,7 @@ class ParquetSource(ParquetPictures):
         def path_of(name: str) -> Path:
             return place / name if place.is_dir() else place.with_name(name)
 
-        return cls(params, names, path_of)
+        return cls(params.columns, params.class_names, names, path_of)
 
 
 def _bytes_of_groups(file: pq.ParquetFile, path: Path, columns: Columns) -> list[int]:

@@ -13,7 +13,7 @@ import pyarrow.types as pt
 
 from pipeline.errors import Refusal
 from pipeline.params.parquet import ParquetColumns
-from pipeline.sources.captions import MAX_CAPTION_CHARACTERS
+from pipeline.sources.captions import captions_in
 
 _BYTES, _PATH = "bytes", "path"  # fields of a picture as ``datasets`` stores it
 _ABSENT = "not there"
@@ -107,13 +107,7 @@ class Columns:
 
     def _captions(self, values: Sequence[Any], row: int) -> tuple[str, ...]:
         texts = [text for value in values for text in (value if isinstance(value, list) else [value]) if text]
-        for text in texts:
-            if len(text) > MAX_CAPTION_CHARACTERS:
-                raise Refusal(
-                    f"{self._path} row {row}: a caption of {len(text)} characters, allowed are "
-                    f"{MAX_CAPTION_CHARACTERS}; shorten it or leave its column out"
-                )
-        return tuple(stripped for text in texts if (stripped := text.strip()))
+        return captions_in(texts, f"{self._path} row {row}")
 
     def _image(self, name: str) -> tuple[str, str | None]:
         kind = self._type_of("image", name)

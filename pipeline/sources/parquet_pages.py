@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -66,7 +65,8 @@ class ColumnPages:
             start = min(start, chunk.dictionary_page_offset)
         self._stop = start + chunk.total_compressed_size
         self._found: list[tuple[int, Page]] = []  # first row and page
-        self._walk = self._data_pages(start)
+        self._next = start  # offset of the first header that was not read
+        self._num_found = 0  # rows of the pages that were found
         self._dictionary_page: Page | None = None
         self._dictionary: _Values | None = None
         self._open: tuple[int, _Rows] | None = None  # first row and content of the page read last
@@ -90,29 +90,31 @@ class ColumnPages:
         """Does a row lie in the page that was read last?"""
         return self._open is not None and 0 <= row - self._open[0] < self._open[1].num_rows
 
+    def cost_of(self, row: int) -> tuple[int, int]:
+        """Bytes that are decompressed to read a row, its dictionary's too, and the number of rows that lie in them."""
+        _, page = self._page_of(row)
+        num_bytes = page.num_bytes_plain
+        if page.encoding != _PLAIN and self._dictionary_page is not None:
+            num_bytes += self._dictionary_page.num_bytes_plain
+        return num_bytes, page.num_values
+
     def _page_of(self, row: int) -> tuple[int, Page]:
         for first, page in reversed(self._found):
             if first <= row < first + page.num_values:
                 return first, page
-        for first, page in self._walk:
-            self._found.append((first, page))
-            if row < first + page.num_values:
-                return first, page
-        raise Damaged(f"its pages end before row {row}")
-
-    def _data_pages(self, offset: int) -> Iterator[tuple[int, Page]]:
-        """Pages of rows from the first on, each with its first row; a header is read when its page is asked for."""
-        row = 0
-        while row < self._num_rows and offset < self._stop:
-            page = page_at(self._handle, offset)
-            offset = page.stop
+        while self._num_found < self._num_rows and self._next < self._stop:
+            page = page_at(self._handle, self._next)
+            if page.num_values > self._num_rows - self._num_found:
+                raise Damaged(f"its pages hold more than its {self._num_rows} rows")
+            self._next = page.stop
             if page.kind == DICTIONARY:
                 self._dictionary_page = page
             elif page.kind in (DATA, DATA_V2):
-                if page.num_values > self._num_rows - row:
-                    raise Damaged(f"its pages hold more than its {self._num_rows} rows")
-                yield row, page
-                row += page.num_values
+                first, self._num_found = self._num_found, self._num_found + page.num_values
+                self._found.append((first, page))
+                if row < self._num_found:
+                    return first, page
+        raise Damaged(f"its pages end before row {row}")
 
     def _rows_of(self, page: Page) -> _Rows:
         body, levels = self._body(page), None

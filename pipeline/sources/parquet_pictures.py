@@ -47,6 +47,16 @@ class PictureReader:
         self._path_of = path_of
         self._leaf = leaf
 
+    def cost_of(self, location: str) -> tuple[int, int]:
+        """As ``ColumnPages.cost_of``, of the picture at a location."""
+        files = OpenFiles(self._path_of)
+        try:
+            place = _place(files, location)
+            with reading(files.get(place.name).path, place.group):
+                return self._pages(files, place).cost_of(place.row)
+        finally:
+            files.close()
+
     def read_many(self, locations: Sequence[str]) -> Iterator[bytes | Reject]:
         """As ``Source.read_many``.
 

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,7 +27,8 @@ class Hub:
         files: path in the data set to content.
         token: what a request must bring; None: anybody may read.
         gated: who brings no token, or another one, is told that the data set is gated.
-        faults: path to what happens to the next requests for it: a status, or ("cut", bytes that are sent).
+        faults: path to what happens to the next requests for it: a status, or ("cut", bytes that are sent), or
+            ("hang", bytes that are sent, and no more until ``released``).
         asked: method, path, first byte asked for, and bytes sent, of each request.
     """
 
@@ -37,6 +38,8 @@ class Hub:
     faults: dict[str, list[Any]] = field(default_factory=dict)
     asked: list[tuple[str, str, int, int]] = field(default_factory=list)
     address: str = ""
+    hanging: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sent(self, name: str) -> list[tuple[int, int]]:
@@ -106,15 +109,13 @@ def serving(hub: Hub) -> Iterator[Hub]:
             start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
             if start:
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            self._send(206 if start else 200, content[start:], headers, start, fault[1] if fault else None)
+            self._send(206 if start else 200, content[start:], headers, start, fault)
 
         def _end(self, status: int, code: str = "") -> None:
             self._send(status, b"", {"X-Error-Code": code} if code else {})
 
-        def _send(
-            self, status: int, body: bytes, headers: dict[str, str], start: int = 0, cut_at: int | None = None
-        ) -> None:
-            sent = body if cut_at is None else body[:cut_at]
+        def _send(self, status: int, body: bytes, headers: dict[str, str], start: int = 0, fault: Any = None) -> None:
+            sent = body[: fault[1]] if fault else body
             self.send_response(status)
             for key, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(key, value)
@@ -123,10 +124,14 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 self.wfile.write(sent)
             with hub.lock:
                 hub.asked.append((self.command, self.path, start, len(sent) if self.command == "GET" else 0))
-            if cut_at is not None:
+            if fault:
                 self.wfile.flush()
+                if fault[0] == "hang":
+                    hub.hanging.set()
+                    hub.released.wait(60)
                 self.close_connection = True
-                self.connection.shutdown(2)
+                with suppress(OSError):  # who asked is gone
+                    self.connection.shutdown(2)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

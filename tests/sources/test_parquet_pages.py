@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from pathlib import Path
@@ -136,3 +137,20 @@ def test_no_damage_is_more_than_damage(tmp_path: Path, compression: str) -> None
                     assert value == made[row] or not checksums
         path.write_bytes(whole)
         assert num_damaged > 20
+
+
+def test_pages_are_freed_with_their_row_group(tmp_path: Path) -> None:
+    """Without the collector of cycles, which comes too late for 20 MB each."""
+    made = [np.random.default_rng(i).bytes(10_000) for i in range(100)]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": made}), path)
+    before = pa.total_allocated_bytes()
+    gc.disable()
+    try:
+        pages, _ = pages_of(path, 0, "image")
+        assert pages.value(50) == made[50]
+        assert pa.total_allocated_bytes() - before >= 1_000_000
+        del pages
+        assert pa.total_allocated_bytes() == before
+    finally:
+        gc.enable()
