@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.sources.listing import Listing
 
 PICTURES_PER_BATCH = 64  # that a kill loses at most
+SOURCE_FOLDER = "source"  # what a source keeps for itself beside the finished batches
 INDEX_GROUP_ROWS = 1 << 12  # a shard of ImageNet, of one or five thousand pictures, reads one group of them to three
 INDEX_RUN_ROWS = 1 << 16  # that are put into columns of the index at once
 
@@ -157,6 +158,7 @@ def make_shard(job: Job) -> None:
     """Copy one run of the index into an image shard; pictures that cannot be used keep their row, with a reason."""
     from pipeline.data.batches import runs_of
     from pipeline.data.images import decode
+    from pipeline.data.manifest import TooManyRejects
     from pipeline.data.schema import IMAGES, Column
     from pipeline.data.schema import INDEX as INDEX_TABLE
     from pipeline.data.shards import Shard
@@ -165,6 +167,7 @@ def make_shard(job: Job) -> None:
     from pipeline.errors import Reject
     from pipeline.params.kinds import SOURCES
     from pipeline.runner.shards import write_shard
+    from pipeline.sources.base import Workplace, forget_rejects, prepare
     from pipeline.sources.index import shard_bounds
 
     index = Shard(job.input(units.unit_id(job.unit_id.reference, INDEX), INDEX_PARQUET), INDEX_TABLE)
@@ -175,6 +178,7 @@ def make_shard(job: Job) -> None:
     index.close()
     held_out = held_out_digests(job)
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
+    prepare(source, Workplace(job.plan.params.execution, job.work / SOURCE_FOLDER, job.log.info))
     reader = RunReader(source, locations)
 
     def make(start: int, stop: int) -> RowBatch:
@@ -194,7 +198,11 @@ def make_shard(job: Job) -> None:
         return batch
 
     runs = runs_of(len(locations), PICTURES_PER_BATCH)
-    write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
+    try:
+        write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
+    except TooManyRejects:
+        forget_rejects(source)
+        raise
 
 
 class RunReader:

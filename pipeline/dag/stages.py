@@ -267,8 +267,10 @@ def _score(params: Params, row: str, part: str) -> Unit:
 
 
 def _unread_by_download(params: Params, row: str, part: str) -> frozenset[str]:
-    """What is checked while a source is listed changes nothing in its shards."""
-    return frozenset() if part == INDEX else frozenset(params.row("download", row).index_only_fields)
+    """What is checked while a source is listed, or how much of it may be lost, changes nothing in its shards."""
+    values = params.row("download", row)
+    unread = {INDEX: (), MANIFEST: values.index_only_fields}
+    return frozenset(unread.get(part, (*values.index_only_fields, *values.limit_fields)))
 
 
 def _unread_by_score(params: Params, row: str, part: str) -> frozenset[str]:

@@ -17,11 +17,15 @@ from pipeline.data.writer import RejectedRow
 from pipeline.errors import Refusal
 
 
+class TooManyRejects(Refusal):
+    """More than the allowed share of rows was rejected."""
+
+
 def refuse_too_many(what: str, rejects: list[RejectedRow], num_rows: int, limit: float) -> None:
-    """Raise Refusal when more than the allowed share of rows was rejected, with the commonest reasons."""
+    """Raise TooManyRejects when more than the allowed share of rows was rejected, with the commonest reasons."""
     if len(rejects) > limit * num_rows:
         reasons = ", ".join(f"{name} {count}" for name, count in count_reasons(rejects).items())
-        raise Refusal(
+        raise TooManyRejects(
             f"{what}: {len(rejects)} of {num_rows} rows rejected ({reasons}), more than max_reject_fraction = {limit} "
             "allows; mend the source or raise the limit"
         )

@@ -20,12 +20,15 @@ class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):
 
     Attributes:
         same_as_heldout: fields in which a set and its held-out rows agree, so that both are of one source.
-        index_only_fields: fields that decide whether a source is refused, and change no row of it; shards do not hang
-            on them.
+        index_only_fields: fields that decide which rows there are, or whether a source is refused, and change no row of
+            it; shards do not hang on them.
+        limit_fields: fields that say how much may be lost, of sources whose pictures are dear to read a second time:
+            the manifest hangs on them, shards do not.
     """
 
     same_as_heldout: ClassVar[tuple[str, ...]] = ()
     index_only_fields: ClassVar[tuple[str, ...]] = ()
+    limit_fields: ClassVar[tuple[str, ...]] = ()
 
     revision: Count
     num_rows: Count | Literal["all"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.params import benchmarks, captioners, datasets, encoders, parquet, schema, scoring
+from pipeline.params import benchmarks, captioners, datasets, encoders, parquet, schema, scoring, urls
 
 _num_added = 0
 
@@ -94,6 +94,7 @@ SOURCES = Kinds(
         parquet.HubRow: "pipeline.sources.hub:HubSource",
         parquet.ParquetRow: "pipeline.sources.parquet:ParquetSource",
         datasets.ShapeWorldRow: "pipeline.demo.world.source:ShapeWorldSource",
+        urls.UrlsRow: "pipeline.sources.urls.source:UrlsSource",
     },
 )
 AUGMENTATIONS = Kinds(

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from pipeline.params import networks, objectives, samplers
+from pipeline.params import networks, objectives, samplers, urls
 from pipeline.params.types import (
     Count,
     CountOrZero,
@@ -57,6 +57,7 @@ class Execution(Strict, frozen=True, kw_only=True):
     keep_freed_memory: bool
     num_processes: dict[Reference, Count]
     checkpoint_every: Count
+    http: urls.Http | None = None
 
 
 # --- recaption

@@ -118,5 +118,6 @@ def _examples(job: Job, unit_id: UnitId, name: str) -> dict[str, list[tuple[str,
 def meaning(reason: str) -> str:
     """What a reason means; empty for a word that this page does not know."""
     from pipeline.data.images import REJECT_REASONS
+    from pipeline.sources.urls import reasons
 
-    return REJECT_REASONS.get(reason) or REASONS.get(reason, "")
+    return REJECT_REASONS.get(reason) or REASONS.get(reason) or reasons.REJECT_REASONS.get(reason, "")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from pipeline.errors import Reject
+from pipeline.params.schema import Execution
 
 TWINS_REMEDY = "rename or remove one"  # where two pictures of a source share an id
 
@@ -33,11 +35,28 @@ class Entry:
     num_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Workplace:
+    """Where and how hard a source works that reads through a network, for one unfinished shard.
+
+    Attributes:
+        execution: values that change no result.
+        folder: its own, which survives a kill and goes when the shard is whole.
+        say: takes a line for the log.
+    """
+
+    execution: Execution
+    folder: Path
+    say: Callable[[str], None]
+
+
 class Source(Protocol):
     """A kind of place that pictures come from.
 
     A source may also have a method ``remarks`` without arguments: lines that are said once when its pictures have been
-    listed, such as what was left out; and ``twins_remedy``, what helps where two of them share an id.
+    listed, such as what was left out; and ``twins_remedy``, what helps where two of them share an id. One that reads
+    through a network may have ``work_in``, which is given a ``Workplace`` before ``read_many``, and with it
+    ``forget_rejects``, called when too many rejects ended a job: the next one reads those anew.
 
     Attributes:
         random_access: any picture can be read at like cost; rows may then be put into any order.
@@ -87,6 +106,18 @@ class OneByOne:
 def remarks_of(source: Any) -> list[str]:
     """What a source has to say of the pictures that it has just listed; most have nothing."""
     return list(source.remarks()) if hasattr(source, "remarks") else []
+
+
+def prepare(source: Any, workplace: Workplace) -> None:
+    """Give a source its workplace, where it wants one."""
+    if hasattr(source, "work_in"):
+        source.work_in(workplace)
+
+
+def forget_rejects(source: Any) -> None:
+    """Let a source read again what it rejected, where it remembers that."""
+    if hasattr(source, "forget_rejects"):
+        source.forget_rejects()
 
 
 def twins_remedy_of(source: Any) -> str:

@@ -1,0 +1,116 @@
+"""Rows of the files that lists come in, a batch at a time: some of their columns, as plain values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from pipeline.errors import Refusal, refuse_what_may_pass, system_line
+
+BATCH_ROWS = 1 << 12
+BUFFER_BYTES = 1 << 20  # of a column that are read at once, however large its row group is
+Rows = Iterator[dict[str, Any]]
+
+
+def list_files(path: Path) -> list[Path]:
+    """The files of a list, in the order of their names: the file itself, or all in the folder and below.
+
+    Raises:
+        Refusal: there is none, or one of another kind stands alone.
+    """
+    kinds = " ".join(sorted(_READERS))
+    if path.is_dir():
+        below = (found for found in sorted(path.rglob("*")) if found.suffix.lower() in _READERS and found.is_file())
+        files = [found for found in below if not found.name.startswith((".", "_"))]
+        if not files:
+            raise Refusal(f"list of addresses {path}: no list in this folder ({kinds}); correct the path of the source")
+        return files
+    if not path.is_file():
+        raise Refusal(f"list of addresses {path}: nothing is there; correct the path of the source")
+    if path.suffix.lower() not in _READERS:
+        raise Refusal(f"list of addresses {path}: must end with one of {kinds}; convert it")
+    return [path]
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number, from 1 on, and values of each row of one file.
+
+    Raises:
+        Refusal: it cannot be read, or lacks a column.
+        Transient: the disk or its mount cannot read it now.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    try:
+        yield from enumerate(_READERS[path.suffix.lower()](path, columns), 1)
+    except OSError as error:
+        refuse_what_may_pass(error, path)
+        raise Refusal(system_line(error, path) or f"{path}: not readable as {kind} ({error})") from error
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise Refusal(f"{path}: not readable as {kind} ({_first_line(error)}); fetch or write it anew") from error
+
+
+def _parquet(path: Path, columns: Sequence[str]) -> Rows:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES) as file:
+        _refuse_lacking(path, columns, file.schema_arrow.names)
+        for batch in file.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
+            yield from batch.to_pylist()
+
+
+def _csv(path: Path, columns: Sequence[str], delimiter: str = ",") -> Rows:
+    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    read = pyarrow.csv.ReadOptions(use_threads=False)
+    with pyarrow.csv.open_csv(path, read_options=read, parse_options=parse) as head:
+        _refuse_lacking(path, columns, head.schema.names)
+    convert = pyarrow.csv.ConvertOptions(
+        include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True
+    )
+    with pyarrow.csv.open_csv(path, read_options=read, parse_options=parse, convert_options=convert) as batches:
+        for batch in batches:
+            yield from batch.to_pylist()
+
+
+def _tsv(path: Path, columns: Sequence[str]) -> Rows:
+    return _csv(path, columns, "\t")
+
+
+def _json_lines(path: Path, columns: Sequence[str]) -> Rows:
+    is_first = True
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise Refusal(f"{path}: line {number}: no JSON ({error}); mend it") from None
+            if not isinstance(values, dict):
+                raise Refusal(f"{path}: line {number}: no object of names and values; mend it")
+            if is_first:
+                _refuse_lacking(path, columns, list(values))
+                is_first = False
+            yield {column: values.get(column) for column in columns}
+
+
+_READERS: dict[str, Callable[[Path, Sequence[str]], Rows]] = {
+    ".parquet": _parquet,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+}
+
+
+def _refuse_lacking(path: Path, columns: Sequence[str], there: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in there]
+    if missing:
+        raise Refusal(f"{path}: no column {missing[0]!r}; it has {', '.join(map(repr, there)) or 'none'}; name another")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,90 @@
+"""Whether the network is there: what a silence or an unknown name says depends on it.
+
+Without a network every name is unknown and every host silent, on some systems at once. Nothing may be rejected for
+that. So a name counts as unknown, and a silence counts, only if some host answers at that time, or one that answered
+before still takes a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Iterable
+
+from yarl import URL
+
+from pipeline.sources.urls.addresses import Door
+
+NUM_REMEMBERED = 8
+FRESH_S = 2.0  # an answer so long ago says that there is a network now
+WAIT_S = 5.0  # for an answer to somebody else's question, and for a connection
+
+
+class Witness:
+    """Hosts that answered, and when the last did.
+
+    Args:
+        door: opens the connections.
+        hosts: ``host:port`` of some that answered in an earlier run.
+    """
+
+    def __init__(self, door: Door, hosts: Iterable[str] = ()) -> None:
+        self.hosts = list(hosts)
+        self._door = door
+        self._last = float("-inf")
+        self._answered = asyncio.Event()
+
+    def note(self, url: URL) -> None:
+        """Its host answered, whatever it said."""
+        self._seen()
+        host = url.authority if url.explicit_port else f"{url.authority}:{url.port}"
+        if len(self.hosts) < NUM_REMEMBERED and host not in self.hosts:
+            self.hosts.append(host)
+
+    async def confirms(self) -> bool:
+        """Is there a network now? Waits a little for somebody else's answer."""
+        if self._last > time.monotonic() - FRESH_S or await self._reaches_one():
+            return True
+        self._answered.clear()
+        try:
+            await asyncio.wait_for(self._answered.wait(), WAIT_S)
+        except TimeoutError:
+            return False
+        return True
+
+    def _seen(self) -> None:
+        self._last = time.monotonic()
+        self._answered.set()
+
+    async def _reaches_one(self) -> bool:
+        """Does a host that answered before take a connection now? All are tried at once."""
+        if not self.hosts:
+            return False
+        tries = [asyncio.ensure_future(self._reaches(host)) for host in self.hosts]
+        try:
+            for reached in asyncio.as_completed(tries):
+                if await reached:
+                    self._seen()
+                    return True
+        finally:
+            for task in tries:
+                task.cancel()
+        return False
+
+    async def _reaches(self, host: str) -> bool:
+        name, _, port = host.rpartition(":")
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(name.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return False
+        for addr_info in found:
+            with contextlib.suppress(OSError):  # a timeout is one too
+                async with asyncio.timeout(WAIT_S):
+                    with self._door.socket(addr_info) as connection:
+                        connection.setblocking(False)
+                        await loop.sock_connect(connection, addr_info[4])
+                        return True
+        return False
