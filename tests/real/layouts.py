@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import made_imagenet
+import picture_server
 import pyarrow as pa
 import pyarrow.parquet as pq
+from picture_server import PictureServer
 
 from pipeline.sources.imagenet_classes import class_names, labels
 
@@ -123,6 +125,15 @@ def samples_with_captions(pictures: Sequence[Picture], folder: Path) -> None:
     _write_tars(members, folder)
 
 
+def addresses(pictures: Sequence[Picture], folder: Path, server: PictureServer) -> None:
+    """A list of the addresses at which a server has them, with their captions beside them."""
+    lines = []
+    for picture in pictures:
+        url = server.answers(f"/{picture.name}.jpg", picture_server.body(picture.data, Content_Type="image/jpeg"))
+        lines.append(json.dumps({"url": url, "caption": picture.caption}) + "\n")
+    _write(folder / "urls.jsonl", "".join(lines).encode())
+
+
 def _write_tars(members: dict[str, bytes], folder: Path) -> None:
     """The members of samples of two, in order, in tars of 20 samples."""
     names = list(members)
@@ -136,7 +147,7 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-Maker = Callable[[Sequence[Picture], Path], None]
+Maker = Callable[..., None]  # of pictures into a folder
 
 
 @dataclass(frozen=True)
@@ -165,7 +176,8 @@ IMAGENET: dict[str, Layout] = {
     "class_tars": Layout(packed(made_imagenet.class_archives), IN_LAYOUTS),
     "class_folders": Layout(packed(made_imagenet.class_folders), IN_LAYOUTS),
     "competition": Layout(packed(made_imagenet.competition), IN_LAYOUTS),
-    "folder": Layout(thousand_folders, {"source": "folder"}),
+    "thousand_folders": Layout(thousand_folders, {"source": "folder"}),
+    "train_parquet": Layout(parquet, IN_LAYOUTS),
     "parquet": Layout(
         parquet,
         {"source": "parquet", "columns": {"image": "image", "label": "label", "id": "image.path"}},
@@ -174,6 +186,15 @@ IMAGENET: dict[str, Layout] = {
         samples_with_classes, {**SAMPLES, "texts": [], "label": "cls"}, {"path": ".", "class_names": "class_names.tsv"}
     ),
 }
+# Its maker takes the server too.
+SERVED = Layout(
+    addresses,
+    {
+        **{"source": "urls", "url_column": "url", "caption_columns": ["caption"], "min_values": {}, "max_values": {}},
+        **{"max_bytes": 30_000_000, "opt_out": [], "private_hosts": ["localhost"], "give_up_after_runs": 1},
+    },
+    {"path": "urls.jsonl"},
+)
 CAPTIONED: dict[str, Layout] = {
     "text_files": Layout(text_files, {"source": "folder"}),
     "table_of_captions": Layout(table_of_captions, {"source": "folder", **TABLE}),

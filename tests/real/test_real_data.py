@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checkout import PROJECT, Checkout, shown_bytes
-from layouts import CAPTIONED, IMAGENET, aesthetic_pictures, imagenet_pictures
+from layouts import CAPTIONED, IMAGENET, SERVED, aesthetic_pictures, imagenet_pictures
 from moments import catch
+from picture_server import serving
 from small_project import run_stage, write_parameters
 
 from pipeline.data.schema import CAPTIONS, IMAGES, LATENTS, TEXT, Column, Table
@@ -25,6 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.real_data]
 RUN = "real_data"
 SIDE_PX = 64
 NUM_PICTURES, NUM_AESTHETIC = 100, 31
+LAYOUTS = IMAGENET | CAPTIONED | {"addresses": SERVED}
 FIRST = next(iter(IMAGENET))
 # Stage and row of what is made of the pictures, in order; those in the middle of which it is killed.
 MADE = (
@@ -40,7 +43,7 @@ def parameters() -> dict[str, Any]:
     """All layouts as rows of download, and crops of the first, captioned and encoded by the demo's models."""
     demo = read_yaml(PROJECT / "params/demo.yaml")
     vlm = {**demo["recaption"]["captioners"]["vlm"], "max_new_tokens": 8}
-    datasets = {name: layout.row(f"data/{name}") for name, layout in (IMAGENET | CAPTIONED).items()}
+    datasets = {name: layout.row(f"data/{name}") for name, layout in LAYOUTS.items()}
     delta = {
         **{stage: {"rows": {}} for stage in STAGE_NAMES},
         "run": RUN,
@@ -68,7 +71,7 @@ def parameters() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def project(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def project(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A checkout with the pictures in every layout, and the demo's models; nothing is made yet."""
     checkout = Checkout.new(tmp_path_factory.mktemp("real_data") / "project")
     checkout.take_demo_models()
@@ -76,7 +79,9 @@ def project(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
         for name, layout in layouts.items():
             layout.make(pictures, checkout.folder / "data" / name)
     write_parameters(checkout.folder / "params.yaml", parameters())
-    return checkout
+    with serving() as server:
+        SERVED.make(aesthetic_pictures(shared), checkout.folder / "data/addresses", server)
+        yield checkout
 
 
 def downloaded(project: Checkout, layout: str) -> list[dict[str, Any]]:
@@ -104,7 +109,7 @@ def test_imagenet_pictures_are_the_same_rows_in_every_layout(project: Checkout, 
     assert all(row[Column.SHA256] == sha256_of_bytes(row[Column.IMAGE]) for row in found)
 
 
-@pytest.mark.parametrize("layout", CAPTIONED)
+@pytest.mark.parametrize("layout", [*CAPTIONED, "addresses"])
 def test_captioned_pictures_have_the_same_bytes_and_texts_in_every_layout(
     project: Checkout, shared: Path, layout: str
 ) -> None:
