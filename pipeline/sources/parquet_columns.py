@@ -44,7 +44,7 @@ class Columns:
         label = self._type_of("label", wanted.label)
         self.has_named_labels = label is not None and _is_text(label)
         self._require(
-            "label", wanted.label, label is None or _is_text(label) or pt.is_integer(label), "numbers or texts"
+            "label", wanted.label, label is None or _is_text(label) or pt.is_integer(label), "whole numbers or texts"
         )
         for key, name in (("class_name", wanted.class_name), *(("text", name) for name in wanted.text or ())):
             kind = self._type_of(key, name)

@@ -169,7 +169,7 @@ def test_a_server_that_fails_once_is_asked_again(hub: Hub) -> None:
 
 
 def test_files_by_pattern(hub: Hub) -> None:
-    assert len(list(source(files="data/te*").entries())) == 10
+    assert len(list(source(files="data/tes*").entries())) == 10
     assert "names none of its 3 Parquet files" in refused(files="val*")
 
 

@@ -189,7 +189,7 @@ def test_columns_that_are_not_there_are_named_with_those_that_are(tmp_path: Path
     [
         ("image", "caption", "column 'caption' is string, and columns.image must hold pictures"),
         ("image", "image.path", "must hold pictures"),
-        ("label", "image", "and columns.label must hold numbers or texts"),
+        ("label", "image", "and columns.label must hold whole numbers or texts"),
         ("class_name", "label", "and columns.class_name must hold texts"),
         ("text", ["label"], "column 'label' is int64, and columns.text must hold texts or lists of texts"),
         ("id", "image", "and columns.id must hold texts or numbers"),
