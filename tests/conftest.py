@@ -28,6 +28,7 @@ settings.load_profile("project")
 WHOLE_RUN = ("tests/stages", "tests/engines/test_whole.py")
 LIGHT_RUNS = "tests/engines"
 MORE_LIGHT_RUNS = tuple(f"tests/engines/test_{name}.py" for name in ("looks", "gpus", "experiments"))
+REAL_PICTURES = "tests/real"
 OTHER_CHECKOUT = "in_the_checkout_of_dvc"
 
 
@@ -41,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             groups[item] = "1 whole run, the other checkout"
         elif name.startswith(WHOLE_RUN):
             groups[item] = "0 whole run"
+        elif name.startswith(REAL_PICTURES):
+            groups[item] = "1 real pictures"
         elif name in MORE_LIGHT_RUNS:
             groups[item] = "1 more light runs"
         elif name.startswith(LIGHT_RUNS):
@@ -58,7 +61,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         pytest.exit(f"pytest-xdist does not see the groups of tests (first: {lost[0]}); install requirements.lock", 3)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real pictures and reference verdicts beside the checkout; tests without it are skipped."""
     folder = PROJECT.parent / "shared"

@@ -22,6 +22,7 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 CARRIED = ("pipeline", "stages", "profiles", "params", "Snakefile", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore")
+DEMO_MODELS = "data/demo_models"
 LIGHT = Path(__file__).parent / "light.yaml"
 MADE = re.compile(r"^(.+): made in [0-9.]+ s$", re.MULTILINE)
 LONG_SECONDS = 900.0  # for the slowest and busiest machine; a run that is waited for longer hangs
@@ -123,8 +124,8 @@ class Checkout:
             if (PROJECT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(PROJECT / name, folder / name)
-        (folder / "data/demo_models").mkdir(parents=True)
-        (folder / "data/demo_models/README.md").write_text("No stage of these runs reads a model.\n")
+        (folder / DEMO_MODELS).mkdir(parents=True)
+        (folder / DEMO_MODELS / "README.md").write_text("No stage of these runs reads a model.\n")
         shutil.copyfile(LIGHT, folder / "params.yaml")
         checkout = cls(folder)
         checkout.git("init", "-q")
@@ -134,6 +135,27 @@ class Checkout:
         """A copy of everything, hard links between the store and the shown files included."""
         subprocess.run(["cp", "-a", self.folder, folder], check=True)
         return Checkout(folder)
+
+    def take_demo_models(self) -> None:
+        """Give it the demo's captioner, autoencoder and text encoder; a new checkout has none."""
+        shutil.rmtree(self.folder / DEMO_MODELS)
+        shutil.copytree(PROJECT / DEMO_MODELS, self.folder / DEMO_MODELS)
+
+    def publish(self, shelf: Path) -> None:
+        """Push what DVC recorded to a folder, and commit the record, as for a colleague."""
+        for command in (("remote", "add", "--default", "shelf", str(shelf)), ("push",)):
+            ended = self.dvc(*command)
+            assert ended.status == 0, ended.text
+        self.git("add", ".")
+        self.git("commit", "-q", "-m", "results")
+
+    def clone(self, folder: Path) -> Checkout:
+        """A clone into which the results were pulled."""
+        self.git("clone", "-q", str(self.folder), str(folder))
+        copy = Checkout(folder)
+        ended = copy.dvc("pull")
+        assert ended.status == 0, ended.text
+        return copy
 
     # --- commands
 

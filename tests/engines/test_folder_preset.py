@@ -67,8 +67,7 @@ def hostile_files(real: bytes) -> dict[str, tuple[bytes, str]]:
 
 def test_real_pictures_and_hostile_files_end_in_a_page(shared: Path, tmp_path: Path) -> None:
     checkout = Checkout.new(tmp_path / "project")
-    shutil.rmtree(checkout.folder / "data/demo_models")
-    shutil.copytree(PROJECT / "data/demo_models", checkout.folder / "data/demo_models")
+    checkout.take_demo_models()
     preset = yaml.safe_load((PROJECT / "params/folder.yaml").read_text())
     folder = checkout.folder / preset["download"]["rows"]["pictures"]["path"]
     num_real = sorted_into_classes(shared / "data/imagenet-sample", folder)

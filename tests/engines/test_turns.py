@@ -102,18 +102,8 @@ def published(reference: Checkout, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("published")
     checkout = reference.twin(folder / "project")
     assert checkout.dvc("repro").status == 0
-    assert checkout.dvc("remote", "add", "-d", "shelf", str(folder / "shelf")).status == 0
-    assert checkout.dvc("push").status == 0
-    checkout.git("add", ".")
-    checkout.git("commit", "-q", "-m", "results")
+    checkout.publish(folder / "shelf")
     return checkout
-
-
-def clone(checkout: Checkout, folder: Path) -> Checkout:
-    checkout.git("clone", "-q", str(checkout.folder), str(folder))
-    copy = Checkout(folder)
-    assert copy.dvc("pull").status == 0
-    return copy
 
 
 def add_row(params: dict[str, object]) -> None:
@@ -130,7 +120,7 @@ NEW_ROW_UNITS = 5  # three shards, their manifest, the page
 def test_a_clone_that_pulled_makes_nothing_and_one_new_row_only_itself(
     published: Checkout, tmp_path: Path, right_bytes: dict[str, str], first: str
 ) -> None:
-    copy = clone(published, tmp_path / "clone")
+    copy = published.clone(tmp_path / "clone")
     if first == "snakemake":
         ended = copy.snakemake()
         assert_nothing_to_do(ended)

@@ -1,0 +1,77 @@
+"""Every preset on both engines: all of it is planned, or whatever it names that is not there is named in a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from checkout import PROJECT, Checkout, Ended
+from expect import planned
+
+from pipeline.dag.plan import Plan
+from pipeline.params.load import Params, load
+from pipeline.params.schema import STAGE_NAMES
+from pipeline.params.use import presets, use
+
+pytestmark = pytest.mark.slow
+
+PRESETS = presets(PROJECT)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout with the demo's models and no pictures; nothing is made in it."""
+    checkout = Checkout.new(tmp_path_factory.mktemp("bare") / "project")
+    checkout.take_demo_models()
+    return checkout
+
+
+def missing_paths(checkout: Checkout, params: Params) -> set[str]:
+    """The places that rows of download name and at which nothing is."""
+    named = {path for row in params.rows("download") for path in params.row("download", row).places().values()}
+    return {path for path in named if not (checkout.folder / path).exists()}
+
+
+def test_the_demo_needs_no_data_and_a_folder_of_ones_own_does(bare: Checkout) -> None:
+    missing = {
+        name: missing_paths(bare, load(bare.folder / f"params/{name}.yaml", bare.folder)) for name in ("demo", "folder")
+    }
+    assert missing == {"demo": set(), "folder": {"data/pictures"}}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_snakemake_plans_the_whole_preset_or_names_all_that_is_missing(
+    bare: Checkout, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bare.folder)
+    look = bare.snakemake("--dry-run", "--configfile", f"params/{name}.yaml")
+    params = load(Path(f"params/{name}.yaml"), bare.folder)
+    missing = missing_paths(bare, params)
+    assert "Traceback" not in look.text
+    if missing:
+        assert look.status != 0
+        assert named_as_missing(look, missing) == missing
+    else:
+        assert look.status == 0, look.text
+        assert planned(look) == len(list(Plan(params, bare.folder).unit_ids()))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_dvc_has_a_step_for_each_row_of_the_preset_and_its_first_one_names_what_is_missing(
+    bare: Checkout, name: str
+) -> None:
+    use(name, bare.folder)
+    params = load(bare.folder / "params.yaml", bare.folder)
+    listed = bare.dvc("stage", "list", "--all", "--name-only")
+    assert listed.status == 0, listed.text
+    assert set(listed.text.split()) == {f"{stage}@{row}" for stage in STAGE_NAMES for row in params.rows(stage)}
+    if missing := missing_paths(bare, params):
+        ended = bare.dvc("repro")  # stops at the first source that is missing
+        assert "Traceback" not in ended.text
+        assert ended.status != 0
+        assert named_as_missing(ended, missing)
+
+
+def named_as_missing(ended: Ended, paths: set[str]) -> set[str]:
+    """Those of these paths that one line each says of that nothing is there."""
+    return {path for path in paths if len(ended.lines_with(f"{path!r}")) == 1 and "nothing is there" in ended.text}

@@ -1,0 +1,120 @@
+"""Real pictures from archives to the page on both engines: equal bytes, a kill in each stage, a clone that pulls."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from checkout import Checkout
+from layouts import aesthetic_pictures, imagenet_pictures
+from PIL import Image
+from real_runs import KILLED_IN, RUN, RealRuns
+
+from pipeline.data.schema import CAPTIONS, GENERATED, IMAGES, Column, Table
+from pipeline.data.shards import Shard
+from pipeline.digest import sha256_of_bytes
+from pipeline.params.schema import STAGE_NAMES
+
+pytestmark = [pytest.mark.slow, pytest.mark.whole_real]
+
+NUM_ROWS = {"imagenet": 88, "cutmix": 88, "heldout": 12, "aesthetic": 31}
+SHARDED = STAGE_NAMES[:5]
+NOTHING = "Nothing to be done"
+
+
+def rows(real: RealRuns, reference: str, table: Table) -> list[dict[str, Any]]:
+    """All rows of a row's shards, in order, as Snakemake's run shows them."""
+    shards = sorted((real.snakemake.folder / "data" / RUN / reference).rglob("0*.parquet"))
+    assert shards
+    return [row for path in shards for row in Shard(path, table).rows(table.schema.names)]
+
+
+def test_both_engines_end_in_the_same_bytes_though_one_was_killed_in_each_stage(real: RealRuns) -> None:
+    assert {engine: sorted(stages) for engine, stages in real.killed.items()} == {
+        engine: sorted(stages) for engine, stages in KILLED_IN.items()
+    }
+    first, second = real.shown["snakemake"], real.shown["dvc"]
+    assert first == second
+    assert {name.split("/")[2] for name in first if name.startswith("data/")} == set(STAGE_NAMES) - {"report"}
+    assert f"reports/{RUN}/metrics.json" in first
+    for checkout in (real.snakemake, real.dvc):
+        assert max(checkout.times_made().values()) == 1, checkout.times_made()
+
+
+@pytest.mark.parametrize(("engine", "stage"), [("dvc", "train"), ("snakemake", "finetune")])
+def test_a_killed_training_went_on_from_its_checkpoint(real: RealRuns, engine: str, stage: str) -> None:
+    checkout: Checkout = getattr(real, engine)
+    (log,) = (checkout.folder / "logs" / RUN / stage).rglob("model.log")
+    assert "going on from step" in log.read_text()
+
+
+@pytest.mark.parametrize("stage", SHARDED)
+def test_no_row_is_lost(real: RealRuns, stage: str) -> None:
+    manifests = sorted((real.snakemake.folder / "data" / RUN / stage).glob("*/manifest.json"))
+    assert manifests
+    for path in manifests:
+        said = json.loads(path.read_text())
+        assert said["num_rows"] == NUM_ROWS[path.parent.name.partition("-")[0]], path
+        assert said["num_rejected"] == sum(said["rejected"].values())
+        if stage != "recaption":  # the demo's captioner may fail on a photograph; nothing else may
+            assert said["num_rejected"] == 0, said["rejected"]
+
+
+def test_the_pictures_are_those_of_the_archives(real: RealRuns, shared: Path) -> None:
+    wanted = {(one.name, one.class_name, sha256_of_bytes(one.data)) for one in imagenet_pictures(shared)}
+    found = [row for name in ("imagenet", "heldout") for row in rows(real, f"download/{name}", IMAGES)]
+    assert len(found) == len(wanted)
+    seen = set()
+    for row in found:
+        assert sha256_of_bytes(row[Column.IMAGE]) == row[Column.SHA256]
+        seen.add((row[Column.KEY].partition("/")[2], row[Column.CLASS_NAME], row[Column.SHA256]))
+    assert seen == wanted
+
+
+def test_the_captions_of_the_aesthetic_pictures_are_those_that_came_with_them(real: RealRuns, shared: Path) -> None:
+    wanted = {one.caption for one in aesthetic_pictures(shared)}
+    assert {row[Column.CAPTION] for row in rows(real, "recaption/aesthetic-own", CAPTIONS)} == wanted
+
+
+def test_both_models_draw_pictures_and_finetuning_changed_them(real: RealRuns) -> None:
+    drawn = {}
+    for name in ("ta_ia", "ta_ia+aesthetic"):
+        pictures = rows(real, f"generate/{name}", GENERATED)
+        assert len(pictures) == 2 * NUM_ROWS["heldout"]
+        drawn[name] = [np.asarray(Image.open(io.BytesIO(row[Column.IMAGE]))) for row in pictures]
+        assert {one.shape for one in drawn[name]} == {(64, 64, 3)}
+        assert min(one.std() for one in drawn[name]) > 0
+    first, second = drawn.values()
+    assert any((one != other).any() for one, other in zip(first, second, strict=True))
+
+
+def test_the_page_shows_both_models_and_the_pictures(real: RealRuns) -> None:
+    reports = real.snakemake.folder / "reports" / RUN
+    models = json.loads((reports / "metrics.json").read_text())["models"]
+    assert {name: model["finetuned_on"] for name, model in models.items()} == {
+        "ta_ia": None,
+        "ta_ia+aesthetic": "aesthetic",
+    }
+    for model in models.values():
+        (benchmark,) = model["benchmarks"].values()
+        assert np.isfinite([value["value"] for name, value in benchmark.items() if "kid" in name]).all(), benchmark
+    page = (reports / "report.html").read_text()
+    assert page.count("data:image/") >= sum(NUM_ROWS.values()) // 10
+    assert "demo encoders" in page.lower()
+
+
+def test_a_clone_that_pulled_has_everything_and_makes_nothing(real: RealRuns) -> None:
+    clone = real.clone
+    assert not any((clone.folder / "data" / name).exists() for name in ("imagenet", "aesthetic", "store"))
+    ended = clone.snakemake()
+    assert (ended.status, NOTHING in ended.text) == (0, True), ended.text
+    ended = clone.dvc("repro")
+    assert (ended.status, "Running stage" in ended.text) == (0, False), ended.text
+    assert "up to date" in clone.dvc("status").text
+    assert clone.num_made == 0
+    assert clone.store_entries() == {}, "an entry says when it was made only where it was made"
+    assert not list((clone.folder / "logs").rglob("*.log"))
