@@ -16,7 +16,7 @@ from typing import Self
 from pipeline.data.keys import fault_of_id
 from pipeline.errors import Refusal, Reject, refuse_system_error
 from pipeline.params.datasets import ImageNetRow
-from pipeline.sources.base import Entry
+from pipeline.sources.base import Entry, remarks_of
 from pipeline.sources.imagenet_archives import ARCHIVE_MD5, Archive
 from pipeline.sources.imagenet_base import Found, Layout
 from pipeline.sources.imagenet_classes import NUM_CLASSES, class_names, labels
@@ -104,7 +104,7 @@ class ImageNetSource:
             left_out = ", ".join(f"{name} ({number})" for name, number in layout.left_out.most_common(_NUM_NAMED))
             more = ", ..." if len(layout.left_out) > _NUM_NAMED else ""
             lines.append(f"imagenet {layout.path}: left out what is no picture of a class: {left_out}{more}")
-        return lines
+        return lines + remarks_of(layout)
 
     def read_many(self, locations: Sequence[str]) -> Iterator[bytes | Reject]:
         """As ``Source.read_many``."""

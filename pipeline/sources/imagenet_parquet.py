@@ -67,6 +67,10 @@ class TrainParquet:
             if wnid in wanted:
                 yield Found(wnid, f"{entry.source_id}.JPEG", entry.location, entry.num_bytes)
 
+    def remarks(self) -> list[str]:
+        """As ``Source.remarks``: what the size of the files' pages costs."""
+        return self._pictures.remarks()
+
     def read_many(self, locations: Sequence[str]) -> Iterator[bytes | Reject]:
         """As ``Layout.read_many``."""
         return self._pictures.read_many(locations)

@@ -12,6 +12,7 @@ from made_imagenet import SHARK, TENCH, TISSUE, Pictures, made
 from parquet_made import IMAGE, write
 
 from pipeline.errors import Refusal
+from pipeline.sources import parquet
 from pipeline.sources.base import remarks_of
 from pipeline.sources.imagenet import ImageNetSource
 from pipeline.sources.imagenet_classes import labels
@@ -62,12 +63,16 @@ def test_rows_are_those_of_the_other_layouts_in_the_same_order(tmp_path: Path, l
     assert in_order(tmp_path / "hub/data") == other
 
 
-def test_the_other_parts_are_left_out_and_said(tmp_path: Path) -> None:
+def test_the_other_parts_are_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = ImageNetSource(hub_copy(tmp_path, PICTURES), None, [TENCH, TISSUE])
     assert {entry.label for entry in source.entries()} == {0, 999}
     lines = "\n".join(remarks_of(source))
     assert "10 pictures of 2 classes, 5 to 5 a class" in lines
     assert "validation-00000-of-00001.parquet (1)" in lines
+    assert "in pages of" not in lines
+    monkeypatch.setattr(parquet, "_LARGE_PAGE_BYTES", 1000)
+    monkeypatch.setattr(parquet, "_MANY_ROWS", 3)
+    assert "train-00000-of-00002.parquet: its pictures lie 3 together in pages of 0 MB" in remarks_of(source)[-1]
 
 
 def test_a_label_that_is_not_the_names_class(tmp_path: Path) -> None:
