@@ -75,11 +75,11 @@ def _padded(size: int, block: int = BLOCK_BYTES) -> int:
     return -(-size // block) * block
 
 
-def write_project(folder: Path) -> None:
-    """Write parameters with the archive as the one dataset."""
+def write_project(folder: Path, num_shards: int) -> None:
+    """Write parameters with the archive as the one dataset, cut into so many shards."""
     changes: dict[str, Any] = {stage: {"rows": {}} for stage in STAGE_NAMES}
     row = {"source": "imagenet", "path": str(folder / ARCHIVE_NAME), "md5": "skip", "revision": 1}
-    changes["download"]["rows"] = {ROW: {**row, "num_rows": "all", "num_shards": NUM_SHARDS}}
+    changes["download"]["rows"] = {ROW: {**row, "num_rows": "all", "num_shards": num_shards}}
     changes |= {"run": "perf", "report": {"rows": {"main": {"scores": []}}}}
     (folder / "params.yaml").write_text(yaml.safe_dump(resolve(changes, read_yaml(DEMO))))
 
@@ -134,7 +134,7 @@ def report(folder: Path, num_classes: int, num_pictures: int) -> None:
         print(f"archive: made in {time.perf_counter() - start:.0f} s", flush=True)
     status = archive.stat()
     print(f"archive: {status.st_size:,} bytes, {status.st_blocks * 512:,} of them on disk", flush=True)
-    write_project(folder)
+    write_project(folder, NUM_SHARDS)
     from perf.workshop import answer_of  # heavy: not in the processes whose memory counts
 
     made = answer_of(["perf.sparse_imagenet", "--act", "index", str(folder)])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _DATASET_END, _DERIVED_MARK = "/", "#"
-_IMAGENET_NAME = re.compile(r"n\d{8}_\d+")
+_IMAGENET_NAME = re.compile(r"(n\d{8}_\d+)(_n\d{8})?")  # in copies on the Hub its class is written once more
 _FORBIDDEN_IN_IDS = {_DERIVED_MARK: "'#'", "\n": "a line break", "\r": "a line break", "\0": "a NUL"}
 
 
@@ -62,8 +62,8 @@ def source_id_of(path: str) -> str:
 
     An ImageNet picture is called ``n01440764_10026`` in every layout of the archive; any other one by its path.
     """
-    name = path.rpartition("/")[2].partition(".")[0]
-    return name if _IMAGENET_NAME.fullmatch(name) else path
+    found = _IMAGENET_NAME.fullmatch(path.rpartition("/")[2].partition(".")[0])
+    return found[1] if found else path
 
 
 def fault_of_id(source_id: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.params import benchmarks, captioners, datasets, encoders, schema, scoring, urls
+from pipeline.params import benchmarks, captioners, datasets, encoders, parquet, schema, scoring, urls
 
 _num_added = 0
 
@@ -91,6 +91,8 @@ SOURCES = Kinds(
         datasets.FolderRow: "pipeline.sources.folder:FolderSource",
         datasets.ImageNetRow: "pipeline.sources.imagenet:ImageNetSource",
         datasets.WebDatasetRow: "pipeline.sources.webdataset:WebDatasetSource",
+        parquet.HubRow: "pipeline.sources.hub:HubSource",
+        parquet.ParquetRow: "pipeline.sources.parquet:ParquetSource",
         datasets.ShapeWorldRow: "pipeline.demo.world.source:ShapeWorldSource",
         urls.UrlsRow: "pipeline.sources.urls.source:UrlsSource",
     },

@@ -2,9 +2,9 @@
 
 Sub-folders in sorted order are the labels 0, 1, ...; an empty one counts, so that labels do not move when pictures
 come and go. A class may hold folders of its own. A caption beside a picture (``cat.txt`` or ``cat.jpg.txt`` beside
-``cat.jpg``) becomes its text. Hidden files, files that are no pictures by their name, and what other programs keep
-there for themselves (thumbnails, recycle bins) are left out; whatever is a picture by its name stays, and is rejected
-when it is read and cannot be used.
+``cat.jpg``) becomes its text, or, where the row names a table of captions, what that says of it. Hidden files, files
+that are no pictures by their name, and what other programs keep there for themselves (thumbnails, recycle bins) are
+left out; whatever is a picture by its name stays, and is rejected when it is read and cannot be used.
 
 Folders called train, val, test and the like are no classes: a root that holds nothing but such folders is refused. That
 goes for a single folder ``train`` too. It may be a class of railway trains, but a data set of one class teaches nothing
@@ -25,6 +25,8 @@ from pipeline.data.keys import fault_of_id, source_id_of
 from pipeline.errors import Refusal, Reject, refuse_what_may_pass
 from pipeline.params.datasets import FolderRow
 from pipeline.sources.base import Entry, OneByOne
+from pipeline.sources.caption_table import Columns, FolderCaptions
+from pipeline.sources.captions import checked_caption
 from pipeline.sources.names import CLASS_NAMES_FILE, class_name_of, is_foreign, is_split, parse_class_names
 
 # formats that we do not decode are listed too: their rows show up as rejects instead of being missing
@@ -33,7 +35,6 @@ IMAGE_EXTENSIONS = frozenset(
 )
 TEXT_EXTENSION = ".txt"
 MAX_PICTURE_BYTES = 1 << 29  # more than an uncompressed picture of the most pixels that can be decoded
-MAX_CAPTION_CHARACTERS = 1 << 16
 
 REJECT_REASONS = {
     "not_readable": "the file is gone, may not be read or is no regular file",
@@ -47,20 +48,29 @@ class FolderSource(OneByOne):
 
     random_access = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, table: tuple[Path, Columns] | None = None) -> None:
         """Nothing is read yet.
 
         Args:
             path: the folder; it may itself be a link.
+            table: a table of captions and its columns; None: captions are beside the pictures.
         """
         self.path = path
+        self._table = table
+        self._captions: FolderCaptions | None = None
         self._left_out: Counter[str] = Counter()
+        self._said: list[str] = []
 
     @classmethod
     def open(cls, params: FolderRow, seed: int) -> Self:
         """The folder that a row names."""
         del seed
-        return cls(Path(params.path))
+        path = Path(params.path)
+        if params.captions is None:
+            return cls(path)
+        assert params.file_column is not None
+        assert params.text_columns is not None
+        return cls(path, (path / params.captions, Columns(params.file_column, tuple(params.text_columns))))
 
     def entries(self) -> Iterator[Entry]:
         """All pictures, sorted by name within each folder; those of the folder itself come first.
@@ -69,11 +79,12 @@ class FolderSource(OneByOne):
             Refusal: the folder is missing, cannot be listed or holds no picture; its sub-folders are parts of a data
                 set and no classes; a linked sub-folder (its pictures could lie anywhere); a name that cannot be a key;
                 a caption that is not UTF-8, too long or a link that leaves the folder; ``class_names.tsv`` is malformed
-                or lacks a sub-folder.
+                or lacks a sub-folder; a table of captions as in ``CaptionTable``, or a row of it that names no picture.
         """
         if not self.path.is_dir():
             raise Refusal(f"image folder {self.path}: there is no such folder; correct the path of the source")
         self._left_out.clear()
+        self._captions = FolderCaptions(self.path, *self._table) if self._table else None
         listed = self._scan("")
         class_folders = [item.name for item in listed if _is_folder(self.path, "", item)]
         self._refuse_splits(class_folders)
@@ -89,13 +100,18 @@ class FolderSource(OneByOne):
         if num_pictures == 0:
             extensions = " ".join(sorted(IMAGE_EXTENSIONS))
             raise Refusal(f"image folder {self.path}: no picture in it ({extensions}); correct the path of the source")
+        self._said = self._captions.finish() if self._captions else []
+        self._captions = None  # a large one is large
 
     def remarks(self) -> list[str]:
-        """As ``Source.remarks``: what was left out as other programs' own."""
+        """As ``Source.remarks``: what was left out as other programs' own, and pictures that a table does not name."""
         if not self._left_out:
-            return []
+            return self._said
         names = ", ".join(f"{name} ({number})" for name, number in sorted(self._left_out.items()))
-        return [f"image folder {self.path}: left out what other programs keep there for themselves: {names}"]
+        return [
+            f"image folder {self.path}: left out what other programs keep there for themselves: {names}",
+            *self._said,
+        ]
 
     def read(self, location: str) -> bytes:
         """The bytes of one picture as found.
@@ -126,8 +142,10 @@ class FolderSource(OneByOne):
         location = _join(folder, name)
         source_id = source_id_of(location)
         _check_id(self.path, source_id)
-        captions = (self._caption(_join(folder, text)) for text in texts)
-        text = tuple(caption for caption in captions if caption)
+        if self._captions:
+            text = self._captions.captions_of(location, texts)
+        else:
+            text = tuple(caption for text in texts if (caption := self._caption(_join(folder, text))))
         return Entry(source_id, location, label, class_name, text, _num_bytes(self.path / location))
 
     def _scan(self, relative: str) -> list[os.DirEntry[str]]:
@@ -169,13 +187,7 @@ class FolderSource(OneByOne):
         return any(_pictures(listed)) or any(_is_folder(self.path, folder, item) for item in listed)
 
     def _caption(self, relative: str) -> str:
-        text = self._text(relative)
-        if len(text) > MAX_CAPTION_CHARACTERS:
-            raise Refusal(
-                f"{self.path / relative}: a caption of {len(text)} characters, allowed are {MAX_CAPTION_CHARACTERS}; "
-                "shorten or remove it"
-            )
-        return text.strip()
+        return checked_caption(self._text(relative), self.path / relative)
 
     def _class_names(self, class_folders: list[str]) -> dict[str, str]:
         """Sub-folder to class name: from the file, which must name every one, or without it from the sub-folder."""

@@ -8,9 +8,10 @@ from pipeline.errors import Refusal
 from pipeline.sources.imagenet_archives import Archive, ClassArchives
 from pipeline.sources.imagenet_base import Layout, listed
 from pipeline.sources.imagenet_folders import ClassFolders
+from pipeline.sources.imagenet_parquet import TrainParquet
 
 # A further layout is a class of its own and a place in this row.
-LAYOUTS: tuple[type[Layout], ...] = (Archive, ClassArchives, ClassFolders)
+LAYOUTS: tuple[type[Layout], ...] = (Archive, ClassArchives, ClassFolders, TrainParquet)
 # Where the pictures may lie below the path: unpacked by hand, or as the competition hands them out.
 PLACES = ("", "train", "CLS-LOC/train", "Data/CLS-LOC/train", "ILSVRC/Data/CLS-LOC/train")
 

@@ -12,7 +12,7 @@ import tarfile
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from pipeline.errors import Refusal, Reject, refuse_system_error, refuse_what_may_pass
@@ -69,8 +69,7 @@ class Place(NamedTuple):
 
 def is_below(relative: str) -> bool:
     """Does a path stay in the folder that it starts from?"""
-    path = PurePosixPath(relative)
-    return not path.is_absolute() and ".." not in path.parts
+    return not relative.startswith("/") and ".." not in relative.split("/")
 
 
 def members(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Member]:
@@ -190,16 +189,17 @@ class OpenTars:
             Refusal: the tar is gone, or is no longer the one that was indexed.
             Transient: the disk, its mount or the machine cannot read it now.
         """
-        path = self._root / place.tar
         try:
             data = os.pread(self._handle(place.tar), BLOCK_BYTES + place.num_bytes, place.offset - BLOCK_BYTES)
         except OSError as error:
-            refuse_what_may_pass(error, path)
-            raise Refusal(f"{path}: {error.strerror}; put it back, or run again to index what is there now") from None
+            refuse_what_may_pass(error, self._root / place.tar)
+            raise Refusal(
+                f"{self._root / place.tar}: {error.strerror}; put it back, or run again to index what is there now"
+            ) from None
         if len(data) < BLOCK_BYTES + place.num_bytes or not _is_header(data[:BLOCK_BYTES], place.num_bytes):
             raise Refusal(
-                f"{path}: at byte {place.offset} are no longer the {place.num_bytes} bytes of a member that were "
-                "indexed; put the tar back, or run again to index what is there now"
+                f"{self._root / place.tar}: at byte {place.offset} are no longer the {place.num_bytes} bytes of a "
+                "member that were indexed; put the tar back, or run again to index what is there now"
             )
         return data[BLOCK_BYTES:]
 

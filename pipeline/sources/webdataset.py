@@ -9,9 +9,7 @@ order in which a data set was packed nor into how many tars plays a part. How sa
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -25,10 +23,9 @@ from pipeline.sources.folder import MAX_PICTURE_BYTES
 from pipeline.sources.names import parse_class_names
 from pipeline.sources.sample_texts import SampleTexts
 from pipeline.sources.samples import Sample, Tally, samples, shown
-from pipeline.sources.tars import Member, OpenTars, Place, is_below
+from pipeline.sources.tars import Member, OpenTars, Place, is_below, pictures_at
 
 MAX_TARS = 1_000_000  # that one pattern may name
-READ_AHEAD = 16  # pictures that the disk is told of before they are read
 
 REJECT_REASONS = {"too_many_bytes": f"the member is larger than {MAX_PICTURE_BYTES} bytes"}
 _GLOB_MARKS = "*?["
@@ -91,7 +88,10 @@ class WebDatasetSource:
         """As ``Source.remarks``: samples and members that were left out, pictures without a text or a number."""
         counts = [
             (self._without_picture, "samples without a picture were left out"),
-            (self._passed_over, "files belong to no sample (links, hidden files, names without a dot)"),
+            (
+                self._passed_over,
+                "files belong to no sample (links, files with holes, hidden ones, names without a dot)",
+            ),
             *self._texts.missing(),
         ]
         return [
@@ -107,16 +107,7 @@ class WebDatasetSource:
             Refusal: a tar is gone, or shorter than it was when it was indexed.
             Transient: the disk, its mount or the machine cannot read it now.
         """
-        remaining = map(Place.parse, locations)
-        with OpenTars(self._root) as tars:
-            waiting: deque[Place] = deque()
-            while True:
-                for place in islice(remaining, READ_AHEAD - len(waiting)):
-                    tars.will_read(place)
-                    waiting.append(place)
-                if not waiting:
-                    return
-                yield _read(tars, waiting.popleft())
+        return pictures_at(self._root, map(Place.parse, locations))
 
     def _picture(self, tar: str, sample: Sample) -> Member | None:
         """The picture of a sample, of several the one of the extension that is named first."""
@@ -188,7 +179,11 @@ def _matches(root: Path, pattern: str) -> list[str]:
         if not (root / pattern).is_file():
             raise Refusal(f"tars {root}: {pattern!r} is not there; put it there, or correct tars")
         return [pattern]
-    found = sorted(path.relative_to(root).as_posix() for path in root.glob(pattern) if path.is_file())
+    try:
+        # A link that leads nowhere stays: it is refused when it is opened.
+        found = sorted(path.relative_to(root).as_posix() for path in root.glob(pattern) if not path.is_dir())
+    except ValueError as error:
+        raise Refusal(f"tars {pattern!r}: {error}; correct tars") from None
     found = [name for name in found if not name.rpartition("/")[2].startswith(".")]
     if not found:
         there = sorted(os.listdir(root))
@@ -205,9 +200,3 @@ def _named(names: dict[str, str], label: int | None, where: str | None) -> str |
     if str(label) not in names:
         raise Refusal(f"{where}: no name for class {label}; add a line: {label}, a tab, its name")
     return names[str(label)]
-
-
-def _read(tars: OpenTars, place: Place) -> bytes | Reject:
-    if place.num_bytes > MAX_PICTURE_BYTES:
-        return Reject("too_many_bytes", f"{place} has {place.num_bytes} bytes")
-    return tars.read(place)

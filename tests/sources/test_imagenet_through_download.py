@@ -13,7 +13,7 @@ from made_imagenet import ARCHIVE, LAYOUTS, SHARK, TENCH, TISSUE, jpeg, made
 from small_project import plan_of, run_stage, small_parameters, write_parameters
 
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.schema import IMAGES, Column
+from pipeline.data.schema import CAPTIONS, IMAGES, Column
 from pipeline.data.schema import INDEX as INDEX_TABLE
 from pipeline.data.shards import Shard
 from pipeline.sources import imagenet
@@ -118,6 +118,17 @@ def test_classes_that_are_none_are_refused_before_work(
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert said in line
     assert not (project / "data/small/download").exists()
+
+
+def test_captions_are_made_of_the_classes_names(project: Path) -> None:
+    made_imagenet.archive(project / "imagenet", made(2, TENCH, "n03126707"))
+    raw = parameters("imagenet")
+    raw["recaption"]["rows"] = {"label": {"images": "download/pictures", "captioner": "label"}}
+    assert made_rows(raw) == 0
+    assert run_stage("recaption", "label") == 0
+    shards = [Shard(Path(f"data/small/recaption/label/{number:05}.parquet"), CAPTIONS) for number in range(2)]
+    captions = sorted(row[Column.CAPTION] for shard in shards for row in shard.rows([Column.CAPTION]))
+    assert captions == [*["an image of a construction crane"] * 2, *["an image of a tench"] * 2]
 
 
 def test_another_md5_is_refused_and_a_checked_one_voids_no_shard(

@@ -91,8 +91,8 @@ def test_listing(tmp_path: Path) -> None:
     assert found.remarks() == [
         f"tars of {tmp_path}: 1 samples without a picture were left out; the first: 'no picture' in 00000.tar, with "
         "txt",
-        f"tars of {tmp_path}: 1 files belong to no sample (links, hidden files, names without a dot); the first: "
-        "'README' in 00000.tar",
+        f"tars of {tmp_path}: 1 files belong to no sample (links, files with holes, hidden ones, names without a dot); "
+        "the first: 'README' in 00000.tar",
         f"tars of {tmp_path}: 1 pictures have no text; the first: 'c' in 00001.tar",
         f"tars of {tmp_path}: 2 pictures have no class number; the first: 'cat/b' in 00000.tar",
     ]
@@ -291,6 +291,7 @@ def test_patterns(many: Path, pattern: str, names: list[str]) -> None:
         ("{0..99999999}.tar", "names more than 1000000 files"),
         ("https://example.org/{0..1}.tar", "is not there"),
         ("train", "'train' is not there"),
+        ("a**.tar", "correct tars"),
     ],
 )
 def test_patterns_that_name_nothing(many: Path, pattern: str, said: str) -> None:
@@ -312,6 +313,8 @@ def test_tars_that_are_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "snapshot/0.tar").symlink_to("../blob")
     found = source(tmp_path / "snapshot")
     assert list(found.read_many([entry.location for entry in found.entries()])) == [b"1"]
+    (tmp_path / "snapshot/1.tar").symlink_to("../gone")
+    assert "1.tar: No such file or directory" in refused(found)
 
 
 # --- parameters

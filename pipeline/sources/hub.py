@@ -1,0 +1,122 @@
+"""A data set of the Hugging Face Hub in Parquet, at one commit, as a source.
+
+The index fetches all files of the split or pattern into the Hub's cache, so that a shard needs no network: nodes that
+compute often have none, while the cache lies on a shared disk. Where a file is gone from the cache, a shard fetches
+that one. Pictures are read from there as from any Parquet file.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Self
+
+from huggingface_hub import metadata_load
+
+from pipeline.errors import Refusal
+from pipeline.params.parquet import HubRow
+from pipeline.sources.hub_files import CARD, HubFiles
+from pipeline.sources.parquet import ParquetPictures
+from pipeline.sources.parquet_files import EXTENSION, chosen, some, split_of
+
+
+class HubSource(ParquetPictures):
+    """Parquet files of a commit."""
+
+    random_access = True
+
+    @classmethod
+    def open(cls, params: HubRow, seed: int) -> Self:
+        """The data set that a row names; nothing is asked for yet."""
+        del seed
+        files = HubFiles(params.repository, params.commit)
+
+        def names() -> list[str]:
+            files.refuse_unpinned()
+            wanted = _files_of(params, files)
+            files.fetch_all(wanted)
+            return wanted
+
+        return cls(params.columns, params.class_names, names, files.fetch)
+
+
+def _files_of(params: HubRow, files: HubFiles) -> list[str]:
+    """The Parquet files that a row names, sorted by path."""
+    where = f"hub data set {params.repository} at {params.commit}"
+    there = chosen(files.listed, "*", where)
+    if params.split is None:
+        return chosen(files.listed, params.files, where)
+    configurations = _configurations(files)
+    if configurations:
+        return _of_card(params, there, configurations, where)
+    return _by_name(params, there, where)
+
+
+def _configurations(files: HubFiles) -> list[dict[str, Any]]:
+    """The configurations with files that the data set's card declares; none where it has none."""
+    if CARD not in files.listed:
+        return []
+    path = files.fetch(CARD)
+    try:
+        card = metadata_load(path) or {}
+    except ValueError as error:
+        raise Refusal(f"{path}: a card that cannot be read ({' '.join(str(error).split())}); name files") from None
+    found = card.get("configs")
+    return (
+        [each for each in found if isinstance(each, dict) and each.get("data_files")] if isinstance(found, list) else []
+    )
+
+
+def _of_card(params: HubRow, there: list[str], configurations: list[dict[str, Any]], where: str) -> list[str]:
+    """Files of a split by the card's own patterns."""
+    subsets = {str(each.get("config_name", "default")): each for each in configurations}
+    if params.subset is not None:
+        if params.subset not in subsets:
+            raise Refusal(f"{where}: no subset {params.subset!r}; it has {', '.join(sorted(subsets))}")
+        configuration = subsets[params.subset]
+    else:
+        defaults = [each for each in configurations if each.get("default") or each.get("config_name") == "default"]
+        if len(configurations) > 1 and not defaults:
+            raise Refusal(f"{where}: has the subsets {', '.join(sorted(subsets))}; name one as subset")
+        configuration = (defaults or configurations)[0]
+    splits = _splits(configuration)
+    if params.split not in splits:
+        raise Refusal(f"{where}: no split {params.split!r}; it has {', '.join(sorted(splits))}")
+    patterns = splits[params.split]
+    found = [name for name in there if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    if not found:
+        raise Refusal(
+            f"{where}: its split {params.split!r} is {', '.join(patterns)}, and no {EXTENSION} file is called so; "
+            f"name files, of {some(there)}"
+        )
+    return found
+
+
+def _splits(configuration: dict[str, Any]) -> dict[str, list[str]]:
+    """Patterns of each split; files that are of no split are ``train``, as in ``datasets``."""
+    data_files, folder = configuration["data_files"], str(configuration.get("data_dir") or "").strip("/")
+    each = data_files if isinstance(data_files, list) else [data_files]
+    splits: dict[str, list[str]] = {}
+    for item in each:
+        split = str(item["split"]) if isinstance(item, dict) else "train"
+        path = item["path"] if isinstance(item, dict) else item
+        for pattern in path if isinstance(path, list) else [path]:
+            splits.setdefault(split, []).append(f"{folder}/{pattern}" if folder else str(pattern))
+    return splits
+
+
+def _by_name(params: HubRow, there: list[str], where: str) -> list[str]:
+    """Files of a split by their names, as ``datasets`` finds them where a card declares none."""
+    ours = there if params.subset is None else [name for name in there if name.startswith(f"{params.subset}/")]
+    if not ours:
+        raise Refusal(f"{where}: no {EXTENSION} file below {params.subset}/; correct subset, of {some(there)}")
+    found = [name for name in ours if split_of(name) == params.split]
+    if not found:
+        splits = sorted({split for name in ours if (split := split_of(name))})
+        raise Refusal(
+            f"{where}: no split {params.split!r}; it has {', '.join(splits) or 'none by their names'}; name files"
+        )
+    folders = sorted({str(Path(name).parent) for name in found})
+    if len(folders) > 1:
+        raise Refusal(f"{where}: split {params.split!r} lies in {some(folders)}; name one as subset, or name files")
+    return found

@@ -1,0 +1,169 @@
+"""Files of a data set on the Hugging Face Hub at one commit, fetched once into the Hub's own cache.
+
+``huggingface_hub`` fetches them, so that what other programs have fetched is there, a token and ``HF_ENDPOINT`` count,
+and Xet is used where the Hub has it. One thing is done here, since it begins a file anew that a kill cut short: a file
+that comes over plain HTTP is continued, compared with the sha256 that the Hub says, and put where the cache expects it.
+(Over Xet a kill costs the files under way.)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+from huggingface_hub import (
+    HfApi,
+    RepoFile,
+    constants,
+    get_cached_repo_tree,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import CachedRepoTreeNotFoundError
+from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    WeakFileLock,
+    build_hf_headers,
+    disable_progress_bars,
+)
+
+from pipeline.digest import sha256_of_file
+from pipeline.errors import Refusal, Transient
+from pipeline.sources.hub_errors import asking
+
+KIND = "dataset"
+CARD = "README.md"
+_FOUND_EVERYWHERE = ".gitattributes"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")  # what the Hub calls a large file by; a small one goes by git's own
+_NUM_AT_ONCE = 4
+_WAITS_SECONDS = (1.0, 4.0)  # before a file is asked for anew
+
+
+class HubFiles:
+    """Files of one commit.
+
+    Args:
+        repository: id of the data set.
+        commit: 40 hexadecimal digits.
+    """
+
+    def __init__(self, repository: str, commit: str) -> None:
+        self.repository, self.commit = repository, commit
+
+    def refuse_unpinned(self) -> None:
+        """Raise a Refusal where the commit is none: a branch's name means other pictures tomorrow."""
+        if _COMMIT.fullmatch(self.commit):
+            return
+        try:
+            with asking(self.repository, self.commit):
+                now = HfApi().dataset_info(self.repository, revision=self.commit).sha
+            hint = f"it is {now} now: write commit: {now}"
+        except Refusal as refusal:
+            hint = f"write the 40 digits of a commit (what it is now is not known: {refusal})"
+        raise Refusal(f"hub data set {self.repository}: commit {self.commit!r} is not pinned; {hint}")
+
+    @cached_property
+    def listed(self) -> list[str]:
+        """All files of the commit. Raises Refusal, or Transient where the Hub does not answer."""
+        try:
+            files = self._cached_tree()
+        except CachedRepoTreeNotFoundError:
+            with asking(self.repository, self.commit), disable_progress_bars():
+                snapshot_download(
+                    self.repository,
+                    repo_type=KIND,
+                    revision=self.commit,
+                    allow_patterns=[_FOUND_EVERYWHERE, CARD],
+                )
+            files = self._cached_tree()
+        return [file.path for file in files]
+
+    def fetch_all(self, names: Sequence[str]) -> None:
+        """Have all of these files here. Raises as ``fetch``; what arrived until then stays."""
+        with ThreadPoolExecutor(_NUM_AT_ONCE) as pool:
+            try:
+                for _ in pool.map(self.fetch, names):
+                    pass
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def fetch(self, name: str) -> Path:
+        """Where a file lies here; it is fetched where it does not.
+
+        Raises:
+            Refusal: it is not there, may not be read, or must not be fetched now.
+            Transient: the Hub or the way to it fails.
+        """
+        cached = try_to_load_from_cache(self.repository, name, revision=self.commit, repo_type=KIND)
+        if isinstance(cached, str):
+            return Path(cached)
+        for seconds in _WAITS_SECONDS:
+            try:
+                return self._fetch(name)
+            except Transient:
+                time.sleep(seconds)
+        return self._fetch(name)
+
+    def _fetch(self, name: str) -> Path:
+        with asking(self.repository, self.commit):
+            if not constants.is_offline_mode():
+                url = hf_hub_url(self.repository, name, repo_type=KIND, revision=self.commit)
+                told = get_hf_file_metadata(url)
+                is_large = told.etag is not None and told.size is not None and _SHA256.fullmatch(told.etag) is not None
+                if is_large and (told.xet_file_data is None or not _has_xet()):
+                    self._continue(name, url, str(told.etag), int(told.size or 0))
+            return Path(hf_hub_download(self.repository, name, repo_type=KIND, revision=self.commit))
+
+    def _continue(self, name: str, url: str, sha256: str, num_bytes: int) -> None:
+        """Bring a file's content into the cache, beginning where the last try ended.
+
+        Args:
+            name: of the file.
+            url: where it is asked for; a token is not passed on to another host that the Hub may send us to.
+            sha256: as the Hub says, by which the cache calls it.
+            num_bytes: as the Hub says.
+        """
+        folder = repo_folder_name(repo_id=self.repository, repo_type=KIND)
+        blobs = Path(constants.HF_HUB_CACHE) / folder / "blobs"
+        lock = Path(constants.HF_HUB_CACHE) / ".locks" / folder / f"{sha256}.lock"
+        blobs.mkdir(parents=True, exist_ok=True)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        piece = blobs / f"{sha256}.piece"
+        with WeakFileLock(lock):
+            if (blobs / sha256).exists():
+                return
+            with piece.open("ab") as file:
+                if file.tell() > num_bytes:
+                    file.truncate(0)
+                http_get(
+                    url,
+                    file,
+                    resume_size=file.tell(),
+                    headers=build_hf_headers(),
+                    expected_size=num_bytes,
+                    displayed_filename=name,
+                )
+            if sha256_of_file(piece) != sha256:
+                piece.unlink()
+                raise Transient(
+                    f"hub data set {self.repository}: {name} did not arrive as the Hub says that it is; run again later"
+                )
+            os.replace(piece, blobs / sha256)
+
+    def _cached_tree(self) -> list[RepoFile]:
+        return get_cached_repo_tree(self.repository, repo_type=KIND, revision=self.commit)
+
+
+def _has_xet() -> bool:
+    return not constants.HF_HUB_DISABLE_XET and find_spec("hf_xet") is not None

@@ -1,0 +1,216 @@
+"""Rows of Parquet files as a source: pictures in the form of ``datasets`` (bytes and path) or as plain bytes.
+
+The index reads the small columns alone. What a picture is called is what ``columns.id`` says, as a rule ``image.path``:
+a choice of the parameters and no guess, since a guess that a path is unique turns with the next file, and all keys with
+it. Without it a picture is its file and row. Rows may be put into any order: a picture costs a page of its file
+(``parquet_pages``), so classes are mixed although many files are sorted by them, and ImageNet's rows are in the order
+of its archives. How much a page is, its writer decided: ``remarks`` says so where it is much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow.parquet as pq
+
+from pipeline.data.keys import fault_of_id, source_id_of
+from pipeline.errors import Refusal, Reject
+from pipeline.params.parquet import ParquetColumns, ParquetRow
+from pipeline.sources.base import Entry
+from pipeline.sources.parquet_classes import Named, Numbered, names_of
+from pipeline.sources.parquet_columns import Columns
+from pipeline.sources.parquet_files import Rows, chosen, names_below, opened, small_rows
+from pipeline.sources.parquet_pages import fault_of_chunk
+from pipeline.sources.parquet_pictures import PictureReader, location_of
+
+_LARGE_PAGE_BYTES, _MANY_ROWS = 4 << 20, 8  # what is said of once
+
+
+class ParquetPictures:
+    """Pictures in Parquet files that lie somewhere on this machine; the location is ``<file>/<row>``.
+
+    Args:
+        columns: which columns mean what.
+        class_names: as in the parameters.
+        names: the files' names in the source.
+        path_of: where a file lies.
+    """
+
+    twins_remedy = "name another column as id, or leave id out"
+
+    def __init__(
+        self,
+        columns: ParquetColumns,
+        class_names: str | None,
+        names: Callable[[], list[str]],
+        path_of: Callable[[str], Path],
+    ) -> None:
+        """Nothing is read yet."""
+        self._wanted, self._class_names, self._names, self._path_of = columns, class_names, names, path_of
+        self._first: str | None = None  # location of the first picture that was listed
+
+    def entries(self) -> Iterator[Entry]:
+        """All pictures, file by file and row by row.
+
+        Raises:
+            Refusal: no file; one that is damaged, has other columns or names of classes than the first, or holds paths
+                and no pictures; a column that is not there or of another type; a row without an id, with one that
+                cannot be a key, with a label that is none or a caption that is too long; no row at all.
+            Transient: the disk does not answer.
+        """
+        names = self._names()
+        first: Columns | None = None
+        classes: Numbered | Named | None = None
+        num_rows = 0
+        self._first = None
+        for name in names:
+            path = self._path_of(name)
+            file = opened(path)
+            columns = Columns(file.schema_arrow, self._wanted, path)
+            if first is None or classes is None:
+                first, classes = columns, self._classes(names, columns, path)
+            columns.refuse_other(first)
+            group_bytes = _bytes_of_groups(file, path, columns)
+            for rows in small_rows(file, path, columns.small):
+                self._first = self._first or location_of(name, 0)
+                num_rows += rows.num_rows
+                yield from self._entries_of(name, rows, columns, classes, group_bytes[rows.group])
+        if num_rows == 0:
+            raise Refusal(f"{self._path_of(names[0])}: no row in it, nor in the {len(names) - 1} other files")
+
+    def remarks(self) -> list[str]:
+        """As ``Source.remarks``: how much must be decompressed for one picture, where that is much."""
+        if self._first is None:
+            return []
+        name = self._first.rpartition("/")[0]
+        num_bytes, num_rows = self._reader(name).cost_of(self._first)
+        if num_bytes < _LARGE_PAGE_BYTES or num_rows < _MANY_ROWS:
+            return []
+        return [
+            f"{self._path_of(name)}: its pictures lie {num_rows} together in pages of {num_bytes >> 20} MB, and the "
+            "order of rows, which mixes classes, reads such a page for nearly each of them; on a slow disk, write the "
+            "files anew in small pages (pyarrow: use_dictionary=False, write_batch_size=8)"
+        ]
+
+    def read_many(self, locations: Sequence[str]) -> Iterator[bytes | Reject]:
+        """As ``Source.read_many``."""
+        if not locations:
+            return
+        yield from self._reader(locations[0].rpartition("/")[0]).read_many(locations)
+
+    def _reader(self, name: str) -> PictureReader:
+        """A reader of the pictures' column, whose form one of the files shows."""
+        path = self._path_of(name)
+        return PictureReader(self._path_of, Columns(opened(path).schema_arrow, self._wanted, path).image_leaf)
+
+    def _entries_of(
+        self, name: str, rows: Rows, columns: Columns, classes: Numbered | Named, num_bytes: int
+    ) -> Iterator[Entry]:
+        wanted, batch = columns.wanted, rows.columns
+        numbers = range(rows.first_row, rows.first_row + rows.num_rows)
+
+        def values(column: str | None) -> list[Any]:
+            return [None] * rows.num_rows if column is None or batch is None else columns.values(batch, column)
+
+        captions = [()] * rows.num_rows if batch is None else columns.captions(batch, rows.first_row)
+        each = zip(numbers, values(wanted.label), values(wanted.class_name), values(wanted.id), captions, strict=True)
+        for row, label, class_name, called, text in each:
+            location = location_of(name, row)
+            number, known_as = classes.of(label, class_name, location)
+            yield Entry(self._id_of(called, location), location, number, known_as, text, num_bytes)
+
+    def _id_of(self, called: Any, location: str) -> str:
+        column = self._wanted.id
+        if column is None:
+            source_id = location
+        elif called in (None, ""):
+            raise Refusal(
+                f"{location}: {column!r} is null or empty, which columns.id names; name another column, or none"
+            )
+        else:
+            source_id = source_id_of(str(called))
+        if fault := fault_of_id(source_id):
+            remedy = "rename the file" if column is None else "name another column as id, or none"
+            raise Refusal(f"{location}: {source_id!r} {fault}; {remedy}")
+        return source_id
+
+    def _classes(self, names: list[str], columns: Columns, path: Path) -> Numbered | Named:
+        wanted = columns.wanted
+        named = wanted.label if columns.has_named_labels else wanted.class_name if wanted.label is None else None
+        if named is None:
+            return names_of(self._class_names, columns.class_names(), path)
+        if self._class_names is not None:
+            raise Refusal(
+                f"{path}: column {named!r} holds names of classes, and class_names names them too; leave it out"
+            )
+        found: set[str] = set()
+        for name in names:
+            path = self._path_of(name)
+            file = opened(path)
+            here = Columns(file.schema_arrow, wanted, path)
+            here.refuse_other(columns)
+            for rows in small_rows(file, path, [named]):
+                assert rows.columns is not None
+                found.update(value for value in here.values(rows.columns, named) if value is not None)
+        return Named(found)
+
+
+class ParquetSource(ParquetPictures):
+    """Parquet files below a folder, or one file."""
+
+    random_access = True
+
+    @classmethod
+    def open(cls, params: ParquetRow, seed: int) -> Self:
+        """The files that a row names."""
+        del seed
+        place = Path(params.path)
+
+        def names() -> list[str]:
+            if place.is_dir():
+                return chosen(names_below(place), params.files, str(place))
+            if not place.exists():
+                raise Refusal(f"{place}: nothing is there; correct the path of the Parquet files")
+            return chosen([place.name], params.files, str(place))
+
+        def path_of(name: str) -> Path:
+            return place / name if place.is_dir() else place.with_name(name)
+
+        return cls(params.columns, params.class_names, names, path_of)
+
+
+def _bytes_of_groups(file: pq.ParquetFile, path: Path, columns: Columns) -> list[int]:
+    """Bytes of the pictures of each row group, by which pictures that were exchanged in place are noticed.
+
+    Raises:
+        Refusal: the file holds paths and no pictures, or pictures in an encoding that is not read.
+    """
+    metadata = file.metadata
+    leaves = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
+    sizes, num_null, num_paths, num_rows = [], 0, 0, 0
+    for group in range(metadata.num_row_groups):
+        chunk = metadata.row_group(group).column(leaves[columns.image_leaf])
+        if fault := fault_of_chunk(chunk):
+            raise Refusal(
+                f"{path} row group {group}: {columns.image_leaf!r} is {fault}; write the file anew with pyarrow"
+            )
+        sizes.append(chunk.total_compressed_size)
+        num_rows += chunk.num_values
+        num_null += _num_null(chunk)
+        if columns.path_leaf is not None:
+            paths = metadata.row_group(group).column(leaves[columns.path_leaf])
+            num_paths += paths.num_values - _num_null(paths)
+    if num_rows and num_null == num_rows and num_paths:
+        raise Refusal(
+            f"{path}: no picture in it: {columns.image_leaf!r} is null in all {num_rows} rows, only paths are there, "
+            "as datasets writes an image folder; write it with the bytes, or read the folder with source: folder"
+        )
+    return sizes
+
+
+def _num_null(chunk: Any) -> int:
+    """Nulls of a column of a row group as its statistics say; 0 where they do not."""
+    statistics = chunk.statistics
+    return int(statistics.null_count) if statistics is not None and statistics.has_null_count else 0

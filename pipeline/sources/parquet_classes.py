@@ -1,0 +1,92 @@
+"""Classes of pictures in Parquet files: numbers and names, whichever of the two a file has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import Refusal, refuse_what_may_pass
+from pipeline.params.parquet import IMAGENET
+from pipeline.sources.imagenet_classes import class_names
+from pipeline.sources.names import class_name_of, parse_class_names
+
+MAX_LABEL = (1 << 31) - 1
+NO_LABEL = -1  # as ``datasets`` writes pictures of a part that has no labels
+
+
+class Numbered:
+    """Labels are numbers; what they are called is known of all, or of none.
+
+    Args:
+        names: number to name; None: they have no names, or a column has them.
+        said_by: where the names are from, for refusals.
+    """
+
+    def __init__(self, names: Mapping[int, str] | None, said_by: str) -> None:
+        self._names, self._said_by = names, said_by
+
+    def of(self, label: Any, class_name: str | None, where: str) -> tuple[int | None, str | None]:
+        """Number and name of a class as a row has them. Raises Refusal for a number that is none, or has no name."""
+        if label is None or label == NO_LABEL:
+            return None, class_name
+        if not 0 <= label <= MAX_LABEL:
+            raise Refusal(f"{where}: label {label}, allowed are 0 to {MAX_LABEL}; name another column as label")
+        if class_name is not None or self._names is None:
+            return label, class_name
+        if label not in self._names:
+            raise Refusal(f"{where}: label {label} is none of the {len(self._names)} classes of {self._said_by}")
+        return label, self._names[label]
+
+
+class Named:
+    """Classes have names alone; their numbers are their ranks among the sorted names.
+
+    Args:
+        names: all that there are, in any order.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._numbers = {name: number for number, name in enumerate(sorted(names))}
+
+    def of(self, label: Any, class_name: str | None, where: str) -> tuple[int | None, str | None]:
+        """As ``Numbered.of``; a row without a name has no class."""
+        del where
+        name = label if class_name is None else class_name
+        return (None, None) if name is None else (self._numbers[name], class_name_of(name))
+
+
+def names_of(class_names_value: str | None, from_file: list[str] | None, path: Path) -> Numbered:
+    """Names of numbered classes: those that the parameters name, else the file's own, else none.
+
+    Args:
+        class_names_value: ``imagenet``, a file of numbers, tabs and names, or None.
+        from_file: what a Parquet file says that its labels are called.
+        path: that file.
+
+    Raises:
+        Refusal: the file of names cannot be read, or is malformed.
+    """
+    if class_names_value == IMAGENET:
+        return Numbered(dict(enumerate(class_names().values())), "ImageNet")
+    if class_names_value is not None:
+        return Numbered(_numbered_names(Path(class_names_value)), class_names_value)
+    if from_file is not None:
+        return Numbered(
+            {number: class_name_of(name) for number, name in enumerate(from_file)}, f"{path}'s own metadata"
+        )
+    return Numbered(None, "")
+
+
+def _numbered_names(path: Path) -> dict[int, str]:
+    try:
+        names = parse_class_names(path.read_text(encoding="utf-8-sig"), path, "number")
+    except OSError as error:
+        refuse_what_may_pass(error, path)
+        raise Refusal(f"{path}: {error.strerror}; correct class_names") from None
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    wrong = next((known for known in names if not known.strip().isdecimal()), None)
+    if wrong is not None:
+        raise Refusal(f"{path}: {wrong!r} is no number; write number, tab and name of each class")
+    return {int(known): name for known, name in names.items()}
