@@ -105,7 +105,7 @@ def take_in_for(plan: Plan, unit_ids: list[UnitId]) -> list[str]:
             folder = plan.layout.shown(stage, row)
             results, _ = results_in(folder, relative_files(folder))
             for result in _take_in(plan, folder, results, Reconciled(), act=True):
-                if result.fault and not plan.store.holds(result.fingerprint, result.names):
+                if result.is_damaged and not plan.store.holds(result.fingerprint, result.names):
                     lines.append(f"not taken in: {folder / result.names[0]}: {result.fault}")
     return lines
 

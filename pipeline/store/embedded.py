@@ -36,15 +36,17 @@ class ShownResult:
         fingerprint: the embedded one.
         names: its files that are there, relative to the row's folder.
         fault: what of it is missing or damaged, as far as that was looked at; None: nothing.
+        is_damaged: it has other bytes than were made, and does not only lack some.
     """
 
     fingerprint: str
     names: tuple[str, ...]
     fault: str | None = None
+    is_damaged: bool = False
 
     def with_fault(self, fault: str) -> ShownResult:
-        """The same with something wrong."""
-        return replace(self, fault=fault)
+        """The same, damaged."""
+        return replace(self, fault=fault, is_damaged=True)
 
 
 def results_in(folder: Path, names: list[str]) -> tuple[list[ShownResult], list[str]]:
@@ -79,16 +81,13 @@ def _embedded_in_json(folder: Path, name: str) -> ShownResult | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     prefix = f"{name.rsplit('/', 1)[0]}/" if "/" in name else ""
-    members, fault = [name], None
-    for member, sha256 in files.items():
-        path = folder / f"{prefix}{member}"
-        if not path.is_file():
-            fault = fault or f"{member} is not there"
-            continue
-        members.append(f"{prefix}{member}")
-        if sha256_of_file(path) != sha256:
-            fault = fault or f"the bytes of {member} are not those that {name.rsplit('/', 1)[-1]} tells of"
-    return ShownResult(fingerprint, tuple(members), fault)
+    members = [member for member in files if (folder / f"{prefix}{member}").is_file()]
+    result = ShownResult(fingerprint, (name, *(f"{prefix}{member}" for member in members)))
+    for member in members:
+        if sha256_of_file(folder / f"{prefix}{member}") != files[member]:
+            return result.with_fault(f"the bytes of {member} are not those that {name.rsplit('/', 1)[-1]} tells of")
+    missing = [member for member in files if member not in members]
+    return replace(result, fault=f"{missing[0]} is not there") if missing else result
 
 
 def _embedded_in_parquet(path: Path) -> str | None:
