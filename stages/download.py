@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -201,6 +201,7 @@ def make_shard(job: Job) -> None:
     try:
         write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
     except TooManyRejects:
+        reader.close()  # what reads ahead notes rejects too, as long as it runs
         forget_rejects(source)
         raise
 
@@ -219,6 +220,11 @@ class RunReader:
             self._pictures = self._source.read_many(self._locations[start:])
         self._next = stop
         yield from islice(self._pictures, stop - start)
+
+    def close(self) -> None:
+        """Ask for nothing more; what the source reads ahead ends."""
+        if isinstance(self._pictures, Generator):
+            self._pictures.close()
 
 
 def held_out_pictures(job: Job) -> HeldOut:

@@ -28,6 +28,8 @@ ROW = {
     "num_rows": "all",
     "num_shards": 1,
     "max_image_pixels": 10**8,
+    "near_duplicates": "count",
+    "near_duplicate_bits": 4,
     "file_column": "file_name",
     "text_columns": ["text"],
 }

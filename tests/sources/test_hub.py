@@ -26,6 +26,8 @@ ROW: dict[str, Any] = {
     "num_rows": "all",
     "num_shards": 1,
     "max_image_pixels": 10**6,
+    "near_duplicates": "count",
+    "near_duplicate_bits": 4,
     "max_reject_fraction": 0.5,
     "row_group_rows": 4,
     "repository": REPOSITORY,

@@ -31,6 +31,8 @@ ROW: dict[str, Any] = {
     **COMMON,
     "num_shards": 1,
     "max_image_pixels": 10**8,
+    "near_duplicates": "count",
+    "near_duplicate_bits": 4,
     "tars": "*.tar",
     "ids": "path",
     "pictures": ["jpg", "jpeg", "png", "webp"],

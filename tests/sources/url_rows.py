@@ -20,7 +20,10 @@ ROW: dict[str, Any] = {
     **{"url_column": "url", "caption_columns": ["caption"], "min_values": {}, "max_values": {}, "max_bytes": 100_000},
     **{"opt_out": ["noai", "noimageai"], "private_hosts": ["localhost", "127.0.0.0/8"], "give_up_after_runs": 2},
 }
-COMMON = {"version": 1, "max_reject_fraction": 1.0, "row_group_rows": 64, "max_image_pixels": 1_000_000}
+COMMON = {
+    **{"version": 1, "max_reject_fraction": 1.0, "row_group_rows": 64, "max_image_pixels": 1_000_000},
+    **{"near_duplicates": "count", "near_duplicate_bits": 4},
+}
 HTTP: dict[str, Any] = {
     **{"num_connections": 16, "num_per_host": 16, "timeout_s": 5.0, "num_attempts": 2, "max_wait_s": 0.2},
     "user_agent": "imagenet-t2i/0.1 (tests)",
