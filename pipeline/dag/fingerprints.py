@@ -27,6 +27,7 @@ from pipeline.params.references import side_table
 from pipeline.store.store import Store
 
 # Under these schedules the first steps do not depend on how many there will be, so that a training may go on.
+SOURCE_PATH = "path"  # where a source lies; what else its row names (captions, classes) must be there if that is
 OPEN_ENDED_SCHEDULES = ("constant", "warmup_stable_decay")
 
 
@@ -64,6 +65,10 @@ class Fingerprints:
             recipe["row"].pop("num_steps")
         return digest_json(recipe)
 
+    def sources_not_at_hand(self) -> list[UnitId]:
+        """Indexes that count though their source is gone, of those that were asked for."""
+        return sorted(unit_id for unit_id in self._sources_not_at_hand if self._seen.get(unit_id) is not None)
+
     def forget_unknowns(self) -> None:
         """Forget what was not known while an index was missing."""
         self._index_digests = {p: d for p, d in self._index_digests.items() if d is not None}
@@ -93,8 +98,10 @@ class Fingerprints:
         # What is made from its row's index counts the rows that the index found at the path, not the path's stamp.
         if not any((need.stage, need.row, need.part) == (unit_id.stage, unit_id.row, INDEX) for need in needs):
             stamps = self._stamps(unit_id, resolved)
-            if stamps is None:
-                self._sources_not_at_hand.add(unit_id)
+            missing = {field for field, stamp in stamps.items() if stamp is None}
+            if missing:
+                if SOURCE_PATH in missing or SOURCE_PATH not in path_fields:
+                    self._sources_not_at_hand.add(unit_id)
                 return None
             row.update(stamps)
         recipe: dict[str, Any] = {
@@ -117,7 +124,7 @@ class Fingerprints:
     def unstamped_recipe(self, unit_id: UnitId) -> str:
         """A digest of an index's recipe without its source's stamp, by which it is known where the source is gone."""
         row, _ = self._resolved_row(unit_id)
-        row = {k: v for k, v in row.items() if k not in self._path_fields(unit_id)}
+        row = {k: v for k, v in row.items() if k != SOURCE_PATH}  # other machines have it elsewhere
         return digest_json({"row": row, "name": unit_id.row, "seed": self._params.seeds.data})
 
     def _resolved_row(self, unit_id: UnitId) -> tuple[dict[str, Any], set[str]]:
@@ -159,11 +166,10 @@ class Fingerprints:
         fields: tuple[str, ...] = self._params.row(unit_id.stage, unit_id.row).path_fields
         return fields
 
-    def _stamps(self, unit_id: UnitId, row: dict[str, Any]) -> dict[str, str] | None:
-        """What stands for the paths that a row names; None where one of them is not at hand."""
+    def _stamps(self, unit_id: UnitId, row: dict[str, Any]) -> dict[str, str | None]:
+        """What stands for each of the paths that a row names; None for one that is not at hand."""
         places = self._params.row(unit_id.stage, unit_id.row).places()
-        stamps = {field: self._digests.stamp(place) for field, place in places.items() if field in row}
-        return {field: stamp for field, stamp in stamps.items() if stamp} if all(stamps.values()) else None
+        return {field: self._digests.stamp(place) for field, place in places.items() if field in row}
 
     def _mark(self, need: UnitId) -> str | None:
         """What stands for an input in the recipes of what is made from it."""

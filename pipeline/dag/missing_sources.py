@@ -43,3 +43,13 @@ def missing_line(plan: Plan, indexes: Iterable[UnitId]) -> str | None:
     if not missing:
         return None
     return f"{plan.params.source}: {'; '.join(missing)}: nothing is there; put the pictures there or correct the path"
+
+
+def not_at_hand_lines(plan: Plan) -> list[str]:
+    """A line for each index that counts though its source is gone, so that nobody takes it for another source's."""
+    lines = []
+    for unit_id in plan.fingerprints.sources_not_at_hand():
+        row = plan.params.row(unit_id.stage, unit_id.row)
+        keys = [f"{unit_id.stage}.rows.{unit_id.row}.{field} = {place!r}" for field, place in row.places().items()]
+        lines.append(f"{', '.join(keys)}: not at hand; the index that was made before counts")
+    return lines

@@ -55,7 +55,7 @@ class Http(Strict, frozen=True, kw_only=True):
     timeout_s: Positive
     num_attempts: Count
     max_wait_s: Positive
-    user_agent: Annotated[str, Meta(pattern=r"^[!-~]([ -~]*[!-~])?$")]
+    user_agent: Annotated[str, Meta(pattern=r"^[!-~]([ -~]*[!-~])?\Z")]
 
 
 def is_network(host: str) -> bool:

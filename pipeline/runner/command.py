@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.dag.missing_sources import missing_line, refuse_missing
+from pipeline.dag.missing_sources import missing_line, not_at_hand_lines, refuse_missing
 from pipeline.dag.plan import Plan
 from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import INDEX, UnitId, part_name
@@ -86,6 +86,8 @@ class Command:
     def run(self) -> int:
         """Provide and show the units asked for; returns the exit status."""
         refuse_missing(self.plan, self.unit_ids())
+        for line in not_at_hand_lines(self.plan):
+            _tell(line)
         token = os.environ.get(TOKEN_VARIABLE)
         if token:
             return self._provide_all(lambda: self.lock.engine_lives(token))

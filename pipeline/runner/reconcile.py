@@ -61,6 +61,8 @@ class _Present:
     def __init__(self, layout: Layout) -> None:
         self.folders: dict[Path, set[str]] = {}
         for stage_folder in _folders(layout.data):
+            if stage_folder.name not in STAGE_NAMES:
+                continue  # nobody's results
             for row_folder in _folders(stage_folder):
                 self.folders[row_folder] = set(relative_files(row_folder))
         if layout.reports.is_dir():

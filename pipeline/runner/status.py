@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.dag.missing_sources import missing_in_run
+from pipeline.dag.missing_sources import missing_in_run, not_at_hand_lines
 from pipeline.dag.plan import Plan
 from pipeline.dag.units import REPORT, UnitId
 from pipeline.layout import LOGS
@@ -203,6 +203,7 @@ def render(status: Status, plan: Plan, colored: bool) -> str:
         lines += [_paint(f"failed: {failure.unit_id}: {failure.message}", RED, colored), f"        log: {log}"]
     if status.missing_sources:
         lines.append(_paint(f"cannot be made: {status.missing_sources}", RED, colored))
+    lines += not_at_hand_lines(plan)
     stale = [path for row in status.rows for path in row.stale]
     if stale:
         first = os.path.relpath(stale[0], plan.layout.project)

@@ -10,6 +10,7 @@ import pytest
 import sandbox
 
 from pipeline.dag.identities import Digests
+from pipeline.dag.missing_sources import missing_in_run, not_at_hand_lines
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
 from pipeline.data.files import INDEX_JSON, INDEX_PARQUET
 from pipeline.params.datasets import AugmentRow
@@ -165,3 +166,46 @@ def test_where_the_source_is_not_at_hand_the_index_that_is_there_counts(checkout
     other = sandbox.plan(checkout, sandbox.changed(raw, ("download", "rows", "own", "revision"), 2))
     assert other.fingerprints.of(OWN_INDEX) is None
     assert other.fingerprints.of(OWN_SHARD) is None
+
+
+def shown_index_of(checkout: Path, raw: dict[str, Any]) -> dict[UnitId, str]:
+    """Puts the index of these parameters in view, as ``dvc pull`` does; returns all fingerprints."""
+    plan = sandbox.plan(checkout, raw)
+    found = sandbox.fingerprints(plan)
+    shown, entry = plan.layout.shown("download", "own"), plan.store.entry(found[OWN_INDEX])
+    shown.mkdir(parents=True)
+    for name in (INDEX_JSON, INDEX_PARQUET):
+        (shown / name).write_bytes((entry / name).read_bytes())
+    return found
+
+
+def test_a_table_that_is_gone_is_missed_where_its_pictures_are_at_hand(checkout: Path) -> None:
+    source = pictures(checkout)
+    (source / "captions.jsonl").write_text('{"file_name": "cat/0.png", "text": "a cat"}')
+    raw = with_folder("pictures")
+    table = {"captions": "captions.jsonl", "file_column": "file_name", "text_columns": ["text"]}
+    raw["download"]["rows"]["own"] |= table
+    first = shown_index_of(checkout, raw)
+    other = sandbox.changed(raw, ("download", "rows", "own", "captions"), "recaptioned.jsonl")
+    plan = sandbox.plan(checkout, other)
+    assert plan.fingerprints.of(OWN_INDEX) is None
+    assert "captions = 'pictures/recaptioned.jsonl'" in str(missing_in_run(plan)).replace('"', "'")
+    (source / "captions.jsonl").unlink()
+    assert sandbox.plan(checkout, raw).fingerprints.of(OWN_INDEX) is None
+    source.rename(checkout / "away")  # a clone that has results alone
+    assert sandbox.plan(checkout, raw).fingerprints.of(OWN_INDEX) == first[OWN_INDEX]
+    assert sandbox.plan(checkout, other).fingerprints.of(OWN_INDEX) is None  # made of another table
+
+
+def test_an_index_whose_source_is_gone_is_told_of(checkout: Path) -> None:
+    source = pictures(checkout)
+    raw = with_folder("pictures")
+    shown_index_of(checkout, raw)
+    plan = sandbox.plan(checkout, raw)
+    assert plan.is_made(OWN_INDEX)
+    assert not_at_hand_lines(plan) == []
+    source.rename(checkout / "away")
+    plan = sandbox.plan(checkout, raw)
+    assert plan.is_made(OWN_INDEX)
+    told = "download.rows.own.path = 'pictures': not at hand; the index that was made before counts"
+    assert not_at_hand_lines(plan) == [told]

@@ -27,6 +27,7 @@ PRIVATE = [
         "2001:db8::1",
     ),
     *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:a9fe:a9fe", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a00:1"),
+    *("192.0.0.192", "192.0.0.1", "::ffff:192.0.0.192", "64:ff9b::c000:c0", "3fff::1"),
     *("64:ff9b:1::1", "2002:7f00:1::", "2002:a00:1::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2"),
 ]
 PUBLIC = [
@@ -83,6 +84,7 @@ def test_an_allowed_host_that_is_not_found_ends_the_job_and_rejects_nothing() ->
     [
         *("ftp://example.org/a.png", "file:///etc/passwd", "data:image/png;base64,AAAA", "javascript:alert(1)"),
         *("example.org/a.png", "//example.org/a.png", "http://", "http:///a.png", "https://?a", "", "a b"),
+        *("http://xn--a/x.jpg", "http://xn--/x.jpg", "http://XN--A/x.jpg", "http://xn--ls8h=/x.jpg"),
         *("http://[::1/a.png", "http://example.org:99999/a", "http://example.org:0/a"),
         *("http://user@example.org/a.png", "http://user:secret@example.org/a.png", "http://:secret@example.org/"),
         "http://example.org/" + "a" * 9000,

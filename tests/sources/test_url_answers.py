@@ -22,7 +22,9 @@ def test_waits_are_seconds_or_a_date() -> None:
     assert seconds_of(format_datetime(soon - timedelta(hours=1), usegmt=True)) == 0
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5", "1.5", "99 Foo 2020", "٣x"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "-5", "1.5", "99 Foo 2020", "٣x", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"]
+)
 def test_a_wait_that_cannot_be_read_is_none(text: str) -> None:
     assert seconds_of(text) == 0
 
@@ -37,6 +39,10 @@ def test_a_wait_that_cannot_be_read_is_none(text: str) -> None:
         ["imagenet-t2i: noai"],
         ["ImageNet-T2I: nofollow, noai"],
         ["noai, unavailable_after: 25 Jun 2030 15:00:00 PST"],
+        ["unavailable_after: Tue, 25 Jun 2030 15:00:00 PST, noai"],
+        ["max-image-preview:large, noai"],
+        ["max-snippet:-1, max-video-preview: 0, noai"],
+        ["otherbot: noindex, imagenet-t2i: noai"],
     ],
 )
 def test_who_opts_out_is_left_out(headers: list[str]) -> None:
@@ -46,7 +52,11 @@ def test_who_opts_out_is_left_out(headers: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [[], ["noindex"], ["otherbot: noai"], ["all"], ["noaim"], ["unavailable_after: 25 Jun 2030"]]
+    "headers",
+    [
+        *([], ["noindex"], ["otherbot: noai"], ["otherbot: noindex, noai"], ["all"], ["noaim"]),
+        *(["unavailable_after: 25 Jun 2030"], ["imagenet-t2i: noindex, otherbot: noai"]),
+    ],
 )
 def test_what_says_something_else_is_no_opt_out(headers: list[str]) -> None:
     refuse_opted_out(headers, NOAI, "imagenet-t2i")
@@ -67,6 +77,17 @@ def test_packed_bodies_are_unpacked_up_to_the_limit(coding: str) -> None:
     for broken in (body[:-9], b"no " + body):
         with pytest.raises(Later, match="broken_body"):
             unpacked(broken, coding, 1 << 20)
+
+
+def test_all_members_of_a_packed_body_are_unpacked() -> None:
+    body = gzip.compress(b"a" * 100) + gzip.compress(b"") + gzip.compress(b"b" * 100)
+    assert unpacked(body, "gzip", 200) == b"a" * 100 + b"b" * 100
+    assert unpacked(gzip.compress(b""), "gzip", 10) == b""
+    with pytest.raises(Reject, match="too_many_bytes"):
+        unpacked(body, "gzip", 199)
+    for broken in (body[:-1], body + b"more"):
+        with pytest.raises(Later, match="broken_body"):
+            unpacked(broken, "gzip", 1000)
 
 
 def test_a_bomb_is_not_unpacked() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
 from pipeline import layout as paths
-from pipeline.dag.missing_sources import missing_in_run
+from pipeline.dag.missing_sources import missing_in_run, not_at_hand_lines
 from pipeline.dag.plan import Plan
 from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import MODEL, REPORT, UnitId, part_name
@@ -100,6 +100,8 @@ class SnakemakeRun:
         reconciled = reconcile(self.plan, act=True)
         self._missing = reconciled.missing
         self._tell(reconciled)
+        for line in not_at_hand_lines(self.plan):
+            print(line, file=sys.stderr)
         for moved in reconciled.set_aside:
             print(f"{moved.why}, moved aside: {moved.path}", file=sys.stderr)
 

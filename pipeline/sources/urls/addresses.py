@@ -22,6 +22,9 @@ _SCHEMES = ("http", "https")
 # Networks that carry an IPv4 address in their last or later bits: RFC 6052 and 3056.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+# What releases of Python disagree on: the protocols' own addresses (RFC 6890; clouds answer at one of them with what a
+# machine is and may do) and those for documentation (RFC 9637).
+_NOT_PUBLIC = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv6Network("3fff::/20"))
 # No number of the operating system: a joined error of several addresses keeps it only if all were refused by us.
 NOT_PUBLIC = -1001
 
@@ -31,10 +34,9 @@ def parsed(text: str, reason: str = "bad_url") -> URL:
     if len(text) > MAX_URL_CHARACTERS:
         raise Reject(reason, f"{len(text)} characters, allowed are {MAX_URL_CHARACTERS}")
     try:
-        url = URL(text.strip())
-    except (ValueError, UnicodeError) as error:
+        return checked(URL(text.strip()), reason)  # its host is decoded when it is first looked at
+    except ValueError as error:  # UnicodeError is one
         raise Reject(reason, f"{shown(text)}: {error}") from None
-    return checked(url, reason)
 
 
 def checked(url: URL, reason: str) -> URL:
@@ -62,6 +64,8 @@ def digest_of(url: str) -> bytes:
 def is_public(address: str) -> bool:
     """May the public reach this IP address? Addresses that carry another one are judged by that one too."""
     ip = _plain(address)
+    if any(ip in network for network in _NOT_PUBLIC):
+        return False
     if isinstance(ip, ipaddress.IPv6Address):
         if ip in _NAT64:
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from pipeline.errors import Reject
+from pipeline.errors import Refusal, Reject
 from pipeline.params.urls import Http, UrlsRow
-from pipeline.sources.urls.addresses import Door
+from pipeline.sources.urls.addresses import Door, shown
 from pipeline.sources.urls.answers import Later
 from pipeline.sources.urls.fetch import Fetcher
 from pipeline.sources.urls.kept import Kept
@@ -134,6 +134,11 @@ class Ahead:
             outcome = reject
         except Later as later:
             outcome = await self._of_silence(witness, location, later)
+        except (Refusal, OSError, MemoryError):  # this machine's trouble
+            raise
+        except Exception as error:  # what a server can make a library raise: one row, not the shard
+            broken = Later("broken_answer", shown(f"{type(error).__name__}: {error}"))
+            outcome = await self._of_silence(witness, location, broken)
         if isinstance(outcome, Reject):
             self._kept.note_reject(location, outcome)
         return outcome

@@ -36,6 +36,8 @@ _PAGE_BEGINS = (
     *(b"<!doctype html", b"<html", b"<head", b"<script", b"<iframe", b"<h1", b"<div", b"<font", b"<table", b"<a"),
     *(b"<style", b"<title", b"<body", b"<br", b"<p", b"<b", b"<!--"),
 )
+# Of X-Robots-Tag: what stands before their colon is no robot's name.
+_DIRECTIVES_WITH_VALUES = ("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -86,22 +88,29 @@ def seconds_of(retry_after: str) -> float:
         return float(retry_after)
     try:
         moment = parsedate_to_datetime(retry_after)
-    except (ValueError, TypeError, IndexError):
+        return max(0.0, _seconds_until(moment))
+    except (ValueError, TypeError, IndexError, OverflowError):
         return 0.0
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _seconds_until(moment: datetime) -> float:
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 
 def refuse_opted_out(headers: Iterable[str], opt_out: Iterable[str], agent: str) -> None:
     """Raise Reject ``opted_out`` where a header X-Robots-Tag, for all or for ``agent``, says one of ``opt_out``."""
     refused = {word.lower() for word in opt_out}
     for value in headers:
-        name, colon, rest = value.partition(":")
-        is_named = bool(colon) and "," not in name  # "otherbot: noindex"; a comma says that no name stands there
-        if is_named and name.strip().lower() != agent.lower():
-            continue
-        said = {word.strip().lower() for word in (rest if is_named else value).split(",")}
-        if found := sorted(said & refused):
-            raise Reject("opted_out", f"X-Robots-Tag: {', '.join(found)}")
+        is_for_us = True  # what stands in front of the first name is for all
+        for item in value.split(","):
+            name, colon, rest = item.partition(":")
+            named = name.strip().lower()
+            is_name = bool(colon) and " " not in named and named not in _DIRECTIVES_WITH_VALUES  # dates have colons too
+            if is_name:
+                is_for_us = named == agent.lower()
+            word = (rest if is_name else item).strip().lower()
+            if is_for_us and word in refused:
+                raise Reject("opted_out", f"X-Robots-Tag: {word}")
 
 
 def unpacked(body: bytes, coding: str, max_bytes: int) -> bytes:
@@ -115,16 +124,20 @@ def unpacked(body: bytes, coding: str, max_bytes: int) -> bytes:
         return body
     if coding not in ("gzip", "x-gzip", "deflate"):
         raise Reject("unknown_coding", f"Content-Encoding: {shown(coding, 40)}")
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or zlib, by its header
-    try:
-        plain = unpacker.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise Later("broken_body", f"Content-Encoding: {coding}: {error}") from None
-    if len(plain) > max_bytes:
-        raise Reject("too_many_bytes", f"unpacks to more than {max_bytes} bytes")
-    if not unpacker.eof:
-        raise Later("broken_body", f"Content-Encoding: {coding}: ends too early")
-    return plain
+    plain = bytearray()
+    while True:
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or zlib, by its header
+        try:
+            plain += unpacker.decompress(body, max_bytes + 1 - len(plain))
+        except zlib.error as error:
+            raise Later("broken_body", f"Content-Encoding: {coding}: {error}") from None
+        if len(plain) > max_bytes:
+            raise Reject("too_many_bytes", f"unpacks to more than {max_bytes} bytes")
+        if not unpacker.eof:
+            raise Later("broken_body", f"Content-Encoding: {coding}: ends too early")
+        body = unpacker.unused_data  # of gzip: another member
+        if not body:
+            return bytes(plain)
 
 
 def refuse_page(body: bytes) -> None:

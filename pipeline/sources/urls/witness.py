@@ -40,14 +40,15 @@ class Witness:
         """Its host answered, whatever it said."""
         self._seen()
         host = url.authority if url.explicit_port else f"{url.authority}:{url.port}"
-        if len(self.hosts) < NUM_REMEMBERED and host not in self.hosts:
+        if host not in self.hosts:
             self.hosts.append(host)
+            del self.hosts[:-NUM_REMEMBERED]  # those that answered last: an old list's hosts may be gone
 
     async def confirms(self) -> bool:
         """Is there a network now? Waits a little for somebody else's answer."""
+        self._answered.clear()  # before somebody is asked: an answer meanwhile counts
         if self._last > time.monotonic() - FRESH_S or await self._reaches_one():
             return True
-        self._answered.clear()
         try:
             await asyncio.wait_for(self._answered.wait(), WAIT_S)
         except TimeoutError:
