@@ -14,6 +14,7 @@ from url_rows import url_row
 
 from pipeline.errors import Refusal
 from pipeline.sources.base import Entry
+from pipeline.sources.listing import Listing
 from pipeline.sources.urls.lists import UrlList
 
 COLUMNS: dict[str, list[Any]] = {
@@ -180,3 +181,64 @@ def test_what_is_no_list_is_refused_in_one_line(tmp_path: Path) -> None:
         line = refused(tmp_path / name)
         assert line.startswith(f"{tmp_path / name}: ")
     assert refused(tmp_path / "cut.jsonl").startswith(f"{tmp_path / 'cut.jsonl'}: line 2: no JSON (")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            'c\turl\n"big dog\thttp://a/\ncat\thttp://b/\n"mouse\thttp://c/\nx\thttp://d/\n',
+            "lines 2 to 4: quotes that do",
+        ),
+        ('c\turl\ncat\thttp://a/\n"big dog\thttp://b/\nx\thttp://c/\n', "lines 3 to 4: quotes that do"),
+        ("c\turl\n" + '"big dog\thttp://a/\n' + "cat\thttp://b/\n" * 20_000, "lines 2 to "),
+        ("c\turl\n\ncat\thttp://a/\tmore\n", "line 3: 3 cells, the first line has 2; quote"),
+        ("c\turl\turl\ncat\thttp://a/\thttp://b/\n", "two columns are called 'url'; rename one"),
+    ],
+)
+def test_no_quote_swallows_rows(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "list.tsv"
+    path.write_text(text)
+    assert refused(path, caption_columns=["c"]).startswith(f"{path}: {fault}")
+
+
+def test_of_captions_as_text_only_the_empty_one_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text('url,caption\nhttp://a/1,NA\nhttp://a/2,null\nhttp://a/3,nan\nhttp://a/4,\nhttp://a/5,""\n')
+    assert [entry.text for entry in listed(path)] == [("NA",), ("null",), ("nan",), (), ()]
+
+
+def test_numbers_that_text_says_are_missing_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("url,score\nhttp://a/1,NA\nhttp://a/2,null\nhttp://a/3,nan\nhttp://a/4,\nhttp://a/5,7\n")
+    source = UrlList(url_row(path=str(path), caption_columns=[], min_values={"score": 1.0}))
+    assert [entry.location for entry in source.entries()] == ["http://a/5"]
+    assert source.remarks() == [f"{path}: left out 4 with no score"]
+
+
+def test_what_is_hidden_below_a_folder_is_no_list(tmp_path: Path) -> None:
+    for folder, caption in ((".ipynb_checkpoints", "old"), ("_temporary/0", "older"), ("", "new")):
+        written(tmp_path / ".lists" / folder / "l.csv", {"url": ["http://a/1"], "caption": [caption]})
+    assert [entry.text for entry in listed(tmp_path / ".lists")] == [("new",)]
+
+
+def test_json_that_python_cannot_hold_is_refused_with_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_text(f'{{"url": "http://a/1", "score": {"9" * 400}}}\n')
+    line = refused(path, caption_columns=[], min_values={"score": 1.0})
+    assert line == f"{path}: row 1: min_values: 'score' holds a number too large to compare; mend it"
+    path.write_text('{"url": "http://a/1", "caption": ' + "[" * 200_000 + "\n")
+    assert refused(path).startswith(f"{path}: line 1: no JSON (")
+
+
+def test_halves_of_characters_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    rows = [("http://a/\ud83d", "c"), ("http://a/1", "a dog \ud83d"), ("http://a/2", "a dog \U0001f436")]
+    path.write_text("".join(json.dumps({"url": url, "caption": caption}) + "\n" for url, caption in rows))
+    source = UrlList(url_row(path=str(path)))
+    listing = Listing.of(source.entries())
+    assert listing.location.to_pylist() == ["http://a/1", "http://a/2"]
+    assert listing.text.to_pylist() == [[], ["a dog \U0001f436"]]
+    assert source.remarks() == [
+        f"{path}: left out 1 captions with half a character, 1 with half a character in the address"
+    ]

@@ -18,6 +18,7 @@ from pipeline.sources.urls.addresses import digest_of, shown
 from pipeline.sources.urls.tables import list_files, read_columns
 
 MAX_CAPTION_CHARACTERS = 1 << 16
+_NO_NUMBER = ("NA", "N/A", "n/a", "#N/A", "NULL", "null")  # how tables as text spell that a number is missing
 
 
 class Listed(NamedTuple):
@@ -102,6 +103,8 @@ class UrlList:
                     )
                 if not url or not url.strip():
                     self._left_out["without an address"] += 1
+                elif not _is_whole(url):
+                    self._left_out["with half a character in the address"] += 1
                 elif self._passes(where, values):
                     yield Listed(where, url.strip(), values)
 
@@ -141,15 +144,28 @@ class UrlList:
                     )
                 if caption and len(caption) > MAX_CAPTION_CHARACTERS:
                     self._left_out[f"captions of more than {MAX_CAPTION_CHARACTERS} characters"] += 1
+                elif caption and not _is_whole(caption):
+                    self._left_out["captions with half a character"] += 1
                 elif caption and caption.strip():
                     captions.append(caption.strip())
         return tuple(captions)
 
 
+def _is_whole(text: str) -> bool:
+    """Can it be written as UTF-8? Half an emoji, which JSON may hold, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _number(value: Any, where: str) -> float | None:
     """A number of a column; None where there is none. Raises Refusal where it holds something else."""
     try:
-        number = math.nan if value is None else float(value)
+        number = math.nan if value is None or value in _NO_NUMBER else float(value)
     except (TypeError, ValueError):
         raise Refusal(f"{where} holds {value!r}, no number; name another column") from None
+    except OverflowError:
+        raise Refusal(f"{where} holds a number too large to compare; mend it") from None
     return None if math.isnan(number) else number

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pipeline.errors import Refusal, refuse_what_may_pass, system_line
@@ -21,13 +21,15 @@ Rows = Iterator[dict[str, Any]]
 def list_files(path: Path) -> list[Path]:
     """The files of a list, in the order of their names: the file itself, or all in the folder and below.
 
+    What is hidden is none of them: names, also those of folders below, that begin with a dot or an underscore.
+
     Raises:
         Refusal: there is none, or one of another kind stands alone.
     """
     kinds = " ".join(sorted(_READERS))
     if path.is_dir():
         below = (found for found in sorted(path.rglob("*")) if found.suffix.lower() in _READERS and found.is_file())
-        files = [found for found in below if not found.name.startswith((".", "_"))]
+        files = [found for found in below if not _is_hidden(found.relative_to(path))]
         if not files:
             raise Refusal(f"list of addresses {path}: no list in this folder ({kinds}); correct the path of the source")
         return files
@@ -36,6 +38,11 @@ def list_files(path: Path) -> list[Path]:
     if path.suffix.lower() not in _READERS:
         raise Refusal(f"list of addresses {path}: must end with one of {kinds}; convert it")
     return [path]
+
+
+def _is_hidden(below: Path) -> bool:
+    """Is this file, or a folder on the way to it, put aside, as editors and Spark do?"""
+    return any(part.startswith((".", "_")) for part in below.parts)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -63,16 +70,41 @@ def _parquet(path: Path, columns: Sequence[str]) -> Rows:
 
 
 def _csv(path: Path, columns: Sequence[str], delimiter: str = ",") -> Rows:
-    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    read = pyarrow.csv.ReadOptions(use_threads=False)
-    with pyarrow.csv.open_csv(path, read_options=read, parse_options=parse) as head:
-        _refuse_lacking(path, columns, head.schema.names)
-    convert = pyarrow.csv.ConvertOptions(
-        include_columns=list(columns), column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=True
-    )
-    with pyarrow.csv.open_csv(path, read_options=read, parse_options=parse, convert_options=convert) as batches:
-        for batch in batches:
-            yield from batch.to_pylist()
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        records = _records(path, lines, delimiter)
+        head = next(records, [])
+        _refuse_lacking(path, columns, head)
+        for column in columns:
+            if head.count(column) > 1:
+                raise Refusal(f"{path}: two columns are called {column!r}; rename one")
+        places = {column: head.index(column) for column in columns}
+        for cells in records:
+            yield {column: cells[place] or None for column, place in places.items()}
+
+
+def _records(path: Path, lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    """The head and the rows, one in memory at a time; quotes that do not match are refused, for they swallow rows."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    num_columns = last = 0
+    try:
+        for cells in reader:
+            num_columns = num_columns or len(cells)
+            if cells and len(cells) != num_columns:
+                where = _lines_between(path, last, reader.line_num)
+                raise Refusal(
+                    f"{where}: {len(cells)} cells, the first line has {num_columns}; quote cells that hold separators"
+                )
+            last = reader.line_num
+            if cells:  # no empty line
+                yield cells
+    except csv.Error as error:
+        where = _lines_between(path, last, reader.line_num)
+        raise Refusal(f"{where}: quotes that do not match, or an endless cell ({error}); mend it") from None
+
+
+def _lines_between(path: Path, before: int, last: int) -> str:
+    """The lines of one row, for people: those after ``before``."""
+    return f"{path}: line {last}" if last <= before + 1 else f"{path}: lines {before + 1} to {last}"
 
 
 def _tsv(path: Path, columns: Sequence[str]) -> Rows:
@@ -87,7 +119,7 @@ def _json_lines(path: Path, columns: Sequence[str]) -> Rows:
                 continue
             try:
                 values = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise Refusal(f"{path}: line {number}: no JSON ({error}); mend it") from None
             if not isinstance(values, dict):
                 raise Refusal(f"{path}: line {number}: no object of names and values; mend it")
