@@ -66,6 +66,7 @@ REMEDIES = {
     errno.ETIMEDOUT: _MOUNT,
     errno.ENOENT: _GONE,
     errno.ENOTDIR: "a file lies where a folder should: move it away or name another folder, then run again",
+    errno.EEXIST: "something lies there already: move it away or name another place, then run again",
     errno.EISDIR: "a folder lies where a file should: move it away, then run again",
     errno.ELOOP: "its links lead in a circle: mend them or name another folder, then run again",
     errno.ENOMEM: "no memory is left: end other programs, then run again",

@@ -19,7 +19,7 @@ import msgspec
 
 from pipeline.dag.identities import Digests
 from pipeline.data.files import MODEL_FOLDER, PIPELINE_JSON, REFERENCES_JSON
-from pipeline.errors import Refusal, Reject
+from pipeline.errors import Refusal, Reject, system_errors_refused
 from pipeline.interop import references
 from pipeline.interop.diffusers_folder import BUNDLE_CLASS, INDEX, read_index
 from pipeline.layout import PARAMS_YAML, SAMPLES
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from pipeline.inference.text_to_image import LoadedTextToImage
 
+PNG = ".png"
 MAX_NAME_CHARACTERS = 100  # file systems take 255 bytes
 
 
@@ -72,6 +73,8 @@ def draw(asked: argparse.Namespace) -> Path:
     out: Path = asked.out or default_out(asked.prompt)
     if not asked.prompt.strip():
         raise Refusal("the prompt is empty: say what to draw")
+    if out.suffix.lower() != PNG:
+        raise Refusal(f"--out {out}: does not end in {PNG}; name the file of the picture")
     if (asked.model / INDEX).is_file():
         class_name = read_index(asked.model).get("_class_name")
         draw_with = draw_with_bundle if class_name == BUNDLE_CLASS else draw_with_pipeline
@@ -85,8 +88,10 @@ def draw(asked: argparse.Namespace) -> Path:
         picture = draw_with_row(asked, folder)
     if isinstance(picture, Reject):
         raise Refusal(f"{asked.prompt!r}: {picture}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out)
+    with system_errors_refused(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with system_errors_refused(out):
+        picture.save(out)
     return out
 
 

@@ -12,8 +12,8 @@ from pipeline.params.types import Count, Fault, Fraction, NotNegative, Reference
 
 MAX_NEAR_BITS = 6  # of a perceptual hash's 64: as far as neighbours are looked for
 # As they are compared: in lower case, without the dot before them.
-Extension = Annotated[str, Meta(pattern=r"^[^./:A-Z][^/:A-Z]*$")]
-ExtensionAndField = Annotated[str, Meta(pattern=r"^[^./:A-Z][^/:A-Z]*(:.+)?$")]
+Extension = Annotated[str, Meta(pattern=r"^[^./:A-Z][^/:A-Z]*\Z")]
+ExtensionAndField = Annotated[str, Meta(pattern=r"^[^./:A-Z][^/:A-Z]*(:.+)?\Z")]
 
 
 class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):
@@ -130,7 +130,7 @@ class WebDatasetRow(DownloadRow, tag="webdataset", kw_only=True, frozen=True):
         return super().fault()
 
 
-WordNetId = Annotated[str, Meta(pattern=r"^n\d{8}$")]
+WordNetId = Annotated[str, Meta(pattern=r"^n\d{8}\Z")]
 
 
 class ImageNetRow(DownloadRow, tag="imagenet", kw_only=True, frozen=True):

@@ -83,7 +83,7 @@ class HubRow(ParquetTable, tag="hub", frozen=True, kw_only=True):
 
     same_as_heldout: ClassVar[tuple[str, ...]] = ("repository", "commit")
 
-    repository: Annotated[str, Meta(pattern=r"^[\w.\-]+(/[\w.\-]+)?$")]
+    repository: Annotated[str, Meta(pattern=r"^[\w.\-]+(/[\w.\-]+)?\Z")]
     commit: Text
     subset: Text | None = None
     split: Text | None = None

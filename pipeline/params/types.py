@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_+\-]*$"
-REFERENCE_PATTERN = r"^[a-z_]+/[A-Za-z0-9][A-Za-z0-9_+\-]*$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_+\-]*\Z"
+REFERENCE_PATTERN = r"^[a-z_]+/[A-Za-z0-9][A-Za-z0-9_+\-]*\Z"
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]

@@ -7,10 +7,12 @@ that one. Pictures are read from there as from any Parquet file.
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import re
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
+from fsspec.utils import glob_translate
 from huggingface_hub import metadata_load
 
 from pipeline.errors import Refusal
@@ -18,6 +20,8 @@ from pipeline.params.parquet import HubRow
 from pipeline.sources.hub_files import CARD, HubFiles
 from pipeline.sources.parquet import ParquetPictures
 from pipeline.sources.parquet_files import EXTENSION, chosen, some, split_of
+
+_MAX_SAID = 200  # characters of what a card says
 
 
 class HubSource(ParquetPictures):
@@ -59,7 +63,7 @@ def _configurations(files: HubFiles) -> list[dict[str, Any]]:
     path = files.fetch(CARD)
     try:
         card = metadata_load(path) or {}
-    except ValueError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise Refusal(f"{path}: a card that cannot be read ({' '.join(str(error).split())}); name files") from None
     found = card.get("configs")
     return (
@@ -79,11 +83,12 @@ def _of_card(params: HubRow, there: list[str], configurations: list[dict[str, An
         if len(configurations) > 1 and not defaults:
             raise Refusal(f"{where}: has the subsets {', '.join(sorted(subsets))}; name one as subset")
         configuration = (defaults or configurations)[0]
-    splits = _splits(configuration)
+    splits = _splits(configuration, where)
     if params.split not in splits:
         raise Refusal(f"{where}: no split {params.split!r}; it has {', '.join(sorted(splits))}")
     patterns = splits[params.split]
-    found = [name for name in there if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    wanted = [_expression(pattern, where) for pattern in patterns]
+    found = [name for name in there if any(each.match(name) for each in wanted)]
     if not found:
         raise Refusal(
             f"{where}: its split {params.split!r} is {', '.join(patterns)}, and no {EXTENSION} file is called so; "
@@ -92,16 +97,30 @@ def _of_card(params: HubRow, there: list[str], configurations: list[dict[str, An
     return found
 
 
-def _splits(configuration: dict[str, Any]) -> dict[str, list[str]]:
+def _expression(pattern: str, where: str) -> re.Pattern[str]:
+    """What paths a card's pattern names, as ``datasets`` finds them: ``*`` ends at a slash, ``**`` is any folders."""
+    try:
+        return re.compile(glob_translate(pattern))
+    except (ValueError, re.error) as error:
+        said = " ".join(str(error).split())
+        raise Refusal(f"{where}: its card's pattern {pattern!r} cannot be read ({said}); name files") from None
+
+
+def _splits(configuration: dict[str, Any], where: str) -> dict[str, list[str]]:
     """Patterns of each split; files that are of no split are ``train``, as in ``datasets``."""
     data_files, folder = configuration["data_files"], str(configuration.get("data_dir") or "").strip("/")
     each = data_files if isinstance(data_files, list) else [data_files]
     splits: dict[str, list[str]] = {}
     for item in each:
-        split = str(item["split"]) if isinstance(item, dict) else "train"
-        path = item["path"] if isinstance(item, dict) else item
-        for pattern in path if isinstance(path, list) else [path]:
-            splits.setdefault(split, []).append(f"{folder}/{pattern}" if folder else str(pattern))
+        split, path = (item.get("split"), item.get("path")) if isinstance(item, dict) else ("train", item)
+        patterns = path if isinstance(path, list) else [path]
+        if split is None or not all(isinstance(pattern, str) for pattern in patterns):
+            raise Refusal(
+                f"{where}: its card's data_files has {str(item)[:_MAX_SAID]!r}, no split with path; name files"
+            )
+        splits.setdefault(str(split), []).extend(
+            f"{folder}/{pattern}" if folder else str(pattern) for pattern in patterns
+        )
     return splits
 
 

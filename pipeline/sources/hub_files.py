@@ -121,9 +121,21 @@ class HubFiles:
                 url = hf_hub_url(self.repository, name, repo_type=KIND, revision=self.commit)
                 told = get_hf_file_metadata(url)
                 is_large = told.etag is not None and told.size is not None and _SHA256.fullmatch(told.etag) is not None
-                if is_large and (told.xet_file_data is None or not _has_xet()):
+                over_http = told.xet_file_data is None or not _has_xet()
+                if over_http:
+                    self._refuse_too_large(name, told.size or 0)
+                if is_large and over_http:
                     self._continue(name, url, str(told.etag), int(told.size or 0))
             return Path(hf_hub_download(self.repository, name, repo_type=KIND, revision=self.commit))
+
+    def _refuse_too_large(self, name: str, num_bytes: int) -> None:
+        """Raise a Refusal for what ``huggingface_hub`` does not fetch over plain HTTP."""
+        if num_bytes > constants.MAX_HTTP_DOWNLOAD_SIZE:
+            raise Refusal(
+                f"hub data set {self.repository}: {name} has {num_bytes} bytes, and more than "
+                f"{constants.MAX_HTTP_DOWNLOAD_SIZE} come over Xet alone; install hf_xet and unset HF_HUB_DISABLE_XET, "
+                "or name other files"
+            )
 
     def _continue(self, name: str, url: str, sha256: str, num_bytes: int) -> None:
         """Bring a file's content into the cache, beginning where the last try ended.
@@ -146,6 +158,7 @@ class HubFiles:
             with piece.open("ab") as file:
                 if file.tell() > num_bytes:
                     file.truncate(0)
+                    file.seek(0)  # a file's place stays where it is cut shorter
                 http_get(
                     url,
                     file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,23 @@ def test_a_piece_that_a_kill_left_is_continued_by_the_next_process(hub: Hub, mon
     assert list(path.resolve().parent.glob("*.piece")) == []
 
 
+def test_a_piece_that_became_too_long_is_begun_anew(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [hub.files[FIRST] + b"xx"]
+    http_get = hub_files.http_get
+
+    def too_long_once(*arguments: Any, **options: Any) -> None:
+        if not answers:
+            http_get(*arguments, **options)
+            return
+        arguments[1].write(answers.pop())
+        raise OSError("Consistency check failed")
+
+    monkeypatch.setattr(hub_files, "http_get", too_long_once)
+    path = hub_files.HubFiles(REPOSITORY, COMMIT).fetch(FIRST)
+    assert path.read_bytes() == hub.files[FIRST]
+    assert hub.sent(FIRST) == [(0, len(hub.files[FIRST]))]
+
+
 def test_a_file_that_arrives_otherwise_than_the_hub_says_is_not_kept(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +218,42 @@ def test_splits_and_subsets_as_the_card_declares_them(hub: Hub) -> None:
     assert "no split 'val'; it has test, train" in refused(split="val")
     assert "no subset 'huge'; it has large, small" in refused(subset="huge")
     assert "its split 'test' is elsewhere/*, and no .parquet file is called so" in refused(split="test")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("'*.parquet'", ["train-0.parquet"]),
+        ("data/train-*", ["data/train-0.parquet"]),
+        ("'**/train-*'", ["data/train-0.parquet", "train-0.parquet"]),
+        ("data/**", ["data/extra/b.parquet", "data/train-0.parquet", "data/train-x/test-0.parquet"]),
+    ],
+)
+def test_a_pattern_of_the_card_ends_at_a_slash(hub: Hub, pattern: str, names: list[str]) -> None:
+    content = hub.files[OTHER]
+    there = ("train-0.parquet", "data/train-0.parquet", "data/train-x/test-0.parquet", "data/extra/b.parquet")
+    hub.files = dict.fromkeys(there, content) | {".gitattributes": b"", "README.md": card(pattern)}
+    assert sorted({entry.location.rpartition("/")[0] for entry in source().entries()}) == names
+
+
+def card(data_files: str) -> bytes:
+    return f"---\nconfigs:\n- config_name: default\n  data_files: {data_files}\n---\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("data_files", "said"),
+    [
+        ("[a: {", r"README\.md: a card that cannot be read \(while parsing .*\); name files"),
+        ("{train: a.parquet}", r"its card's data_files has \"{'train': 'a.parquet'}\", no split with path; name files"),
+        ("[{path: a.parquet}]", "no split with path; name files"),
+        ("[{split: train}]", "no split with path; name files"),
+        ("[[1]]", "no split with path; name files"),
+        ("data/train**", r"its card's pattern 'data/train\*\*' cannot be read \(.*\); name files"),
+    ],
+)
+def test_a_card_that_says_it_otherwise_is_refused(hub: Hub, data_files: str, said: str) -> None:
+    hub.files["README.md"] = card(data_files)
+    assert re.search(said, refused())
 
 
 def test_splits_by_the_names_of_files_where_the_card_declares_none(hub: Hub) -> None:
@@ -265,6 +319,17 @@ def test_a_file_that_is_gone_from_the_commit(hub: Hub) -> None:
     del hub.files[FIRST]
     with pytest.raises(Refusal, match=rf"lacks .*{FIRST} at commit {COMMIT}; correct files"):
         files.fetch(FIRST)
+
+
+@pytest.mark.parametrize("name", [FIRST, "README.md"])
+def test_a_file_too_large_for_plain_http(hub: Hub, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", 5)
+    with pytest.raises(Refusal) as caught:
+        hub_files.HubFiles(REPOSITORY, COMMIT).fetch(name)
+    assert str(caught.value) == (
+        f"hub data set {REPOSITORY}: {name} has {len(hub.files[name])} bytes, and more than 5 come over Xet alone; "
+        "install hf_xet and unset HF_HUB_DISABLE_XET, or name other files"
+    )
 
 
 def test_a_server_that_keeps_failing_may_be_asked_later(hub: Hub) -> None:

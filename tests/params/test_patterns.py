@@ -1,0 +1,32 @@
+"""Texts of a certain form: a line break at the end is none of them."""
+
+from __future__ import annotations
+
+from typing import Any, get_type_hints
+
+import msgspec
+import pytest
+
+from pipeline.params.datasets import ExtensionAndField, WordNetId
+from pipeline.params.parquet import HubRow
+from pipeline.params.types import Name, Reference
+
+REPOSITORY = get_type_hints(HubRow, include_extras=True)["repository"]
+FORMS: list[tuple[Any, str]] = [
+    *((Name, "ta_ia"), (Reference, "train/ta_ia"), (WordNetId, "n01440764")),
+    *((ExtensionAndField, "json:text"), (REPOSITORY, "maker/pictures")),
+]
+
+
+def taken(kind: Any, text: str) -> bool:
+    try:
+        msgspec.convert(text, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("kind", "text"), FORMS)
+def test_a_line_break_at_the_end_belongs_to_no_text_of_a_form(kind: Any, text: str) -> None:
+    assert taken(kind, text)
+    assert not taken(kind, f"{text}\n")
