@@ -70,7 +70,8 @@ def mixing_of(labels: Numbers, shards: Numbers, seed: int) -> Mixing:
 def _extremes(classes: Numbers, places: Numbers) -> tuple[int, float]:
     """The fewest classes of any shard, and the largest share of any class in a shard."""
     num_classes = int(classes.max()) + 1
-    counts = np.bincount(places * num_classes + classes, minlength=(int(places.max()) + 1) * num_classes)
-    counts = counts.reshape(-1, num_classes)
-    shares = counts.max(axis=1) / counts.sum(axis=1)
-    return int((counts > 0).sum(axis=1).min()), float(shares.max())
+    # Only the pairs that there are: all classes times all shards may be far more than rows.
+    pairs, counts = np.unique(places * num_classes + classes, return_counts=True)
+    in_shard = pairs // num_classes
+    shares = counts / np.bincount(places)[in_shard]
+    return int(np.bincount(in_shard).min()), float(shares.max())

@@ -111,8 +111,8 @@ class WebDatasetRow(DownloadRow, tag="webdataset", kw_only=True, frozen=True):
         class_names: a file with a line for each class: number, tab, name.
     """
 
-    # A held-out set may be of other tars.
-    same_as_heldout: ClassVar[tuple[str, ...]] = ("path", "ids")
+    # A held-out set may be of other tars. By other extensions the same sample would be another picture.
+    same_as_heldout: ClassVar[tuple[str, ...]] = ("path", "ids", "pictures")
     path_fields: ClassVar[tuple[str, ...]] = ("path", "class_names")
 
     path: Text

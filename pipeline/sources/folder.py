@@ -27,27 +27,15 @@ from pipeline.params.datasets import FolderRow
 from pipeline.sources.base import Entry, OneByOne
 from pipeline.sources.caption_table import Columns, FolderCaptions
 from pipeline.sources.captions import checked_caption
-from pipeline.sources.names import CLASS_NAMES_FILE, class_name_of, is_foreign, is_split, parse_class_names
-
-# formats that we do not decode are listed too: their rows show up as rejects instead of being missing
-IMAGE_EXTENSIONS = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".jp2",
-        ".j2k",
-        ".heic",
-    )
+from pipeline.sources.names import (
+    CLASS_NAMES_FILE,
+    IMAGE_EXTENSIONS,
+    class_name_of,
+    is_foreign,
+    is_split,
+    parse_class_names,
 )
+
 TEXT_EXTENSION = ".txt"
 MAX_PICTURE_BYTES = 1 << 29  # more than an uncompressed picture of the most pixels that can be decoded
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from pipeline.data.keys import fault_of_id
+from pipeline.data.keys import fault_of_id, source_id_of
 from pipeline.errors import Refusal, Reject, refuse_system_error
 from pipeline.params.datasets import ImageNetRow
 from pipeline.sources.base import Entry, remarks_of
@@ -159,8 +159,11 @@ def _read_classes(path: Path) -> list[str]:
 
 
 def _source_id(layout: Layout, found: Found) -> str:
-    """A picture's name without its ending, once it is sure that it is called after its class."""
-    source_id = os.path.splitext(found.name)[0]
+    """A picture's name without its ending, once it is sure that it is called after its class.
+
+    Where the class is written once more behind it, as on the Hub, that goes too.
+    """
+    source_id = source_id_of(os.path.splitext(found.name)[0])
     wnid, mark, rest = source_id.partition("_")
     if wnid != found.wnid or not mark or not rest:
         raise Refusal(

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol, Self
 
 from pipeline.errors import Refusal, Reject, refuse_what_may_pass
-from pipeline.sources.folder import IMAGE_EXTENSIONS
 from pipeline.sources.imagenet_classes import NUM_CLASSES, labels
-from pipeline.sources.names import is_foreign
+from pipeline.sources.names import IMAGE_EXTENSIONS, is_foreign
 
 WNID = re.compile(r"n\d{8}")
 

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import Refusal
 from pipeline.sources.imagenet_classes import class_names
 
 CLASS_NAMES_FILE = "class_names.tsv"
+# formats that we do not decode are listed too: their rows show up as rejects instead of being missing
+IMAGE_EXTENSIONS = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".heic",
+    )
+)
 
 _WORDNET_PREFIX = re.compile(r"n\d{8}_")
 _WORDNET_ID = re.compile(r"n\d{8}_?")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _SPLIT = re.compile(
     r"(train|training|trainval|val|valid|validation|dev|test|testing|eval|evaluation|held[-_ ]?out|hold[-_ ]?out"
     r"|unlabell?ed)([-_ .]?(set|split|data|images?))?([-_ .]?\d+)?",
@@ -76,13 +97,41 @@ def parse_class_names(text: str, path: Path, what: str) -> dict[str, str]:
         Refusal: a line of another form, or of what was named before.
     """
     names: dict[str, str] = {}
+    for line, known, name in _lines_of_names(text, path, what):
+        if known in names:
+            raise Refusal(f"{path} line {line}: {what} {known!r} is named twice; keep one line")
+        names[known] = name
+    return names
+
+
+def parse_numbered_names(text: str, path: Path) -> dict[int, str]:
+    """Names of classes that are known by their numbers, as ``parse_class_names``; 1 and 01 are one number.
+
+    Args:
+        text: the file's content.
+        path: the file, for refusals.
+
+    Raises:
+        Refusal: a line of another form, with a number that is none, or with one that was named before.
+    """
+    names: dict[int, str] = {}
+    lines: dict[int, int] = {}
+    for line, known, name in _lines_of_names(text, path, "number"):
+        if not _NUMBER.fullmatch(known.strip()):
+            raise Refusal(f"{path} line {line}: {known!r:.60} is no number; write number, tab and name of each class")
+        number = int(known)
+        if number in names:
+            raise Refusal(f"{path}: lines {lines[number]} and {line} both name number {number}; keep one of them")
+        names[number], lines[number] = name, line
+    return names
+
+
+def _lines_of_names(text: str, path: Path, what: str) -> Iterator[tuple[int, str, str]]:
+    """Number of a line, what its class is known by, and its name."""
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         known, tab, name = line.partition("\t")
         if not tab or "\t" in name or not known.strip() or not name.strip():
             raise Refusal(f"{path} line {number}: need a {what}, one tab and a name, got {line!r}")
-        if known in names:
-            raise Refusal(f"{path} line {number}: {what} {known!r} is named twice; keep one line")
-        names[known] = name.strip()
-    return names
+        yield number, known, name.strip()

@@ -21,7 +21,7 @@ from pipeline.params.parquet import ParquetColumns, ParquetRow
 from pipeline.sources.base import Entry
 from pipeline.sources.parquet_classes import Named, Numbered, names_of
 from pipeline.sources.parquet_columns import Columns
-from pipeline.sources.parquet_files import Rows, chosen, names_below, opened, small_rows
+from pipeline.sources.parquet_files import Rows, chosen, names_below, opened, refuse_missing_parts, small_rows
 from pipeline.sources.parquet_pages import fault_of_chunk
 from pipeline.sources.parquet_pictures import PictureReader, location_of
 
@@ -170,7 +170,9 @@ class ParquetSource(ParquetPictures):
 
         def names() -> list[str]:
             if place.is_dir():
-                return chosen(names_below(place), params.files, str(place))
+                found = chosen(names_below(place), params.files, str(place))
+                refuse_missing_parts(found, params.files, str(place))
+                return found
             if not place.exists():
                 raise Refusal(f"{place}: nothing is there; correct the path of the Parquet files")
             return chosen([place.name], params.files, str(place))

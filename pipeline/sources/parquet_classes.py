@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.errors import Refusal, refuse_what_may_pass
 from pipeline.params.parquet import IMAGENET
 from pipeline.sources.imagenet_classes import class_names
-from pipeline.sources.names import class_name_of, parse_class_names
+from pipeline.sources.names import class_name_of, parse_numbered_names
 
 MAX_LABEL = (1 << 31) - 1
 NO_LABEL = -1  # as ``datasets`` writes pictures of a part that has no labels
@@ -43,17 +43,17 @@ class Named:
     """Classes have names alone; their numbers are their ranks among the sorted names.
 
     Args:
-        names: all that there are, in any order.
+        names: all that there are, in any order; a blank one is none.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._numbers = {name: number for number, name in enumerate(sorted(names))}
+        self._numbers = {name: number for number, name in enumerate(sorted(filter(str.strip, names)))}
 
     def of(self, label: Any, class_name: str | None, where: str) -> tuple[int | None, str | None]:
-        """As ``Numbered.of``; a row without a name has no class."""
+        """As ``Numbered.of``; a row without a name, or with a blank one, has no class."""
         del where
         name = label if class_name is None else class_name
-        return (None, None) if name is None else (self._numbers[name], class_name_of(name))
+        return (self._numbers[name], class_name_of(name)) if name and name.strip() else (None, None)
 
 
 def names_of(class_names_value: str | None, from_file: list[str] | None, path: Path) -> Numbered:
@@ -80,13 +80,9 @@ def names_of(class_names_value: str | None, from_file: list[str] | None, path: P
 
 def _numbered_names(path: Path) -> dict[int, str]:
     try:
-        names = parse_class_names(path.read_text(encoding="utf-8-sig"), path, "number")
+        return parse_numbered_names(path.read_text(encoding="utf-8-sig"), path)
     except OSError as error:
         refuse_what_may_pass(error, path)
         raise Refusal(f"{path}: {error.strerror}; correct class_names") from None
     except UnicodeDecodeError as error:
         raise Refusal(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    wrong = next((known for known in names if not known.strip().isdecimal()), None)
-    if wrong is not None:
-        raise Refusal(f"{path}: {wrong!r} is no number; write number, tab and name of each class")
-    return {int(known): name for known, name in names.items()}

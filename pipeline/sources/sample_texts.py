@@ -14,7 +14,7 @@ from pipeline.sources.tars import OpenTars, Place
 
 MAX_TEXT_BYTES = 1 << 24  # of a member that is read for its text
 MAX_LABEL = (1 << 31) - 1
-_NUMBER = re.compile(r"[0-9]+")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class Wanted(NamedTuple):

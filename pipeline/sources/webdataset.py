@@ -20,7 +20,7 @@ from pipeline.errors import Refusal, Reject, refuse_system_error
 from pipeline.params.datasets import WebDatasetRow
 from pipeline.sources.base import Entry
 from pipeline.sources.folder import MAX_PICTURE_BYTES
-from pipeline.sources.names import parse_class_names
+from pipeline.sources.names import parse_numbered_names
 from pipeline.sources.sample_texts import SampleTexts
 from pipeline.sources.samples import Sample, Tally, samples, shown
 from pipeline.sources.tars import Member, OpenTars, Place, is_below, pictures_at
@@ -128,20 +128,19 @@ class WebDatasetSource:
         self, tar: str, picture: Member, label: int | None, class_name: str | None, text: tuple[str, ...]
     ) -> Entry:
         path = picture.name.removeprefix("./")
-        if self._row.ids == "tar_and_path":
-            path = f"{tar.removesuffix('.tar')}/{path}"
-        source_id = source_id_of(path)
+        in_tar = self._row.ids == "tar_and_path"  # also of ImageNet's names, which may come in several tars
+        source_id = f"{tar.removesuffix('.tar')}/{path}" if in_tar else source_id_of(path)
         if fault := fault_of_id(source_id):
             raise Refusal(f"{self._root / tar}: {source_id!r} {fault}; rename it and pack the tar anew")
         location = str(Place(tar, picture.offset, picture.num_bytes))
         return Entry(source_id, location, label, class_name, text, picture.num_bytes)
 
-    def _class_names(self) -> dict[str, str]:
+    def _class_names(self) -> dict[int, str]:
         if self._row.class_names is None:
             return {}
         path = Path(self._row.class_names)
         try:
-            return parse_class_names(path.read_text(encoding="utf-8-sig"), path, "number")
+            return parse_numbered_names(path.read_text(encoding="utf-8-sig"), path)
         except OSError as error:
             refuse_system_error(error, path)
             raise Refusal(f"{path}: {error.strerror}; correct class_names") from None
@@ -194,9 +193,9 @@ def _matches(root: Path, pattern: str) -> list[str]:
     return found
 
 
-def _named(names: dict[str, str], label: int | None, where: str | None) -> str | None:
+def _named(names: dict[int, str], label: int | None, where: str | None) -> str | None:
     if where is None or label is None:
         return None
-    if str(label) not in names:
+    if label not in names:
         raise Refusal(f"{where}: no name for class {label}; add a line: {label}, a tab, its name")
-    return names[str(label)]
+    return names[label]

@@ -103,7 +103,7 @@ def _embedded_in_parquet(path: Path) -> str | None:
             raise Refusal(str(system_line(error, path))) from error
         return None
     fingerprint = metadata.get(str(Meta.FINGERPRINT).encode())
-    return fingerprint.decode() if fingerprint else None
+    return fingerprint.decode(errors="replace") if fingerprint else None  # a damaged one is none that is known
 
 
 def refuse_other_bytes(folder: Path, below: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,13 @@ def test_small_and_uneven_sets_raise_no_alarm(labels: list[int]) -> None:
 def test_figures_of_a_set_worked_out_by_hand() -> None:
     found = mixing_of(np.array([5, 5, 9, 9, 5, 7]), np.array([0, 0, 0, 2, 2, 2]), seed=0)
     assert (found.num_classes, found.fewest_classes, found.largest_share) == (3, 2, 0.6667)
+
+
+def test_memory_grows_with_rows_and_not_with_classes_times_shards() -> None:
+    numbers = np.arange(5000)  # each a class of its own, in a shard of its own
+    tracemalloc.start()
+    found = mixing_of(numbers, numbers, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.num_classes, found.fewest_classes, found.largest_share) == (5000, 1, 1.0)
+    assert peak < 10 << 20

@@ -25,6 +25,7 @@ OTHER_AUTOENCODER = {"kind": "diffusers", "model": "owner/ae", "revision": "abc"
 OTHER_ENCODER = {"kind": "t5", "model": "owner/t5", "revision": "abc", "max_text_tokens": 64}
 CAD_I = {"import": "owner/model", "revision": "abc", "arm": "cad_i", "seed": 0}
 FOLDER = {"source": "folder", "revision": 1, "path": "pictures", "num_rows": "all", "num_shards": 1}
+TARS = {**FOLDER, "source": "webdataset", "tars": "*.tar", "ids": "path", "texts": []}
 
 DPMPP_2M = {
     **{"kind": "dpmpp_2m", "num_steps": 2, "guidance_scale": 2.0, "guidance_interval": [0.0, 1.0]},

@@ -19,6 +19,7 @@ from conflicts import (
     RIN,
     SWAP,
     TA_IA,
+    TARS,
     Changes,
     check_refused,
     checked,
@@ -239,6 +240,14 @@ REFUSED: list[tuple[str, Changes, str]] = [
         "held out of another kind",
         {("download", "rows", "heldout"): FOLDER},
         "heldout = 'download/heldout': must come from the same source: its source is 'folder'",
+    ),
+    (
+        "held out by other extensions, which may be of the same samples",
+        {
+            ("download", "rows", "imagenet"): {**TARS, "pictures": ["jpg", "webp"], "heldout": "download/heldout"},
+            ("download", "rows", "heldout"): {**TARS, "pictures": ["webp", "jpg"]},
+        },
+        "heldout = 'download/heldout': must come from the same source: its pictures is ['webp', 'jpg']",
     ),
     (
         "no pattern",

@@ -87,6 +87,7 @@ def test_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t"), (".CSV", ",")])
 def test_text_with_separators(tmp_path: Path, suffix: str, separator: str) -> None:
     """Quotes, separators and line breaks in cells, a mark of the byte order, line ends of Windows, empty lines."""
+    lines = "two\nlines" if separator == "," else "two lines"  # no line break is in a text with tabs
     fill(tmp_path / "pictures", "a.jpg", "b.jpg", "c.jpg")
     path = tmp_path / f"metadata{suffix}"
     with path.open("w", encoding="utf-8-sig", newline="") as handle:
@@ -94,13 +95,13 @@ def test_text_with_separators(tmp_path: Path, suffix: str, separator: str) -> No
         writer.writerow(["number", "file_name", "text"])
         writer.writerow(["1", "a.jpg", 'a "cat", a\tdog'])
         handle.write("\r\n")
-        writer.writerow(["2", "b.jpg", "two\nlines"])
+        writer.writerow(["2", "b.jpg", lines])
         writer.writerow(["3", "b.jpg", "more"])
         writer.writerow(["4", "c.jpg", " "])
     found = source(tmp_path / "pictures", str(path))
-    assert texts(found) == {"a.jpg": ('a "cat", a\tdog',), "b.jpg": ("two\nlines", "more"), "c.jpg": ()}
+    assert texts(found) == {"a.jpg": ('a "cat", a\tdog',), "b.jpg": (lines, "more"), "c.jpg": ()}
     assert found.remarks() == []
-    assert [row.line for row in rows_of(path, COLUMNS)] == [2, 5, 6, 7]
+    assert [row.line for row in rows_of(path, COLUMNS)] == ([2, 5, 6, 7] if separator == "," else [2, 4, 5, 6])
 
 
 def test_several_columns(tmp_path: Path) -> None:
@@ -168,6 +169,7 @@ def test_many_rows_are_found_whatever_their_order(tmp_path: Path) -> None:
         ("t.csv", b"file_name,text\na.jpg,a cat, a dog\n", "t.csv line 2: 3 cells where the first line names 2"),
         ("t.csv", b"file_name,text\na.jpg\n", "t.csv line 2: 1 cells where the first line names 2"),
         ("t.csv", b'file_name,text\na.jpg,"a cat\n\n', "t.csv line 3: unexpected end of data"),
+        ("t.csv", b'file_name,text\na.jpg,"a cat\n\n', "end of data in a row from line 2 on; correct its quotes"),
         ("t.csv", b'file_name,text\na.jpg,"a" cat\n', "t.csv line 2: ',' expected after '\"'"),
         ("t.csv", b"file_name,text\na.jpg,caf\xe9\n", "t.csv: not UTF-8 behind line"),
         ("t.csv", b"file_name,text,text\na.jpg,x,y\n", "t.csv line 1: two columns are called 'text'"),
@@ -181,6 +183,24 @@ def test_broken_tables(tmp_path: Path, name: str, data: bytes, said: str) -> Non
     message = refused(source(tmp_path, name))
     assert said in message
     assert str(tmp_path / name) in message
+
+
+@pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t")])
+@pytest.mark.parametrize("columns", [("file_name", "text"), ("text", "file_name")])
+@pytest.mark.parametrize("num_swallowed", [1, 3])
+def test_a_quote_that_only_begins_a_caption_swallows_no_rows(
+    tmp_path: Path, suffix: str, separator: str, columns: tuple[str, str], num_swallowed: int
+) -> None:
+    captions = ["a dog", '"Untitled, oil', *["a cat"] * (num_swallowed - 1), 'a board of 6"', "a bird"]
+    if columns[0] == "text" and separator == "\t":
+        captions[1] = '"Untitled'
+    names = [f"{number}.jpg" for number in range(len(captions))]
+    fill(tmp_path, *names)
+    rows = [{"file_name": name, "text": text} for name, text in zip(names, captions, strict=True)]
+    lines = [separator.join(columns), *(separator.join(row[column] for column in columns) for row in rows)]
+    (tmp_path / f"t{suffix}").write_text("\n".join(lines) + "\n")
+    message = refused(source(tmp_path, f"t{suffix}"))
+    assert f"t{suffix} line 3: a quote opens a cell that ends in line {3 + num_swallowed}" in message
 
 
 def test_a_caption_that_is_too_long(tmp_path: Path) -> None:

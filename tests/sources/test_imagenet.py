@@ -53,6 +53,14 @@ def test_every_layout_has_the_same_pictures(tmp_path: Path, layout: str) -> None
     assert sizes == {source_id: len(data) for source_id, data, _, _ in KNOWN}
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_names_of_the_hub_are_those_of_every_layout(tmp_path: Path, layout: str) -> None:
+    renamed = {
+        wnid: {name.replace(".", f"_{wnid}."): data for name, data in files.items()} for wnid, files in PICTURES.items()
+    }
+    assert read(source_of(LAYOUTS[layout](tmp_path, renamed))) == KNOWN
+
+
 def test_real_pictures_are_the_same_in_every_layout(tmp_path: Path, shared: Path) -> None:
     files = sorted((shared / "data/imagenet-sample").glob("*.JPEG"))
     pictures = {path.name[:9]: {path.name: path.read_bytes()} for path in files}

@@ -103,6 +103,30 @@ def test_labels_that_are_names_are_numbered_over_all_files(tmp_path: Path) -> No
     assert [(e.label, e.class_name) for e in found] == [(2, "truck"), (None, None), (1, "tench"), (0, "cat")]
 
 
+def test_a_blank_label_is_no_class_and_shifts_none(tmp_path: Path) -> None:
+    labels = ["dog", "", "cat", " ", None]
+    write(tmp_path / "a.parquet", pa.table({"image": [png(number) for number in range(5)], "label": labels}))
+    found = listed(tmp_path, {"image": "image", "label": "label"})
+    assert [(e.label, e.class_name) for e in found] == [(1, "dog"), (None, None), (0, "cat"), *[(None, None)] * 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1\tfoo\n0\tzero\n01\tbar\n", "lines 1 and 3 both name number 1; keep one of them"),
+        ("0\tzero\none\tbar\n", "line 2: 'one' is no number; write number, tab and name"),
+        pytest.param("1" * 5000 + "\tfoo\n", "line 1: '11111", id="long"),
+    ],
+)
+def test_numbers_of_classes_that_are_none_or_come_twice(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path / "a.parquet", table(rows(range(3))))
+    names = tmp_path / "names.tsv"
+    names.write_text(text)
+    line = refused(tmp_path, class_names=str(names))
+    assert str(names) in line
+    assert said in line
+
+
 def test_names_of_classes_come_from_the_parameters_first(tmp_path: Path) -> None:
     made = rows(range(3))
     made[1]["label"] = -1  # a row without a label, in the language of datasets
@@ -237,6 +261,31 @@ def test_parts_of_a_data_set_are_not_mixed_up(tmp_path: Path) -> None:
     )
     assert len(listed(tmp_path, files="data/train*")) == 3
     assert "names none of its 2 Parquet files: data/train-00000-of-00001" in refused(tmp_path, files="test*")
+
+
+@pytest.mark.parametrize(
+    ("parts", "missing"),
+    [
+        ((0, 2, 3), "data/train-00001-of-00004.parquet is not there (3 of its 4 parts are)"),
+        ((0, 1, 2), "data/train-00003-of-00004.parquet is not there"),
+        ((1, 2, 3), "data/train-00000-of-00004.parquet is not there"),
+        ((2, 3, 4), "data/train-00001-of-00004.parquet is not there"),
+        ((0, 1, 2, 3), None),
+        ((1, 2, 3, 4), None),
+    ],
+)
+def test_missing_parts_are_missed_unless_files_leaves_them_out(
+    tmp_path: Path, parts: tuple[int, ...], missing: str | None
+) -> None:
+    for part in parts:
+        write(tmp_path / f"data/train-{part:05}-of-00004.parquet", table(rows([part])))
+    for files in (None, "data/train*"):
+        if missing is None:
+            assert len(listed(tmp_path, files=files)) == len(parts)
+        else:
+            assert f"{tmp_path}: {missing}" in refused(tmp_path, files=files)
+    assert len(listed(tmp_path, files="*-00002-of-*")) == 1
+    assert len(listed(tmp_path / "data/train-00002-of-00004.parquet")) == 1
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:

@@ -120,6 +120,13 @@ def test_names_that_begin_anew_in_each_tar(tmp_path: Path) -> None:
     assert ids == ["0/000000.jpg", "1/000000.jpg"]
 
 
+def test_names_of_imagenet_that_begin_anew_in_each_tar(tmp_path: Path) -> None:
+    for name in ("0.tar", "1.tar"):
+        pack(tmp_path / name, {"n01440764_10026.jpg": name.encode()})
+    ids = [entry.source_id for entry in source(tmp_path, ids="tar_and_path").entries()]
+    assert ids == ["0/n01440764_10026.jpg", "1/n01440764_10026.jpg"]
+
+
 def test_classes_with_names(tmp_path: Path) -> None:
     tars, names = tmp_path / "tars", tmp_path / "names.tsv"
     tars.mkdir()
@@ -134,9 +141,12 @@ def test_classes_with_names(tmp_path: Path) -> None:
     names.write_text("tench\n")
     assert "line 1: need a number, one tab and a name" in refused(source(tars, label="cls", class_names=str(names)))
     assert "correct class_names" in refused(source(tars, label="cls", class_names=str(tmp_path / "nothing")))
+    names.write_text("01\tgoldfish\n0\ttench\n")
+    found = source(tars, label="cls", class_names=str(names))
+    assert [(entry.label, entry.class_name) for entry in found.entries()] == [(1, "goldfish"), (None, None)]
 
 
-@pytest.mark.parametrize("cls", ["cat", "-1", "1.0", "", "2147483648", "\uff11"])
+@pytest.mark.parametrize("cls", ["cat", "-1", "1.0", "", "2147483648", pytest.param("1" * 5000, id="long"), "\uff11"])
 def test_a_class_that_is_no_number_is_refused(tmp_path: Path, cls: str) -> None:
     pack(tmp_path / "a.tar", sample("a", jpg=b"1", cls=cls))
     assert "a.tar: 'a.cls': a class must be a whole number" in refused(source(tmp_path, label="cls"))
