@@ -87,11 +87,11 @@ def refuse_places_of_results(params: Params, project: Path) -> None:
     for key, place in named.items():
         path = Path(os.path.abspath(project / place))
         for folder in shown:
-            if path == folder or folder in path.parents or path in folder.parents:
+            if path == folder or folder in path.parents:
                 where = os.path.relpath(folder, project)
                 raise Refusal(
                     f"{params.source}: {key} = {place!r}: results of run {params.run!r} are shown in {where}, and "
-                    "nothing else may lie there or around it; choose another name for the run, or another place"
+                    "nothing else may lie there; choose another name for the run, or another place"
                 )
 
 
