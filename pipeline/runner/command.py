@@ -86,8 +86,6 @@ class Command:
     def run(self) -> int:
         """Provide and show the units asked for; returns the exit status."""
         refuse_missing(self.plan, self.unit_ids())
-        for line in not_at_hand_lines(self.plan):
-            _tell(line)
         token = os.environ.get(TOKEN_VARIABLE)
         if token:
             return self._provide_all(lambda: self.lock.engine_lives(token))
@@ -113,6 +111,8 @@ class Command:
                 print(f"{unit_id}: made and kept, but its run has ended; type the command again", file=sys.stderr)
                 return EXIT_ORPHAN
             self.plan.show(unit_id)
+        for line in not_at_hand_lines(self.plan):
+            _tell(line)
         return 0
 
     def provide(self, unit_id: UnitId) -> None:

@@ -105,10 +105,18 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
+# The system counts the memory of a large parent, such as this process, to its child.
+FROM_A_SMALL_PARENT = """
+import subprocess, sys
+
+sys.exit(subprocess.run([sys.executable, "-c", *sys.argv[1:]]).returncode)
+"""
+
+
 @pytest.mark.scale
 def test_as_many_as_imagenet_has_are_joined_in_little_memory() -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", AT_FULL_SIZE],
+        [sys.executable, "-c", FROM_A_SMALL_PARENT, AT_FULL_SIZE],
         env={"PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,

@@ -28,8 +28,8 @@ def scored(folder: Path, color_of: Callable[[int, str], str], monkeypatch: pytes
     monkeypatch.chdir(sandbox.make(folder, raw))
     plan = sandbox.plan(folder, raw)
     unit_id = UnitId("score", "aio", "geneval_shapes")
-    entry = plan.store.entry(sandbox.fingerprints(plan)[unit_id]) / "geneval_shapes"
-    entry.mkdir(parents=True)
+    sandbox.fingerprints(plan)
+    entry = plan.store.entry(sandbox.put_entry(plan, unit_id)) / "geneval_shapes"
     builder, right = RowBatch(VERDICTS), []
     for number, line in enumerate(prompts(NUM_PROMPTS, plan.params.seeds.generate)):
         wanted = line["include"][0]

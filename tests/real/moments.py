@@ -15,7 +15,7 @@ from pipeline.params.schema import STAGE_NAMES
 POLL_SECONDS = 0.01
 # What lies in the unfinished work of a stage at its moment: some batches of a shard, or a checkpoint. Those that leave
 # nothing on the way, or all at once, are caught while they hold their lock.
-BATCH, CHECKPOINT, LOCK = "batches/*.arrow", "checkpoints/step_*/*.json", "lock"
+BATCH, CHECKPOINT, LOCK = "batches/*.batch", "checkpoints/step_*/*.json", "lock"
 MOMENTS = {
     "download": BATCH,
     "augment": BATCH,

@@ -53,11 +53,19 @@ def write_shard(path: Path, seed: int) -> None:
         writer.append(pa.table(arrays, schema=IMAGES.schema), BatchFacts(NUM_ROWS))
 
 
+# The system counts the memory of a large parent, such as this process, to its child.
+FROM_A_SMALL_PARENT = """
+import subprocess, sys
+
+sys.exit(subprocess.run([sys.executable, "-c", *sys.argv[1:]]).returncode)
+"""
+
+
 def test_what_a_million_pictures_hold_is_told_in_little_memory(tmp_path: Path) -> None:
     for number in range(NUM_FILES):
         write_shard(tmp_path / f"{number}.parquet", number)
     ended = subprocess.run(
-        [sys.executable, "-c", TOLD, str(tmp_path)],
+        [sys.executable, "-c", FROM_A_SMALL_PARENT, TOLD, str(tmp_path)],
         env={"PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,20 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
+def wait_for_pieces(folder: Path, num_bytes: int) -> None:
+    """Until so many bytes of a file that is under way are on the disk."""
+    deadline = time.monotonic() + 60
+    while not any(path.is_file() and path.stat().st_size >= num_bytes for path in folder.rglob("*.*")):
+        assert time.monotonic() < deadline, "nothing is written"
+        time.sleep(0.02)
+
+
 def test_killed_half_way_nothing_that_arrived_is_fetched_again(tmp_path: Path, hub: Hub) -> None:
     write_parameters(tmp_path / "params.yaml", parameters())
     hub.faults[LARGE] = [("hang", 25 << 20)]
     process = command(tmp_path, hub, "--part", "index")
     assert hub.hanging.wait(60)
+    wait_for_pieces(tmp_path / "hub", 2 * CHUNK_BYTES)  # sent is not yet written
     process.kill()
     process.communicate()
     hub.released.set()

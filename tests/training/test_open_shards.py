@@ -17,6 +17,7 @@ import pytest
 from pipeline.data.schema import LATENTS, TEXT, Meta, Table
 from pipeline.data.writer import RowBatch
 from pipeline.errors import Refusal
+from pipeline.training import open_files
 from pipeline.training.open_files import MOST_OPEN_FILES, OpenFile, max_open_files
 from pipeline.training.rows import LatentRows, TextRows
 from pipeline.training.sets import LatentSet
@@ -55,12 +56,9 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
 
 
 @pytest.fixture(autouse=True)
-def usual_limit() -> Iterator[None]:
-    """This process may open as many files as systems allow unless told otherwise."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+def usual_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if this process might open as many files as systems allow unless told otherwise."""
+    monkeypatch.setattr(open_files, "max_open_files", lambda _: NUM_OPEN)
 
 
 READING = """
@@ -95,7 +93,7 @@ def test_more_shards_than_a_process_may_open_are_read(kind: str, request: pytest
     assert (done.returncode, done.stdout.strip()) == (0, str(NUM_SHARDS * ROWS_PER_SHARD)), done.stderr[-500:]
 
 
-def open_files(folder: Path) -> list[str]:
+def files_open_in(folder: Path) -> list[str]:
     paths = (os.path.realpath(handle) for handle in Path("/proc/self/fd").iterdir())
     return [path for path in paths if path.startswith(f"{os.path.realpath(folder)}/")]
 
@@ -103,14 +101,14 @@ def open_files(folder: Path) -> list[str]:
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
 def test_few_files_are_open_and_those_read_last(latents: tuple[Path, ...], texts: tuple[Path, ...]) -> None:
     opened = LatentRows(LatentSet(latents, scale=1.0, shift=None))
-    assert open_files(latents[0].parent) == []
+    assert files_open_in(latents[0].parent) == []
     for row in range(len(opened)):
         opened.read([row], None)
-    assert sorted(open_files(latents[0].parent)) == [str(path) for path in latents[-NUM_OPEN:]]
+    assert sorted(files_open_in(latents[0].parent)) == [str(path) for path in latents[-NUM_OPEN:]]
     text = TextRows(texts)
     for row in [0, 4, 0, *range(6, 6 + 2 * (NUM_OPEN - 1), 2)]:
         text.read(row)
-    names = [Path(path).name for path in open_files(texts[0].parent)]
+    names = [Path(path).name for path in files_open_in(texts[0].parent)]
     assert len(names) == NUM_OPEN
     assert "00000.parquet" in names  # read again since
     assert "00002.parquet" not in names
