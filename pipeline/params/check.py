@@ -5,18 +5,17 @@ Everything here is refused before work starts, with the key, the value and what 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Refusal
-from pipeline.layout import DATA, REPORTS
 from pipeline.params import benchmarks, datasets, kinds, schema, scoring
 from pipeline.params.fits import kind_of, misfit
 from pipeline.params.load import Params, load
 from pipeline.params.network_sizes import downsampling_factor
 from pipeline.params.networks import NetworkParams
+from pipeline.params.places import refuse_places_of_results
 from pipeline.params.references import (
     AUTOENCODERS,
     STYLE,
@@ -72,27 +71,6 @@ def project_params(path: Path, project: Path) -> Params:
     check(params)
     refuse_places_of_results(params, project)
     return params
-
-
-def refuse_places_of_results(params: Params, project: Path) -> None:
-    """Raise Refusal where pictures, or the store, lie where the run's results are shown.
-
-    What lies there and is no result of the run is moved out of view, and sources would list results as pictures.
-    """
-    shown = [Path(os.path.abspath(project / folder / params.run)) for folder in (DATA, REPORTS)]
-    named = {"execution.store": params.execution.store}
-    for row in params.rows("download"):
-        places = params.row("download", row).places()
-        named |= {f"download.rows.{row}.{field}": str(place) for field, place in places.items()}
-    for key, place in named.items():
-        path = Path(os.path.abspath(project / place))
-        for folder in shown:
-            if path == folder or folder in path.parents:
-                where = os.path.relpath(folder, project)
-                raise Refusal(
-                    f"{params.source}: {key} = {place!r}: results of run {params.run!r} are shown in {where}, and "
-                    "nothing else may lie there; choose another name for the run, or another place"
-                )
 
 
 def check(params: Params) -> None:

@@ -9,8 +9,8 @@ import pytest
 import sandbox
 
 from pipeline.errors import Refusal
-from pipeline.params.check import refuse_places_of_results
 from pipeline.params.load import convert
+from pipeline.params.places import refuse_places_of_results
 
 
 def parameters(run: str, path: str, store: str = "data/store") -> dict[str, Any]:

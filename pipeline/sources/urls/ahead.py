@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from pipeline.errors import Refusal, Reject
+from pipeline.errors import Reject
 from pipeline.params.urls import Http, UrlsRow
 from pipeline.sources.urls.addresses import Door, shown
 from pipeline.sources.urls.answers import Later
@@ -134,9 +134,8 @@ class Ahead:
             outcome = reject
         except Later as later:
             outcome = await self._of_silence(witness, location, later)
-        except (Refusal, OSError, MemoryError):  # this machine's trouble
-            raise
-        except Exception as error:  # what a server can make a library raise: one row, not the shard
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # What a server's words can make a library raise: it costs one row a run, not the shard.
             broken = Later("broken_answer", shown(f"{type(error).__name__}: {error}"))
             outcome = await self._of_silence(witness, location, broken)
         if isinstance(outcome, Reject):
