@@ -15,7 +15,6 @@ import importlib
 import io
 import os
 import shutil
-import statistics
 import sys
 import tarfile
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from pathlib import Path
 from PIL import Image
 
 from perf.sparse_imagenet import ROW, write_project
+from perf.turns import in_turns, rates, user_seconds
 from pipeline.dag.units import INDEX
 from pipeline.data.images import MAX_PIXELS_CEILING, decode
 from pipeline.digest import sha256_of_bytes
@@ -90,13 +90,6 @@ def ours() -> int:
     return status
 
 
-def user_seconds(action: Callable[[], object]) -> float:
-    """Seconds that this process's threads spend in user code."""
-    before = os.times().user
-    action()
-    return os.times().user - before
-
-
 def report(pictures: Path, folder: Path, num_copies: int, num_turns: int) -> None:
     """Print a line for each: how many pictures, and the median of its ratios within a turn."""
     pictures = pictures.resolve()
@@ -114,18 +107,8 @@ def report(pictures: Path, folder: Path, num_copies: int, num_turns: int) -> Non
         "reading": lambda: reading(source, locations),
         LOOP: lambda: plain_loop(paths),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(num_turns + 1):  # the first one is a rehearsal
-        for name in list(actions)[:: 1 if turn % 2 else -1]:
-            found = user_seconds(actions[name])
-            if turn:
-                seconds[name].append(found)
-    for name, found_seconds in seconds.items():
-        ratios = [loop / other for loop, other in zip(seconds[LOOP], found_seconds, strict=True)]
-        print(
-            f"{name}: {num_pictures / statistics.median(found_seconds):.0f} pictures a user second, "
-            f"{statistics.median(ratios):.3f} of the loop ({min(ratios):.3f} to {max(ratios):.3f})"
-        )
+    seconds = in_turns(actions, num_turns, user_seconds)
+    print("\n".join(rates(num_pictures, "pictures", seconds, LOOP)))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import statistics
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +20,8 @@ from unittest import mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perf.imagenet_speed import plain_loop, user_seconds
+from perf.imagenet_speed import plain_loop
+from perf.turns import in_turns, rates, user_seconds
 from pipeline.data.images import MAX_PIXELS_CEILING, decode
 from pipeline.digest import sha256_of_bytes
 from pipeline.errors import Refusal, exit_status
@@ -86,18 +86,8 @@ def report(pictures: Path, folder: Path, num_copies: int, num_turns: int) -> Non
     for layout in LAYOUTS:
         for order in ORDERS:
             actions[f"{layout}, {order}"] = lambda layout=layout, order=order: reading(layout, order)  # type: ignore[misc]
-    seconds: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(num_turns + 1):  # the first one is a rehearsal
-        for name in list(actions)[:: 1 if turn % 2 else -1]:
-            found = user_seconds(actions[name])
-            if turn:
-                seconds[name].append(found)
-    for name, found_seconds in seconds.items():
-        ratios = [loop / other for loop, other in zip(seconds[LOOP], found_seconds, strict=True)]
-        print(
-            f"{name}: {num_pictures / statistics.median(found_seconds):.0f} pictures a user second, "
-            f"{statistics.median(ratios):.2f} of the loop ({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+    seconds = in_turns(actions, num_turns, user_seconds)
+    print("\n".join(rates(num_pictures, "pictures", seconds, LOOP)))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, refuse_system_error, refuse_what_may_pass
 from pipeline.sources.imagenet_classes import class_names
 
 CLASS_NAMES_FILE = "class_names.tsv"
@@ -102,6 +102,23 @@ def parse_class_names(text: str, path: Path, what: str) -> dict[str, str]:
             raise Refusal(f"{path} line {line}: {what} {known!r} is named twice; keep one line")
         names[known] = name
     return names
+
+
+def read_numbered_names(path: Path) -> dict[int, str]:
+    """The names of a file that a row calls ``class_names``, as ``parse_numbered_names``.
+
+    Raises:
+        Refusal: it is not there, cannot be read, is not UTF-8 or of another form.
+        Transient: it cannot be read now.
+    """
+    try:
+        return parse_numbered_names(path.read_text(encoding="utf-8-sig"), path)
+    except OSError as error:
+        refuse_what_may_pass(error, path)
+        refuse_system_error(error, path)
+        raise Refusal(f"{path}: {error.strerror}; correct class_names") from None
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
 
 
 def parse_numbered_names(text: str, path: Path) -> dict[int, str]:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import Refusal, refuse_what_may_pass
+from pipeline.errors import Refusal
 from pipeline.params.parquet import IMAGENET
 from pipeline.sources.imagenet_classes import class_names
-from pipeline.sources.names import class_name_of, parse_numbered_names
+from pipeline.sources.names import class_name_of, read_numbered_names
 
 MAX_LABEL = (1 << 31) - 1
 NO_LABEL = -1  # as ``datasets`` writes pictures of a part that has no labels
@@ -70,19 +70,9 @@ def names_of(class_names_value: str | None, from_file: list[str] | None, path: P
     if class_names_value == IMAGENET:
         return Numbered(dict(enumerate(class_names().values())), "ImageNet")
     if class_names_value is not None:
-        return Numbered(_numbered_names(Path(class_names_value)), class_names_value)
+        return Numbered(read_numbered_names(Path(class_names_value)), class_names_value)
     if from_file is not None:
         return Numbered(
             {number: class_name_of(name) for number, name in enumerate(from_file)}, f"{path}'s own metadata"
         )
     return Numbered(None, "")
-
-
-def _numbered_names(path: Path) -> dict[int, str]:
-    try:
-        return parse_numbered_names(path.read_text(encoding="utf-8-sig"), path)
-    except OSError as error:
-        refuse_what_may_pass(error, path)
-        raise Refusal(f"{path}: {error.strerror}; correct class_names") from None
-    except UnicodeDecodeError as error:
-        raise Refusal(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None

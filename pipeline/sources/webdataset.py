@@ -16,11 +16,11 @@ from typing import Self
 import bracex
 
 from pipeline.data.keys import fault_of_id, source_id_of
-from pipeline.errors import Refusal, Reject, refuse_system_error
+from pipeline.errors import Refusal, Reject
 from pipeline.params.datasets import WebDatasetRow
 from pipeline.sources.base import Entry
 from pipeline.sources.folder import MAX_PICTURE_BYTES
-from pipeline.sources.names import parse_numbered_names
+from pipeline.sources.names import read_numbered_names
 from pipeline.sources.sample_texts import SampleTexts
 from pipeline.sources.samples import Sample, Tally, samples, shown
 from pipeline.sources.tars import Member, OpenTars, Place, is_below, pictures_at
@@ -138,14 +138,7 @@ class WebDatasetSource:
     def _class_names(self) -> dict[int, str]:
         if self._row.class_names is None:
             return {}
-        path = Path(self._row.class_names)
-        try:
-            return parse_numbered_names(path.read_text(encoding="utf-8-sig"), path)
-        except OSError as error:
-            refuse_system_error(error, path)
-            raise Refusal(f"{path}: {error.strerror}; correct class_names") from None
-        except UnicodeDecodeError as error:
-            raise Refusal(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+        return read_numbered_names(Path(self._row.class_names))
 
 
 def tars_of(root: Path, pattern: str) -> list[str]:

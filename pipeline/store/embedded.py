@@ -75,11 +75,10 @@ def results_in(folder: Path, names: list[str]) -> tuple[list[ShownResult], list[
 
 
 def _embedded_in_json(folder: Path, name: str) -> ShownResult | None:
-    try:
-        content = json.loads((folder / name).read_text())
-        fingerprint, files = str(content[FINGERPRINT]), dict(content[FILES])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    told = _told(folder / name)
+    if told is None:
         return None
+    fingerprint, files = told
     prefix = f"{name.rsplit('/', 1)[0]}/" if "/" in name else ""
     members = [member for member in files if (folder / f"{prefix}{member}").is_file()]
     result = ShownResult(fingerprint, (name, *(f"{prefix}{member}" for member in members)))
@@ -113,17 +112,20 @@ def refuse_other_bytes(folder: Path, below: str) -> None:
         folder: of the result; without a fingerprint file nothing is told and nothing refused.
         below: name of the folder in it.
     """
-    for name, sha256 in _files_told(folder / FINGERPRINT_JSON).items():
+    _, files = _told(folder / FINGERPRINT_JSON) or ("", {})
+    for name, sha256 in files.items():
         path = folder / name
         if name.startswith(f"{below}/") and (not path.is_file() or sha256_of_file(path) != sha256):
             raise Refusal(f"{path}: not the file that {folder / FINGERPRINT_JSON} tells of; fetch or make it anew")
 
 
-def _files_told(path: Path) -> dict[str, str]:
+def _told(path: Path) -> tuple[str, dict[str, str]] | None:
+    """What a fingerprint file tells: the fingerprint, and the sha256 of each file; None where it tells nothing."""
     try:
-        return dict(json.loads(path.read_text())[FILES])
+        content = json.loads(path.read_text())
+        return str(content[FINGERPRINT]), dict(content[FILES])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return {}
+        return None
 
 
 def write_fingerprint_json(folder: Path, fingerprint: str, names: list[str]) -> None:

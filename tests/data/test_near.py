@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_parent import FROM_A_SMALL_PARENT
 
 from pipeline.data import near
 from pipeline.data.near import FAR, Nearest, TooAlike, nearest
@@ -102,14 +103,6 @@ assert (across.bits[:300] <= 1).all() and (across.row[:300] == np.arange(300)).a
 assert within.num_within()[4] in range(18_000, 18_010)  # random hashes so near are one pair in 10^13
 assert across.num_within()[4] in range(300, 310), across.num_within()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-"""
-
-
-# The system counts the memory of a large parent, such as this process, to its child.
-FROM_A_SMALL_PARENT = """
-import subprocess, sys
-
-sys.exit(subprocess.run([sys.executable, "-c", *sys.argv[1:]]).returncode)
 """
 
 

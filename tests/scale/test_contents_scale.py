@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from small_parent import FROM_A_SMALL_PARENT
 
 from pipeline.data.schema import IMAGES
 from pipeline.data.writer import BatchFacts, ShardWriter
@@ -51,14 +52,6 @@ def write_shard(path: Path, seed: int) -> None:
     arrays = [pa.array(columns.get(field.name, [None] * NUM_ROWS), field.type) for field in IMAGES.schema]
     with ShardWriter(path, IMAGES, fingerprint="made-up", row_group_rows=64) as writer:
         writer.append(pa.table(arrays, schema=IMAGES.schema), BatchFacts(NUM_ROWS))
-
-
-# The system counts the memory of a large parent, such as this process, to its child.
-FROM_A_SMALL_PARENT = """
-import subprocess, sys
-
-sys.exit(subprocess.run([sys.executable, "-c", *sys.argv[1:]]).returncode)
-"""
 
 
 def test_what_a_million_pictures_hold_is_told_in_little_memory(tmp_path: Path) -> None:
