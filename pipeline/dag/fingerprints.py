@@ -26,8 +26,8 @@ from pipeline.params.load import Params
 from pipeline.params.references import side_table
 from pipeline.store.store import Store
 
-# Under these schedules the first steps do not depend on how many there will be, so that a training may go on.
 SOURCE_PATH = "path"  # where a source lies; what else its row names (captions, classes) must be there if that is
+# Under these schedules the first steps do not depend on how many there will be, so that a training may go on.
 OPEN_ENDED_SCHEDULES = ("constant", "warmup_stable_decay")
 
 

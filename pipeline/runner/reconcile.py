@@ -76,9 +76,6 @@ def reconcile(plan: Plan, *, act: bool) -> Reconciled:
     present = _Present(plan.layout)
     for folder in _row_folders_in_order(plan, present):
         _settle_folder(plan, folder, present.folders.get(folder, set()), done, act)
-    for unit_id in plan.unit_ids():
-        if unit_id not in done.missing and not plan.is_made(unit_id):
-            done.missing.add(unit_id)
     if act:
         make_stage_folders(plan.layout)
     return done
