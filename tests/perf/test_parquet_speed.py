@@ -28,7 +28,7 @@ def test_all_read_all_pictures_in_every_turn(
     names = [f"{layout}, {order}" for layout in LAYOUTS for order in ORDERS]
     assert seen == [12] * 3 * len(names)
     assert capsys.readouterr().out.splitlines() == [
-        f"{name}: 12 pictures a user second, 1.00 of the loop (1.00 to 1.00)" for name in [LOOP, *names]
+        f"{name}: 12 pictures a user second, 1.000 of the loop (1.000 to 1.000)" for name in [LOOP, *names]
     ]
 
 
