@@ -8,7 +8,6 @@ Reads a source (``download.rows.<row>.source``) and, for a main set, the held-ou
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Generator, Iterator
 from functools import partial
@@ -61,6 +60,7 @@ def make_index(job: Job) -> None:
     from pipeline.sources.base import remarks_of, twins_remedy_of
     from pipeline.sources.index import classes_line, order_of, select
     from pipeline.sources.listing import Listing
+    from pipeline.store.embedded import write_told
 
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
     held_out = held_out_locations(job)
@@ -84,7 +84,7 @@ def make_index(job: Job) -> None:
         "num_rows": len(rows),
         "files": {INDEX_PARQUET: sha256_of_file(job.out / INDEX_PARQUET)},
     }
-    (job.out / INDEX_JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_told(job.out / INDEX_JSON, content)
 
 
 def held_out_locations(job: Job) -> pa.ChunkedArray:

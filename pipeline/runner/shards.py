@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from pipeline.data.writer import BatchFacts, RowBatch, ShardWriter
 from pipeline.digest import digest_json, sha256_of_file
 from pipeline.errors import Refusal
 from pipeline.runner.job import Job
-from pipeline.store.embedded import FILES, FINGERPRINT
+from pipeline.store.embedded import FILES, FINGERPRINT, write_told
 from pipeline.store.made_by import this_code
 
 COMMON_METADATA = (Meta.CHANNELS, Meta.DIM, Meta.DTYPE)
@@ -163,7 +162,7 @@ def make_manifest(
         FILES: {name: sha256_of_file(target / name) for name in files},
         **(more or {}),
     }
-    (target / MANIFEST_JSON).write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    write_told(target / MANIFEST_JSON, content)
 
 
 def check_fingerprint(job: Job, unit_id: UnitId, shard: Shard) -> None:

@@ -7,7 +7,6 @@ files tell the digests of their own.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from pipeline.data.files import MANIFEST_JSON
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal, system_line, system_number
-from pipeline.store.embedded import FINGERPRINT, ShownResult
+from pipeline.store.embedded import FINGERPRINT, ShownResult, read_told
 from pipeline.store.store import relative_files
 
 SAID_ABOVE_BYTES = 4e9  # comparing so much takes seconds
@@ -56,14 +55,16 @@ def _compared(folder: Path, result: ShownResult, told: dict[str, str]) -> ShownR
 
 
 def _digests_told(folder: Path) -> dict[str, str]:
-    """Fingerprint to sha256 of the shards that manifests tell of; a manifest that cannot be read tells nothing."""
+    """Fingerprint to sha256 of the shards that manifests tell of; a manifest that is damaged tells nothing."""
     told: dict[str, str] = {}
     for name in relative_files(folder):
         if name.rsplit("/", 1)[-1] == MANIFEST_JSON:
+            manifest = read_told(folder / name)
+            if manifest is None or not manifest.is_whole:
+                continue
             try:
-                shards = json.loads((folder / name).read_text())[SHARDS]
-                told |= {str(shard[FINGERPRINT]): str(shard[SHA256]) for shard in shards}
-            except (FileNotFoundError, ValueError, KeyError, TypeError):
+                told |= {str(shard[FINGERPRINT]): str(shard[SHA256]) for shard in manifest.content[SHARDS]}
+            except (KeyError, TypeError):
                 continue
     return told
 

@@ -19,7 +19,7 @@ from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal
 from pipeline.runner.reconcile import Reconciled, reconcile
 from pipeline.runner.status import look, render
-from pipeline.store.embedded import refuse_other_bytes, write_fingerprint_json
+from pipeline.store.embedded import CONTENT_DIGEST, refuse_other_bytes, write_fingerprint_json, write_told
 
 SHARD = UnitId("download", "imagenet", "0")
 SHOWN = "data/small/download/imagenet/00000.parquet"
@@ -87,6 +87,45 @@ def test_a_damaged_shard_is_named_left_out_and_made_anew(made: Path, harms: list
     assert run(made)[1].set_aside == []
 
 
+@pytest.mark.parametrize(
+    ("name", "unit_id", "changed"),
+    [
+        ("manifest.json", UnitId("download", "imagenet", MANIFEST), {"num_rows": 7}),
+        ("manifest.json", UnitId("download", "imagenet", MANIFEST), {"shards": []}),
+        ("index.json", UnitId("download", "imagenet", INDEX), {"num_rows": 7}),
+        ("index.json", UnitId("download", "imagenet", INDEX), {"digest": "0" * 40}),
+    ],
+)
+def test_facts_that_were_changed_on_the_way_are_not_believed(
+    made: Path, name: str, unit_id: UnitId, changed: dict
+) -> None:
+    """Nothing beside a manifest or an index tells of its own content but itself."""
+    path = made / "data/small/download/imagenet" / name
+    right = path.read_bytes()
+    pulled(made)
+    path.unlink()
+    path.write_text(json.dumps(json.loads(right) | changed))
+    plan, done = run(made)
+    assert unit_id in done.missing
+    assert not plan.is_made(unit_id)
+    (moved,) = [moved for moved in done.set_aside if moved.path.name == name]
+    assert moved.why == f"damaged or not whole ({name} does not say what it said when it was written)"
+    done = sandbox.stage(made, "download", "--row", "imagenet")
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes() == right
+
+
+def test_a_manifest_that_was_changed_on_the_way_accuses_no_shard(made: Path) -> None:
+    pulled(made)
+    path = made / "data/small/download/imagenet/manifest.json"
+    content = json.loads(path.read_text())
+    content["shards"][0]["sha256"] = "0" * 64
+    path.write_text(json.dumps(content))
+    plan, done = run(made)
+    assert plan.is_made(SHARD)  # by its pages
+    assert [moved.path.name for moved in done.set_aside] == ["manifest.json", "rejects.parquet"]
+
+
 def test_a_stage_command_makes_anew_what_came_damaged(made: Path) -> None:
     right = (made / SHOWN).read_bytes()
     pulled(made)
@@ -133,10 +172,10 @@ def test_nothing_is_said_to_leave_the_view_that_is_shown_again(made: Path) -> No
         (folder / "more/curve.tsv").write_text("0 1\n")
     content = json.loads((entry / "index.json").read_text())
     content["files"]["more/curve.tsv"] = sha256_of_file(entry / "more/curve.tsv")
-    (entry / "index.json").unlink()
+    del content[CONTENT_DIGEST]
     for folder in (entry, shown):
         (folder / "index.json").unlink(missing_ok=True)
-        (folder / "index.json").write_text(json.dumps(content))
+        write_told(folder / "index.json", content)
     for path in shown.rglob("*"):
         if path.is_file():
             os.utime(path, (1, 1))
@@ -203,6 +242,12 @@ def test_models_of_other_bytes_than_told_are_not_drawn_from(tmp_path: Path) -> N
     write_fingerprint_json(tmp_path, "f" * 40, [f"{MODEL_FOLDER}/weights.safetensors", "curve.tsv"])
     (tmp_path / "curve.tsv").unlink()
     refuse_other_bytes(tmp_path, MODEL_FOLDER)
+    told = tmp_path / FINGERPRINT_JSON
+    right = told.read_text()
+    told.write_text(right.replace("curve.tsv", "curse.tsv"))
+    with pytest.raises(Refusal, match=rf"{FINGERPRINT_JSON}: was changed since it was written; fetch or make it anew"):
+        refuse_other_bytes(tmp_path, MODEL_FOLDER)
+    told.write_text(right)
     weights.write_bytes(b"wrong")
     with pytest.raises(Refusal, match=rf"weights\.safetensors: not the file that .*{FINGERPRINT_JSON} tells of; fetch"):
         refuse_other_bytes(tmp_path, MODEL_FOLDER)
