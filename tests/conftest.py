@@ -65,8 +65,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def shared() -> Path:
     """The folder of real pictures and reference verdicts beside the checkout; tests without it are skipped."""
     folder = PROJECT.parent / "shared"
-    if not folder.is_dir():
-        pytest.skip("needs real pictures and reference verdicts in ../shared, which is absent")
+    if missing := [name for name in ("data", "goldens") if not (folder / name).is_dir()]:
+        pytest.skip(f"needs real pictures and reference verdicts in ../shared, where {' and '.join(missing)} are absent")
     return folder
 
 
