@@ -66,7 +66,9 @@ def shared() -> Path:
     """The folder of real pictures and reference verdicts beside the checkout; tests without it are skipped."""
     folder = PROJECT.parent / "shared"
     if missing := [name for name in ("data", "goldens") if not (folder / name).is_dir()]:
-        pytest.skip(f"needs real pictures and reference verdicts in ../shared, where {' and '.join(missing)} are absent")
+        pytest.skip(
+            f"needs real pictures and reference verdicts in ../shared, where {' and '.join(missing)} are absent"
+        )
     return folder
 
 

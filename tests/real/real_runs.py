@@ -7,6 +7,8 @@ every stage come from a run that was killed there, and from one that was not.
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,9 +36,11 @@ def new_checkout(folder: Path, sources: Path) -> Checkout:
 
 
 def make_sources(shared: Path, folder: Path) -> Path:
-    """What ``real.yaml`` names, as published."""
+    """What ``real.yaml`` names: pictures as published, and a captioner that sees a little."""
     IMAGENET["tar_of_tars"].make(imagenet_pictures(shared), folder / "imagenet")
     CAPTIONED["samples"].make(aesthetic_pictures(shared), folder / "aesthetic")
+    model = folder / "demo_models" / "seeing_vlm"  # where models are under version control: the clone has it too
+    subprocess.run([sys.executable, Path(__file__).parent / "seeing_vlm.py", model], check=True, capture_output=True)
     return folder
 
 
