@@ -19,7 +19,6 @@ from layouts import CAPTIONED, IMAGENET, aesthetic_pictures, imagenet_pictures
 from moments import catch
 
 from pipeline.params.schema import STAGE_NAMES
-from pipeline.params.use import use
 
 RUN = "real"
 KILLED_IN = {"snakemake": STAGE_NAMES[::2], "dvc": STAGE_NAMES[1::2]}
@@ -30,8 +29,9 @@ def new_checkout(folder: Path, sources: Path) -> Checkout:
     checkout = Checkout.new(folder)
     checkout.take_demo_models()
     shutil.copyfile(Path(__file__).parent / "real.yaml", folder / "params/real.yaml")
-    use("real", folder)
     shutil.copytree(sources, folder / "data", dirs_exist_ok=True)
+    ended = checkout.type(sys.executable, "-m", "pipeline.params.use", "real")
+    assert ended.status == 0, ended.text
     return checkout
 
 
