@@ -10,7 +10,6 @@ other programs and the disk count little there.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib
 import io
 import os
@@ -20,8 +19,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-
+from perf.plain_loop import plain_loop
 from perf.sparse_imagenet import ROW, write_project
 from perf.turns import in_turns, rates, user_seconds
 from pipeline.dag.units import INDEX
@@ -57,16 +55,6 @@ def pack(pictures: Path, num_copies: int) -> int:
             data.seek(0)
             archive.addfile(info, data)
     return num_copies * sum(map(len, classes.values()))
-
-
-def plain_loop(paths: list[Path]) -> int:
-    """Open, decode and hash; returns the number of pictures."""
-    digests = []
-    for path in paths:
-        data = path.read_bytes()
-        Image.open(io.BytesIO(data)).convert("RGB")
-        digests.append(hashlib.sha256(data).hexdigest())
-    return len(digests)
 
 
 def reading(source: ImageNetSource, locations: list[str]) -> int:

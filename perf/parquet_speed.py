@@ -20,7 +20,7 @@ from unittest import mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perf.imagenet_speed import plain_loop
+from perf.plain_loop import plain_loop
 from perf.turns import in_turns, rates, user_seconds
 from pipeline.data.images import MAX_PIXELS_CEILING, decode
 from pipeline.digest import sha256_of_bytes

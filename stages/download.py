@@ -158,8 +158,6 @@ def notice_unread_texts(job: Job, num_with_text: int, num_rows: int) -> None:
 def make_shard(job: Job) -> None:
     """Copy one run of the index into an image shard; pictures that cannot be used keep their row, with a reason."""
     from pipeline.data.batches import runs_of
-    from pipeline.data.images import decode
-    from pipeline.data.likeness import likeness
     from pipeline.data.manifest import TooManyRejects
     from pipeline.data.schema import IMAGES, Column
     from pipeline.data.schema import INDEX as INDEX_TABLE
@@ -170,6 +168,7 @@ def make_shard(job: Job) -> None:
     from pipeline.runner.shards import write_shard
     from pipeline.sources.base import Workplace, forget_rejects, prepare
     from pipeline.sources.index import shard_bounds
+    from pipeline.sources.seen import SeenPictures
 
     index = Shard(job.input(units.unit_id(job.unit_id.reference, INDEX), INDEX_PARQUET), INDEX_TABLE)
     first, end = shard_bounds(index.num_rows, job.row_params.num_shards)[int(job.unit_id.part)]
@@ -180,21 +179,20 @@ def make_shard(job: Job) -> None:
     held_out = held_out_pictures(job)
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
     prepare(source, Workplace(job.plan.params.execution, job.work / SOURCE_FOLDER, job.log.info))
-    reader = RunReader(source, locations)
+    threads = job.plan.params.execution.num_threads
+    reader = RunReader(SeenPictures(source, job.row_params.max_image_pixels, threads), locations)
 
     def make(start: int, stop: int) -> RowBatch:
         batch = RowBatch(IMAGES)
-        for row, data in zip(columns.slice(start, stop - start).to_pylist(), reader.read(start, stop), strict=True):
+        for row, seen in zip(columns.slice(start, stop - start).to_pylist(), reader.read(start, stop), strict=True):
             try:
-                if isinstance(data, Reject):
-                    raise data
-                picture = decode(data, max_pixels=job.row_params.max_image_pixels)
-                alike = likeness(data, picture)
-                held_out.reject(alike)
+                if isinstance(seen, Reject):
+                    raise seen
+                held_out.reject(seen)
             except Reject as reject:
                 batch.add_rejected(reject, **row)
             else:
-                batch.add(**row, image=data, width_px=picture.width, height_px=picture.height, **alike)
+                batch.add(**row, **seen)
         return batch
 
     runs = runs_of(len(locations), PICTURES_PER_BATCH)

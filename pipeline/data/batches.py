@@ -2,8 +2,11 @@
 
 Each is a file of its own, put down whole by a rename: facts and rows in pieces, each behind its length and XXH3. A
 piece is compared with its checksum before anything looks into it, so a file that was cut or has a flipped bit is made
-anew. When all are there the shard is written from them, one after another: memory holds a piece of a batch, and the
-bytes are those of a run that nobody disturbed.
+anew. The shard is written from them, one after another: memory holds a piece of a batch, and the bytes are those of a
+run that nobody disturbed.
+
+Nobody waits until the disk has a batch: a killed process leaves what it has written to the system. A machine that
+stops loses what the system had not brought to the disk yet, some half a minute's batches; their checksums tell.
 """
 
 from __future__ import annotations
@@ -88,19 +91,24 @@ def keep_batches(kept: Kept, make: Callable[[int, int], RowBatch]) -> Iterator[B
 
 
 def kept_batches(kept: Kept) -> Iterator[tuple[pa.Table, BatchFacts]]:
-    """All rows, in order, a piece of a batch at a time, each read when it is asked for; facts add up.
+    """The rows of all batches, in order. Raises as ``kept_batch``."""
+    for path in kept.files():
+        yield from kept_batch(path)
+
+
+def kept_batch(path: Path) -> Iterator[tuple[pa.Table, BatchFacts]]:
+    """The rows of a batch that was kept, a piece at a time, each read when it is asked for; facts add up.
 
     Raises:
-        Transient: a batch was damaged since it was kept. It is removed: the next run makes its rows anew.
-        Refusal: the system cannot read one.
+        Transient: it was damaged since it was kept. It is removed: the next run makes its rows anew.
+        Refusal: the system cannot read it.
     """
-    for path in kept.files():
-        with system_errors_refused(path):
-            try:
-                yield from _read(path)
-            except _Damaged as error:
-                path.unlink()
-                raise Transient(f"{path}: {error}, and was removed; run again, its rows are made anew") from error
+    with system_errors_refused(path):
+        try:
+            yield from _read(path)
+        except _Damaged as error:
+            path.unlink()
+            raise Transient(f"{path}: {error}, and was removed; run again, its rows are made anew") from error
 
 
 class _Damaged(ValueError):
@@ -132,8 +140,6 @@ def _write(path: Path, batch: RowBatch) -> None:
                 with pa.ipc.new_stream(sink, rows.schema) as writer:
                     writer.write_table(rows)
                 _put(file, sink.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(fresh, path)
 
 

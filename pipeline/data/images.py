@@ -143,9 +143,10 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image:
 
 
 def _decode(data: bytes, max_pixels: int) -> Image.Image:
-    if _format(_open(data, max_pixels)) == "PNG":
-        _guard(_open(data, max_pixels).verify)  # checksums of all chunks: load() does not look at those of the pixels
     image = _open(data, max_pixels)
+    if image.format == "PNG":
+        _guard(image.verify)  # checksums of all chunks: load() does not look at those of the pixels
+        image = _open(data, max_pixels)
     _guard(image.load)
     if image.format == "PNG":
         _settle_transparency(image, data[_PNG_BIT_DEPTH_AT])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipeline.data import payloads
 from pipeline.data.columns import leaf_names
 from pipeline.data.files import SCHEMA_VERSION
 from pipeline.data.schema import Column, Meta, Table
+from pipeline.data.written import WrittenFile
 from pipeline.errors import Reject, system_errors_refused
 
 
@@ -151,7 +151,8 @@ class ShardWriter:
     """A shard that is being written: one row group is held at most, and each goes to the disk when it is full.
 
     The bytes depend on the rows alone, not on how many are appended at a time. As a context it is finished at the end,
-    and given up where an error ends it.
+    and given up where an error ends it. What was written is read back once, from memory: for where payloads lie, and
+    for the file's digest.
 
     Args:
         path: of the file, in a folder that is not shown yet.
@@ -159,9 +160,14 @@ class ShardWriter:
         fingerprint: what the shard is made under.
         row_group_rows: rows of each row group but the last.
 
+    Attributes:
+        sha256: of the whole file, hexadecimal; empty until it is finished.
+
     Raises:
         Refusal: the disk does not take it.
     """
+
+    sha256 = ""
 
     def __init__(self, path: Path, table: Table, *, fingerprint: str, row_group_rows: int) -> None:
         self._path, self._table, self._row_group_rows = path, table, row_group_rows
@@ -183,7 +189,7 @@ class ShardWriter:
             self._writer = pq.ParquetWriter(
                 self._sink, schema, compression=compression, use_dictionary=False, write_page_checksum=True
             )
-            self._handle = os.open(path, os.O_RDONLY)
+            self._written = WrittenFile(path)
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -194,11 +200,11 @@ class ShardWriter:
             if kind is None:
                 self._finish()
                 with system_errors_refused(self._path):  # some disks tell of a full quota no sooner
-                    os.fsync(self._handle)
+                    self._written.flush()
                     self._sink.close()
                 finished = True
         finally:
-            os.close(self._handle)
+            self._written.close()
             with contextlib.suppress(OSError, pa.ArrowInvalid):
                 self._writer.close()
             with contextlib.suppress(OSError):
@@ -222,11 +228,10 @@ class ShardWriter:
         self._pending = [rows.slice(num_rows)]
         self._num_pending -= num_rows
         with system_errors_refused(self._path):
-            start = self._sink.tell()
             self._writer.write_table(group, row_group_size=num_rows)
+            start, written = self._written.next(self._sink.tell())
             if self._columns:
-                region = payloads.read_region(self._handle, start, self._sink.tell())
-                self._located.append(payloads.located_in(region, start, group, self._columns))
+                self._located.append(payloads.located_in(written, start, group, self._columns))
 
     def _finish(self) -> None:
         if self._num_pending:
@@ -246,3 +251,4 @@ class ShardWriter:
         with system_errors_refused(self._path):
             self._writer.add_key_value_metadata({str(key): value for key, value in metadata.items()})
             self._writer.close()
+            self.sha256 = self._written.finish(self._sink.tell())

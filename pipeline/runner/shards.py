@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.batches import Bounds, Kept, keep_batches, kept_batches
+from pipeline.data.batches import Bounds, Kept, keep_batches, kept_batch
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, ROWS_ARROW, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
 from pipeline.data.row_index import RowIndexBuilder
@@ -41,7 +41,7 @@ def open_input(job: Job, unit_id: UnitId, table: Table) -> Shard:
 def write_shard(
     job: Job, table: Table, runs: Sequence[Bounds], make: Callable[[int, int], RowBatch], *, limit: float = 1.0
 ) -> BatchFacts:
-    """Make the rows of a shard in batches that survive a kill, then write it.
+    """Make the rows of a shard in batches that survive a kill, and write it from them as they are finished.
 
     Args:
         job: a unit whose first file is the shard.
@@ -59,21 +59,23 @@ def write_shard(
     facts = BatchFacts()
     progress = job.log.progress(num_rows, str(job.unit_id))
     kept = Kept(job.work, table, runs, _made_with(job))
-    for batch in keep_batches(kept, make):
-        facts.add(batch)
-        try:
-            refuse_too_many(str(job.unit_id), facts.rejects, num_rows_of_all, limit)
-        except Refusal:
-            kept.drop_rejects()
-            raise
-        progress.advance(batch.num_rows)
-    progress.close()
-    path = job.out / job.plan.unit(job.unit_id).files[0]
+    name = job.plan.unit(job.unit_id).files[0]
+    path = job.out / name
     path.parent.mkdir(parents=True, exist_ok=True)
     row_group_rows = job.row_params.row_group_rows
     with ShardWriter(path, table, fingerprint=job.fingerprint, row_group_rows=row_group_rows) as writer:
-        for rows, batch in kept_batches(kept):
-            writer.append(rows, batch)
+        for file, batch in zip(kept.files(), keep_batches(kept, make), strict=True):
+            facts.add(batch)
+            try:
+                refuse_too_many(str(job.unit_id), facts.rejects, num_rows_of_all, limit)
+            except Refusal:
+                kept.drop_rejects()
+                raise
+            for rows, some in kept_batch(file):
+                writer.append(rows, some)
+            progress.advance(batch.num_rows)
+    progress.close()
+    job.partial.told_sha256[name] = writer.sha256
     job.log.info(f"{facts.num_rows} rows, {len(facts.rejects)} rejected")
     return facts
 

@@ -16,8 +16,8 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Partial:
     out: Path
     keep: bool = False
     lock: int | None = None  # the handle that holds the work's lock
+    told_sha256: dict[str, str] = field(default_factory=dict)  # of files in ``out``, by what wrote them: not read again
 
 
 class Store:
@@ -143,7 +144,7 @@ class Store:
             SECONDS: round(seconds, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             CODE: this_code(),
-            "files": file_facts(partial.out, relative_files(partial.out)),
+            "files": file_facts(partial.out, relative_files(partial.out), partial.told_sha256),
         }
         with _named(partial.out / JOB_JSON):
             (partial.out / JOB_JSON).write_text(json.dumps(record, sort_keys=True))
@@ -211,9 +212,19 @@ def relative_files(folder: Path, leave_out: tuple[str, ...] = ()) -> list[str]:
     return sorted(name for name in relative_names if name not in leave_out)
 
 
-def file_facts(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of files."""
-    return {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of_file(folder / name)} for name in names}
+def file_facts(folder: Path, names: list[str], told: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of files.
+
+    Args:
+        folder: where they lie.
+        names: of the files, relative to it.
+        told: sha256 of some of them; these are not read.
+    """
+    told = told or {}
+    return {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": told.get(name) or sha256_of_file(folder / name)}
+        for name in names
+    }
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from small_project import plan_of, run_stage, small_parameters, write_parameters
 
 import stages.download
 from pipeline.dag.units import INDEX, UnitId
+from pipeline.data.writer import ShardWriter
 from pipeline.errors import Transient
-from pipeline.runner import shards
 
 UNIT = UnitId("download", "pictures", "0")
 
@@ -42,11 +41,11 @@ def test_a_shard_of_damaged_batches_has_its_right_bytes(
     shutil.rmtree(entry)
     (plan.layout.shown("download", "pictures") / name).unlink()  # or it would be taken in again
 
-    def ends(*arguments: Any, **options: Any) -> Any:
+    def ends(writer: ShardWriter) -> None:
         raise Transient("the power went; run again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "ShardWriter", ends)
+        patch.setattr(ShardWriter, "_finish", ends)
         assert run_stage("download", "pictures", part="0") == 1
     kept = sorted((tmp_path / "data/store").glob("*/*.partial/batches/*.batch"))
     assert len(kept) == 3

@@ -1,0 +1,57 @@
+"""Work on items by threads, some of them ahead of the one that is asked for; results come in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+AHEAD_PER_THREAD = 4  # items that are read before their turn: while one result is used, no thread waits for its next
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(work: Callable[[Item], Result], items: Iterator[Item], num_threads: int) -> Generator[Result, None, None]:
+    """``map(work, items)``, whose items are worked on by threads where there are several.
+
+    Items are read by the thread that asks for results, ``AHEAD_PER_THREAD`` for each thread before their turn. An error
+    of an item, or of the work on it, is raised in its turn: what comes before it is given first.
+
+    Args:
+        work: threads do it at the same time.
+        items: closed with this generator, where they are one.
+        num_threads: 1: all is done by the thread that asks, nothing ahead.
+    """
+    try:
+        if num_threads == 1:
+            yield from map(work, items)
+            return
+        with ThreadPoolExecutor(num_threads) as pool:
+            futures, waiting = _futures(pool, work, items), deque[Future[Result]]()
+            try:
+                while True:
+                    waiting.extend(islice(futures, num_threads * AHEAD_PER_THREAD - len(waiting)))
+                    if not waiting:
+                        return
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+    finally:
+        if isinstance(items, Generator):
+            items.close()
+
+
+def _futures(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterator[Item]
+) -> Iterator[Future[Result]]:
+    try:
+        for item in items:
+            yield pool.submit(work, item)
+    except Exception as error:
+        failed: Future[Result] = Future()
+        failed.set_exception(error)
+        yield failed
