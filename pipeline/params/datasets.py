@@ -11,9 +11,9 @@ from msgspec import Meta
 from pipeline.params.types import Count, Fault, Fraction, NotNegative, Reference, ShardedRow, Strict, Text, no_weight
 
 MAX_NEAR_BITS = 6  # of a perceptual hash's 64: as far as neighbours are looked for
-# As they are compared: in lower case, without the dot before them.
-Extension = Annotated[str, Meta(pattern=r"^[^./:A-Z][^/:A-Z]*\Z")]
-ExtensionAndField = Annotated[str, Meta(pattern=r"^[^./:A-Z][^/:A-Z]*(:.+)?\Z")]
+# As they are compared: in lower case, without the dot before them; no line break.
+Extension = Annotated[str, Meta(pattern=r"^[^./:A-Z\n\r][^/:A-Z\n\r]*\Z")]
+ExtensionAndField = Annotated[str, Meta(pattern=r"^[^./:A-Z\n\r][^/:A-Z\n\r]*(:[^\n\r]+)?\Z")]
 
 
 class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):

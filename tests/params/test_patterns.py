@@ -7,14 +7,17 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 
-from pipeline.params.datasets import ExtensionAndField, WordNetId
+from pipeline.params.datasets import Extension, ExtensionAndField, WordNetId
 from pipeline.params.parquet import HubRow
 from pipeline.params.types import Name, Reference
+from pipeline.params.urls import Http
 
 REPOSITORY = get_type_hints(HubRow, include_extras=True)["repository"]
+AGENT = get_type_hints(Http, include_extras=True)["user_agent"]
 FORMS: list[tuple[Any, str]] = [
     *((Name, "ta_ia"), (Reference, "train/ta_ia"), (WordNetId, "n01440764")),
-    *((ExtensionAndField, "json:text"), (REPOSITORY, "maker/pictures")),
+    *((Extension, "jpg"), (Extension, "seg.png"), (ExtensionAndField, "txt"), (ExtensionAndField, "json:text")),
+    *((REPOSITORY, "maker/pictures"), (AGENT, "name/1 (mail)")),
 ]
 
 
