@@ -9,16 +9,15 @@ Reads a source (``download.rows.<row>.source``) and, for a main set, the held-ou
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Generator, Iterator
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.dag import units
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST
-from pipeline.data.files import INDEX_JSON, INDEX_PARQUET
+from pipeline.data.files import BATCHES, INDEX_JSON, INDEX_PARQUET
 from pipeline.params.references import side_table
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
@@ -61,6 +60,7 @@ def make_index(job: Job) -> None:
     from pipeline.sources.base import remarks_of, twins_remedy_of
     from pipeline.sources.index import classes_line, order_of, select
     from pipeline.sources.listing import Listing
+    from pipeline.sources.unchanged import refuse_changed_places
 
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
     held_out = held_out_locations(job)
@@ -76,6 +76,7 @@ def make_index(job: Job) -> None:
     refuse_ids_as_words(job, {class_name for _, class_name in classes if class_name})
     notice_unread_texts(job, listing.num_with_text(rows), len(rows))
     digest = write_index(job, listing, rows)
+    refuse_changed_places(job.row_params.places(), job.plan.digests, job.plan.layout.project)
     content = {
         "schema": SCHEMA_VERSION,
         "fingerprint": job.fingerprint,
@@ -104,20 +105,20 @@ def held_out_locations(job: Job) -> pa.ChunkedArray:
 def write_index(job: Job, listing: Listing, rows: np.ndarray) -> str:
     """Write the rows of the index; returns the digest that shards hang on.
 
-    It is one of the rows, and of the sizes of the files where the source knows them: by these a picture that was
-    changed in place is another one. Times are left out: a copied folder has others.
+    It is one of the rows, and of the sizes and marks of the files where the source knows them: by these a picture that
+    was changed in place is another one. Times are left out: a copied folder has others.
     """
     from pipeline.data.columns import RowsDigest
     from pipeline.data.schema import INDEX as INDEX_TABLE
     from pipeline.data.writer import BatchFacts, ShardWriter
-    from pipeline.sources.index import index_rows
+    from pipeline.sources.index import index_rows, with_columns
 
     digest = RowsDigest()
     path, fingerprint = job.out / INDEX_PARQUET, job.fingerprint
     with ShardWriter(path, INDEX_TABLE, fingerprint=fingerprint, row_group_rows=INDEX_GROUP_ROWS) as writer:
-        for run, num_bytes in index_rows(listing, rows, job.unit_id.row, INDEX_RUN_ROWS):
+        for run, known in index_rows(listing, rows, job.unit_id.row, INDEX_RUN_ROWS):
             writer.append(run, BatchFacts(run.num_rows))
-            digest.add(run.append_column("num_bytes", num_bytes))
+            digest.add(with_columns(run, known))
     return digest.digest()
 
 
@@ -156,7 +157,11 @@ def notice_unread_texts(job: Job, num_with_text: int, num_rows: int) -> None:
 
 
 def make_shard(job: Job) -> None:
-    """Copy one run of the index into an image shard; pictures that cannot be used keep their row, with a reason."""
+    """Copy one run of the index into an image shard; pictures that cannot be used keep their row, with a reason.
+
+    Raises:
+        Transient: the source was changed since it was listed, or while it was read. Then nothing of it is kept.
+    """
     from pipeline.data.batches import runs_of
     from pipeline.data.images import decode
     from pipeline.data.likeness import likeness
@@ -170,6 +175,8 @@ def make_shard(job: Job) -> None:
     from pipeline.runner.shards import write_shard
     from pipeline.sources.base import Workplace, forget_rejects, prepare
     from pipeline.sources.index import shard_bounds
+    from pipeline.sources.runs import RunReader
+    from pipeline.sources.unchanged import files_unchanged, reads_files, refuse_changed_places
 
     index = Shard(job.input(units.unit_id(job.unit_id.reference, INDEX), INDEX_PARQUET), INDEX_TABLE)
     first, end = shard_bounds(index.num_rows, job.row_params.num_shards)[int(job.unit_id.part)]
@@ -198,33 +205,15 @@ def make_shard(job: Job) -> None:
         return batch
 
     runs = runs_of(len(locations), PICTURES_PER_BATCH)
+    places = job.row_params.places() if reads_files(source) else {}
+    refuse_changed_places(places, job.plan.digests, job.plan.layout.project)
     try:
-        write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
+        with files_unchanged(source, locations, partial(shutil.rmtree, job.work / BATCHES)):
+            write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
     except TooManyRejects:
         reader.close()  # what reads ahead notes rejects too, as long as it runs
         forget_rejects(source)
         raise
-
-
-class RunReader:
-    """Reads runs of a source's pictures: one request as long as they follow each other, so that it may read ahead."""
-
-    def __init__(self, source: Any, locations: list[str]) -> None:
-        self._source, self._locations = source, locations
-        self._pictures: Iterator[Any] = iter(())
-        self._next = -1
-
-    def read(self, start: int, stop: int) -> Iterator[Any]:
-        """Bytes, or a reject, of the pictures ``start`` to ``stop`` - 1."""
-        if start != self._next:
-            self._pictures = self._source.read_many(self._locations[start:])
-        self._next = stop
-        yield from islice(self._pictures, stop - start)
-
-    def close(self) -> None:
-        """Ask for nothing more; what the source reads ahead ends."""
-        if isinstance(self._pictures, Generator):
-            self._pictures.close()
 
 
 def held_out_pictures(job: Job) -> HeldOut:

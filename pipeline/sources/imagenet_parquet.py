@@ -65,7 +65,7 @@ class TrainParquet:
                     f"{entry.label}; read the pictures with source: parquet"
                 )
             if wnid in wanted:
-                yield Found(wnid, f"{entry.source_id}.JPEG", entry.location, entry.num_bytes)
+                yield Found(wnid, f"{entry.source_id}.JPEG", entry.location, entry.num_bytes, entry.mark)
 
     def remarks(self) -> list[str]:
         """As ``Source.remarks``: what the size of the files' pages costs."""
@@ -74,6 +74,10 @@ class TrainParquet:
     def read_many(self, locations: Sequence[str]) -> Iterator[bytes | Reject]:
         """As ``Layout.read_many``."""
         return self._pictures.read_many(locations)
+
+    def files_behind(self, locations: Sequence[str]) -> list[Path]:
+        """As ``Layout.files_behind``."""
+        return self._pictures.files_of(locations)
 
     def _names(self) -> list[str]:
         found = []

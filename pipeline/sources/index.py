@@ -5,7 +5,7 @@ Pictures are numbers of rows of the listing, and rows of the index are made a ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -111,8 +111,13 @@ def classes_line(classes: Iterable[tuple[int | None, str | None]], num_named: in
 
 def index_rows(
     listing: Listing, rows: np.ndarray, dataset: str, rows_at_once: int
-) -> Iterator[tuple[pa.Table, pa.Array]]:
-    """Rows of the index of the pictures ``rows``, a run at a time, each run with the sizes of its files in bytes."""
+) -> Iterator[tuple[pa.Table, dict[str, pa.Array]]]:
+    """Rows of the index of the pictures ``rows``, a run at a time.
+
+    Each run comes with what tells that bytes behind it changed: ``num_bytes`` of its files and, of sources that have
+    any, ``mark``.
+    """
+    has_marks = listing.mark.null_count < len(listing)
     for start in range(0, len(rows), rows_at_once):
         run = listing.take(rows[start : start + rows_at_once])
         columns = {
@@ -123,7 +128,15 @@ def index_rows(
             Column.TEXT: run.text,
         }
         cast = [columns[Column(field.name)].cast(field.type) for field in INDEX.schema]
-        yield pa.table(cast, schema=INDEX.schema), run.num_bytes
+        marks = {"mark": run.mark} if has_marks else {}
+        yield pa.table(cast, schema=INDEX.schema), {"num_bytes": run.num_bytes, **marks}
+
+
+def with_columns(rows: pa.Table, more: Mapping[str, pa.Array]) -> pa.Table:
+    """Rows with further columns behind their own."""
+    for name, values in more.items():
+        rows = rows.append_column(name, values)
+    return rows
 
 
 def shard_bounds(num_rows: int, num_shards: int) -> list[tuple[int, int]]:
