@@ -18,8 +18,10 @@ from pipeline.sources.imagenet_base import WNID, Found, listed, refuse_unknown
 from pipeline.sources.imagenet_classes import labels
 from pipeline.sources.parquet import ParquetPictures
 from pipeline.sources.parquet_files import EXTENSION
+from pipeline.sources.parts import refuse_missing_parts
 
 _COLUMNS = ParquetColumns(image="image", label="label", id="image.path")
+_REMEDY = "fetch what is missing, or read some of them with source: parquet and files"
 _TRAIN, _BELOW = "train-", "data"
 
 
@@ -86,6 +88,7 @@ class TrainParquet:
                 found.append(item.name)
             else:
                 self.left_out[item.name] += 1
+        refuse_missing_parts(found, bool, str(self.path), _REMEDY)
         return found
 
 

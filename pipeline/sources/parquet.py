@@ -10,6 +10,8 @@ of its archives. How much a page is, its writer decided: ``remarks`` says so whe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,12 +30,13 @@ from pipeline.sources.parquet_files import (
     names_below,
     opened,
     reading,
-    refuse_missing_parts,
     small_rows,
 )
 from pipeline.sources.parquet_pages import fault_of_chunk, first_byte_of
 from pipeline.sources.parquet_pictures import PictureReader, location_of
+from pipeline.sources.parts import refuse_missing_parts
 
+_FETCH = "fetch what is missing, or name the parts that are wanted with files"
 _NUM_PIECES = 32  # of the pictures of a row group that are looked at: it may hold hundreds
 _LARGE_PAGE_BYTES, _MANY_ROWS = 4 << 20, 8  # what is said of once
 
@@ -185,7 +188,7 @@ class ParquetSource(ParquetPictures):
         def names() -> list[str]:
             if place.is_dir():
                 found = chosen(names_below(place), params.files, str(place))
-                refuse_missing_parts(found, params.files, str(place))
+                refuse_missing_parts(found, partial(fnmatchcase, pat=params.files or "*"), str(place), _FETCH)
                 return found
             if not place.exists():
                 raise Refusal(f"{place}: nothing is there; correct the path of the Parquet files")

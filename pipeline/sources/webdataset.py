@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,7 @@ from pipeline.params.datasets import WebDatasetRow
 from pipeline.sources.base import Entry
 from pipeline.sources.folder import MAX_PICTURE_BYTES
 from pipeline.sources.names import read_numbered_names
+from pipeline.sources.parts import refuse_missing_parts
 from pipeline.sources.sample_texts import SampleTexts
 from pipeline.sources.samples import Sample, Tally, samples, shown
 from pipeline.sources.tars import Member, OpenTars, Place, files_of, is_below, pictures_at
@@ -187,6 +189,13 @@ def _matches(root: Path, pattern: str) -> list[str]:
     except ValueError as error:
         raise Refusal(f"tars {pattern!r}: {error}; correct tars") from None
     found = [name for name in found if not name.rpartition("/")[2].startswith(".")]
+    last = pattern.rpartition("/")[2]  # parts of a set lie side by side
+    refuse_missing_parts(
+        found,
+        lambda name: fnmatchcase(name.rpartition("/")[2], last),
+        f"tars {root}",
+        "fetch what is missing, or name the parts that are wanted with tars",
+    )
     if not found:
         there = sorted(os.listdir(root))
         raise Refusal(

@@ -270,6 +270,7 @@ def test_parts_of_a_data_set_are_not_mixed_up(tmp_path: Path) -> None:
         ((0, 1, 2), "data/train-00003-of-00004.parquet is not there"),
         ((1, 2, 3), "data/train-00000-of-00004.parquet is not there"),
         ((2, 3, 4), "data/train-00001-of-00004.parquet is not there"),
+        ((2,), "data/train-00000-of-00004.parquet, data/train-00001-of-00004.parquet, data/train-00003-of-00004.pa"),
         ((0, 1, 2, 3), None),
         ((1, 2, 3, 4), None),
     ],
