@@ -58,12 +58,12 @@ def make_index(job: Job) -> None:
     from pipeline.digest import sha256_of_file
     from pipeline.params.kinds import SOURCES
     from pipeline.sources.base import remarks_of, twins_remedy_of
-    from pipeline.sources.index import classes_line, order_of, select
+    from pipeline.sources.index import classes_line, order_of, refuse_other_numbers, select
     from pipeline.sources.listing import Listing
     from pipeline.sources.unchanged import refuse_changed_places
 
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
-    held_out = held_out_locations(job)
+    held_out, held_out_classes = held_out_listing(job)
     wanted = None if job.row_params.num_rows == "all" else job.row_params.num_rows
     listing = Listing.of(source.entries())
     rows = select(listing, order_of(listing, source.random_access, twins_remedy_of(source)), wanted, held_out)
@@ -73,6 +73,7 @@ def make_index(job: Job) -> None:
     classes = list(zip(first.label.to_pylist(), first.class_name.to_pylist(), strict=True))
     num_held_out = pc.count_distinct(held_out).as_py()
     job.log.notice(f"{job.unit_id}: {len(rows)} pictures, {classes_line(classes)}, {num_held_out} places held out")
+    refuse_other_numbers(classes, held_out_classes, str(job.row_params.heldout))
     refuse_ids_as_words(job, {class_name for _, class_name in classes if class_name})
     notice_unread_texts(job, listing.num_with_text(rows), len(rows))
     digest = write_index(job, listing, rows)
@@ -88,8 +89,8 @@ def make_index(job: Job) -> None:
     (job.out / INDEX_JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
-def held_out_locations(job: Job) -> pa.ChunkedArray:
-    """The places of all held-out pictures, empty where nothing is held out."""
+def held_out_listing(job: Job) -> tuple[pa.ChunkedArray, set[tuple[int | None, str | None]]]:
+    """The places of all held-out pictures, and their classes' labels and names; empty where nothing is held out."""
     import pyarrow as pa
 
     from pipeline.data.schema import INDEX as INDEX_TABLE
@@ -97,9 +98,10 @@ def held_out_locations(job: Job) -> pa.ChunkedArray:
     from pipeline.data.shards import Shard
 
     if not job.row_params.heldout:
-        return pa.chunked_array([], pa.string())
+        return pa.chunked_array([], pa.string()), set()
     path = job.input(units.unit_id(job.row_params.heldout, INDEX), INDEX_PARQUET)
-    return Shard(path, INDEX_TABLE).read([Column.LOCATION]).column(0)
+    places, labels, names = Shard(path, INDEX_TABLE).read([Column.LOCATION, Column.LABEL, Column.CLASS_NAME]).columns
+    return places, set(zip(labels.to_pylist(), names.to_pylist(), strict=True))
 
 
 def write_index(job: Job, listing: Listing, rows: np.ndarray) -> str:

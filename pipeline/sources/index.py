@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -107,6 +108,40 @@ def classes_line(classes: Iterable[tuple[int | None, str | None]], num_named: in
     first = [names[key] for key in sorted(names, key=lambda key: (isinstance(key, str), key))[:num_named]]
     more = ", ..." if len(names) > num_named else ""
     return f"{len(names)} {'class' if len(names) == 1 else 'classes'} ({', '.join(first)}{more})"
+
+
+def refuse_other_numbers(
+    classes: Iterable[tuple[int | None, str | None]], others: Iterable[tuple[int | None, str | None]], where: str
+) -> None:
+    """Raise a Refusal where a set and its held-out set number their classes differently.
+
+    Both would run, and whatever goes by numbers would take one class for another.
+
+    Args:
+        classes: label and class name of the set's pictures.
+        others: of the held-out ones.
+        where: the held-out set, for the refusal.
+    """
+    here, there = (
+        [(label, name) for label, name in pairs if label is not None and name is not None]
+        for pairs in (classes, others)
+    )
+    for what, known_by, called in (("class", 1, 0), ("number", 0, 1)):
+        ours, theirs = (_by(pairs, known_by, called) for pairs in (here, there))
+        for known, found in sorted(ours.items()):
+            if known in theirs and found.isdisjoint(theirs[known]):
+                raise Refusal(
+                    f"{what} {known!r} is {min(found)!r} here and {min(theirs[known])!r} in {where}: both must number "
+                    "classes alike; write class_names, a file of number, tab and name of each class, in both rows"
+                )
+
+
+def _by(pairs: Iterable[tuple[Any, Any]], known_by: int, called: int) -> dict[Any, set[Any]]:
+    """The numbers of each name, or the names of each number."""
+    found: dict[Any, set[Any]] = {}
+    for pair in pairs:
+        found.setdefault(pair[known_by], set()).add(pair[called])
+    return found
 
 
 def index_rows(

@@ -22,8 +22,8 @@ from pipeline.errors import Refusal, Reject
 from pipeline.params.parquet import ParquetColumns, ParquetRow
 from pipeline.sources.base import Entry
 from pipeline.sources.marks import mark_of
-from pipeline.sources.parquet_classes import Named, Numbered, names_of
-from pipeline.sources.parquet_columns import Columns
+from pipeline.sources.parquet_classes import Named, Numbered, declared_names, names_of, said
+from pipeline.sources.parquet_columns import Columns, has_texts
 from pipeline.sources.parquet_files import (
     Rows,
     chosen,
@@ -159,19 +159,23 @@ class ParquetPictures:
         if named is None:
             return names_of(self._class_names, columns.class_names(), path)
         if self._class_names is not None:
-            raise Refusal(
-                f"{path}: column {named!r} holds names of classes, and class_names names them too; leave it out"
-            )
+            return Named((), declared_names(self._class_names), said(self._class_names))
         found: set[str] = set()
-        for name in names:
+        for name in self._numbered_over(names):
             path = self._path_of(name)
             file = opened(path)
-            here = Columns(file.schema_arrow, wanted, path)
-            here.refuse_other(columns)
+            if name in names:
+                Columns(file.schema_arrow, wanted, path).refuse_other(columns)
+            elif not has_texts(file.schema_arrow, named):
+                continue
             for rows in small_rows(file, path, [named]):
                 assert rows.columns is not None
-                found.update(value for value in here.values(rows.columns, named) if value is not None)
+                found.update(value for value in columns.values(rows.columns, named) if value is not None)
         return Named(found)
+
+    def _numbered_over(self, names: list[str]) -> list[str]:
+        """The files whose names of classes are numbered, given those whose pictures are read."""
+        return names
 
 
 class ParquetSource(ParquetPictures):
@@ -179,25 +183,33 @@ class ParquetSource(ParquetPictures):
 
     random_access = True
 
+    def __init__(self, row: ParquetRow) -> None:
+        """Nothing is read yet."""
+        self._place, self._files = Path(row.path), row.files
+        super().__init__(row.columns, row.class_names, self._chosen, self._path)
+
     @classmethod
     def open(cls, params: ParquetRow, seed: int) -> Self:
         """The files that a row names."""
         del seed
-        place = Path(params.path)
+        return cls(params)
 
-        def names() -> list[str]:
-            if place.is_dir():
-                found = chosen(names_below(place), params.files, str(place))
-                refuse_missing_parts(found, partial(fnmatchcase, pat=params.files or "*"), str(place), _FETCH)
-                return found
-            if not place.exists():
-                raise Refusal(f"{place}: nothing is there; correct the path of the Parquet files")
-            return chosen([place.name], params.files, str(place))
+    def _chosen(self) -> list[str]:
+        place = self._place
+        if place.is_dir():
+            found = chosen(names_below(place), self._files, str(place))
+            refuse_missing_parts(found, partial(fnmatchcase, pat=self._files or "*"), str(place), _FETCH)
+            return found
+        if not place.exists():
+            raise Refusal(f"{place}: nothing is there; correct the path of the Parquet files")
+        return chosen([place.name], self._files, str(place))
 
-        def path_of(name: str) -> Path:
-            return place / name if place.is_dir() else place.with_name(name)
+    def _path(self, name: str) -> Path:
+        return self._place / name if self._place.is_dir() else self._place.with_name(name)
 
-        return cls(params.columns, params.class_names, names, path_of)
+    def _numbered_over(self, names: list[str]) -> list[str]:
+        """All files below the path: a row of some of them numbers classes as one of all."""
+        return sorted({*names, *names_below(self._place)}) if self._place.is_dir() else names
 
     def files_behind(self, locations: Sequence[str]) -> list[Path]:
         """The Parquet files."""
