@@ -188,7 +188,8 @@ def make_shard(job: Job) -> None:
     index.close()
     held_out = held_out_pictures(job)
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
-    prepare(source, Workplace(job.plan.params.execution, job.work / SOURCE_FOLDER, job.log.info))
+    layout, execution = job.plan.layout, job.plan.params.execution
+    prepare(source, Workplace(execution, job.work / SOURCE_FOLDER, job.log.info, layout.known_hosts))
     reader = RunReader(source, locations)
 
     def make(start: int, stop: int) -> RowBatch:
@@ -208,7 +209,7 @@ def make_shard(job: Job) -> None:
 
     runs = runs_of(len(locations), PICTURES_PER_BATCH)
     places = job.row_params.places() if reads_files(source) else {}
-    refuse_changed_places(places, job.plan.digests, job.plan.layout.project)
+    refuse_changed_places(places, job.plan.digests, layout.project)
     try:
         with files_unchanged(source, locations, partial(shutil.rmtree, job.work / BATCHES)):
             write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)

@@ -84,7 +84,7 @@ class HubRow(ParquetTable, tag="hub", frozen=True, kw_only=True):
 
     same_as_heldout: ClassVar[tuple[str, ...]] = ("repository", "commit")
 
-    repository: Annotated[str, Meta(pattern=r"^[\w.\-]+(/[\w.\-]+)?\Z")]
+    repository: Annotated[str, Meta(pattern=r"^[\w.\-]+(/[\w.\-]+)?\Z", description="an id such as owner/name")]
     commit: Text
     subset: Text | None = None
     split: Text | None = None

@@ -46,11 +46,13 @@ class Workplace:
         execution: values that change no result.
         folder: its own, which survives a kill and goes when the shard is whole.
         say: takes a line for the log.
+        known_hosts: a file that all jobs of a checkout share, of hosts that answered.
     """
 
     execution: Execution
     folder: Path
     say: Callable[[str], None]
+    known_hosts: Path
 
 
 class Source(Protocol):
