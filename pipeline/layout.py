@@ -34,6 +34,11 @@ class Layout:
         return self.project / WORK
 
     @property
+    def known_hosts(self) -> Path:
+        """Hosts of the web that answered a job of this checkout."""
+        return self.work / "hosts.json"
+
+    @property
     def run_lock(self) -> Path:
         """Held by whoever may change what the run's folders show."""
         return self.work / "run.lock"

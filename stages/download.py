@@ -8,16 +8,15 @@ Reads a source (``download.rows.<row>.source``) and, for a main set, the held-ou
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Generator, Iterator
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.dag import units
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST
-from pipeline.data.files import INDEX_JSON, INDEX_PARQUET
+from pipeline.data.files import BATCHES, INDEX_JSON, INDEX_PARQUET
 from pipeline.params.references import side_table
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
@@ -58,12 +57,13 @@ def make_index(job: Job) -> None:
     from pipeline.digest import sha256_of_file
     from pipeline.params.kinds import SOURCES
     from pipeline.sources.base import remarks_of, twins_remedy_of
-    from pipeline.sources.index import classes_line, order_of, select
+    from pipeline.sources.index import classes_line, order_of, refuse_other_numbers, select
     from pipeline.sources.listing import Listing
+    from pipeline.sources.unchanged import refuse_changed_places
     from pipeline.store.embedded import write_told
 
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
-    held_out = held_out_locations(job)
+    held_out, held_out_classes = held_out_listing(job)
     wanted = None if job.row_params.num_rows == "all" else job.row_params.num_rows
     listing = Listing.of(source.entries())
     rows = select(listing, order_of(listing, source.random_access, twins_remedy_of(source)), wanted, held_out)
@@ -73,9 +73,11 @@ def make_index(job: Job) -> None:
     classes = list(zip(first.label.to_pylist(), first.class_name.to_pylist(), strict=True))
     num_held_out = pc.count_distinct(held_out).as_py()
     job.log.notice(f"{job.unit_id}: {len(rows)} pictures, {classes_line(classes)}, {num_held_out} places held out")
+    refuse_other_numbers(classes, held_out_classes, str(job.row_params.heldout))
     refuse_ids_as_words(job, {class_name for _, class_name in classes if class_name})
     notice_unread_texts(job, listing.num_with_text(rows), len(rows))
     digest = write_index(job, listing, rows)
+    refuse_changed_places(job.row_params.places(), job.plan.digests, job.plan.layout.project)
     content = {
         "schema": SCHEMA_VERSION,
         "fingerprint": job.fingerprint,
@@ -87,8 +89,8 @@ def make_index(job: Job) -> None:
     write_told(job.out / INDEX_JSON, content)
 
 
-def held_out_locations(job: Job) -> pa.ChunkedArray:
-    """The places of all held-out pictures, empty where nothing is held out."""
+def held_out_listing(job: Job) -> tuple[pa.ChunkedArray, set[tuple[int | None, str | None]]]:
+    """The places of all held-out pictures, and their classes' labels and names; empty where nothing is held out."""
     import pyarrow as pa
 
     from pipeline.data.schema import INDEX as INDEX_TABLE
@@ -96,28 +98,29 @@ def held_out_locations(job: Job) -> pa.ChunkedArray:
     from pipeline.data.shards import Shard
 
     if not job.row_params.heldout:
-        return pa.chunked_array([], pa.string())
+        return pa.chunked_array([], pa.string()), set()
     path = job.input(units.unit_id(job.row_params.heldout, INDEX), INDEX_PARQUET)
-    return Shard(path, INDEX_TABLE).read([Column.LOCATION]).column(0)
+    places, labels, names = Shard(path, INDEX_TABLE).read([Column.LOCATION, Column.LABEL, Column.CLASS_NAME]).columns
+    return places, set(zip(labels.to_pylist(), names.to_pylist(), strict=True))
 
 
 def write_index(job: Job, listing: Listing, rows: np.ndarray) -> str:
     """Write the rows of the index; returns the digest that shards hang on.
 
-    It is one of the rows, and of the sizes of the files where the source knows them: by these a picture that was
-    changed in place is another one. Times are left out: a copied folder has others.
+    It is one of the rows, and of the sizes and marks of the files where the source knows them: by these a picture that
+    was changed in place is another one. Times are left out: a copied folder has others.
     """
     from pipeline.data.columns import RowsDigest
     from pipeline.data.schema import INDEX as INDEX_TABLE
     from pipeline.data.writer import BatchFacts, ShardWriter
-    from pipeline.sources.index import index_rows
+    from pipeline.sources.index import index_rows, with_columns
 
     digest = RowsDigest()
     path, fingerprint = job.out / INDEX_PARQUET, job.fingerprint
     with ShardWriter(path, INDEX_TABLE, fingerprint=fingerprint, row_group_rows=INDEX_GROUP_ROWS) as writer:
-        for run, num_bytes in index_rows(listing, rows, job.unit_id.row, INDEX_RUN_ROWS):
+        for run, known in index_rows(listing, rows, job.unit_id.row, INDEX_RUN_ROWS):
             writer.append(run, BatchFacts(run.num_rows))
-            digest.add(run.append_column("num_bytes", num_bytes))
+            digest.add(with_columns(run, known))
     return digest.digest()
 
 
@@ -156,7 +159,11 @@ def notice_unread_texts(job: Job, num_with_text: int, num_rows: int) -> None:
 
 
 def make_shard(job: Job) -> None:
-    """Copy one run of the index into an image shard; pictures that cannot be used keep their row, with a reason."""
+    """Copy one run of the index into an image shard; pictures that cannot be used keep their row, with a reason.
+
+    Raises:
+        Transient: the source was changed since it was listed, or while it was read. Then nothing of it is kept.
+    """
     from pipeline.data.batches import runs_of
     from pipeline.data.manifest import TooManyRejects
     from pipeline.data.schema import IMAGES, Column
@@ -168,7 +175,9 @@ def make_shard(job: Job) -> None:
     from pipeline.runner.shards import write_shard
     from pipeline.sources.base import Workplace, forget_rejects, prepare
     from pipeline.sources.index import shard_bounds
+    from pipeline.sources.runs import RunReader
     from pipeline.sources.seen import SeenPictures
+    from pipeline.sources.unchanged import files_unchanged, reads_files, refuse_changed_places
 
     index = Shard(job.input(units.unit_id(job.unit_id.reference, INDEX), INDEX_PARQUET), INDEX_TABLE)
     first, end = shard_bounds(index.num_rows, job.row_params.num_shards)[int(job.unit_id.part)]
@@ -178,9 +187,10 @@ def make_shard(job: Job) -> None:
     index.close()
     held_out = held_out_pictures(job)
     source = SOURCES.class_of(job.row_params).open(job.row_params, job.plan.params.seeds.data)
-    prepare(source, Workplace(job.plan.params.execution, job.work / SOURCE_FOLDER, job.log.info))
-    threads = job.plan.params.execution.num_threads
-    reader = RunReader(SeenPictures(source, job.row_params.max_image_pixels, threads), locations)
+    layout, execution = job.plan.layout, job.plan.params.execution
+    prepare(source, Workplace(execution, job.work / SOURCE_FOLDER, job.log.info, layout.known_hosts))
+    pictures = SeenPictures(source, job.row_params.max_image_pixels, execution.num_threads)
+    reader = RunReader(pictures, locations)
 
     def make(start: int, stop: int) -> RowBatch:
         batch = RowBatch(IMAGES)
@@ -196,33 +206,15 @@ def make_shard(job: Job) -> None:
         return batch
 
     runs = runs_of(len(locations), PICTURES_PER_BATCH)
+    places = job.row_params.places() if reads_files(source) else {}
+    refuse_changed_places(places, job.plan.digests, layout.project)
     try:
-        write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
+        with files_unchanged(source, locations, partial(shutil.rmtree, job.work / BATCHES)):
+            write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
     except TooManyRejects:
         reader.close()  # what reads ahead notes rejects too, as long as it runs
         forget_rejects(source)
         raise
-
-
-class RunReader:
-    """Reads runs of a source's pictures: one request as long as they follow each other, so that it may read ahead."""
-
-    def __init__(self, source: Any, locations: list[str]) -> None:
-        self._source, self._locations = source, locations
-        self._pictures: Iterator[Any] = iter(())
-        self._next = -1
-
-    def read(self, start: int, stop: int) -> Iterator[Any]:
-        """Bytes, or a reject, of the pictures ``start`` to ``stop`` - 1."""
-        if start != self._next:
-            self._pictures = self._source.read_many(self._locations[start:])
-        self._next = stop
-        yield from islice(self._pictures, stop - start)
-
-    def close(self) -> None:
-        """Ask for nothing more; what the source reads ahead ends."""
-        if isinstance(self._pictures, Generator):
-            self._pictures.close()
 
 
 def held_out_pictures(job: Job) -> HeldOut:

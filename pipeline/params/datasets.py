@@ -11,9 +11,15 @@ from msgspec import Meta
 from pipeline.params.types import Count, Fault, Fraction, NotNegative, Reference, ShardedRow, Strict, Text, no_weight
 
 MAX_NEAR_BITS = 6  # of a perceptual hash's 64: as far as neighbours are looked for
-# As they are compared: in lower case, without the dot before them.
-Extension = Annotated[str, Meta(pattern=r"^[^./:A-Z][^/:A-Z]*\Z")]
-ExtensionAndField = Annotated[str, Meta(pattern=r"^[^./:A-Z][^/:A-Z]*(:.+)?\Z")]
+_EXTENSION = "an extension in lower case without the dot before it (jpg)"  # as they are compared
+Extension = Annotated[str, Meta(pattern=r"^[^./:A-Z\n\r][^/:A-Z\n\r]*\Z", description=_EXTENSION)]
+ExtensionAndField = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^./:A-Z\n\r][^/:A-Z\n\r]*(:[^\n\r]+)?\Z",
+        description=f"{_EXTENSION}, or extension:field of JSON (json:caption)",
+    ),
+]
 
 
 class DownloadRow(ShardedRow, tag_field="source", frozen=True, kw_only=True):
@@ -130,7 +136,7 @@ class WebDatasetRow(DownloadRow, tag="webdataset", kw_only=True, frozen=True):
         return super().fault()
 
 
-WordNetId = Annotated[str, Meta(pattern=r"^n\d{8}\Z")]
+WordNetId = Annotated[str, Meta(pattern=r"^n\d{8}\Z", description="an id such as n01440764")]
 
 
 class ImageNetRow(DownloadRow, tag="imagenet", kw_only=True, frozen=True):

@@ -161,6 +161,8 @@ def _in_words(kind: Any) -> str:
         return " | ".join(map(str, get_args(bare)))
     if meta.pattern in PATTERNS:
         return PATTERNS[meta.pattern]
+    if meta.description:
+        return meta.description
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}
     name = names.get(get_origin(bare) or bare, "a mapping")
     bounds = [(">=", meta.ge), (">", meta.gt), ("<=", meta.le), ("<", meta.lt)]

@@ -36,7 +36,7 @@ class ParquetTable(DownloadRow, frozen=True, kw_only=True):
     Attributes:
         files: which files: a pattern of their paths, in which ``*`` stands for anything, slashes too.
         class_names: ``imagenet``, or a file with a line for each class: number, tab, name. Goes before the names that
-            the Parquet files bring.
+            the Parquet files bring, and says the numbers of classes that have names alone.
     """
 
     columns: ParquetColumns
@@ -50,9 +50,10 @@ class ParquetTable(DownloadRow, frozen=True, kw_only=True):
 
     def fault(self) -> Fault | None:
         """As of any set; names of classes from two places, or of none."""
-        if self.class_names is not None and self.columns.label is None:
+        label, class_name = self.columns.label, self.columns.class_name
+        if self.class_names is not None and label is None and class_name is None:
             return Fault("class_names", self.class_names, "names classes, and columns.label says no class")
-        if self.class_names is not None and self.columns.class_name is not None:
+        if self.class_names is not None and label is not None and class_name is not None:
             return Fault("class_names", self.class_names, "columns.class_name names classes too; give one of the two")
         return super().fault()
 
@@ -83,7 +84,7 @@ class HubRow(ParquetTable, tag="hub", frozen=True, kw_only=True):
 
     same_as_heldout: ClassVar[tuple[str, ...]] = ("repository", "commit")
 
-    repository: Annotated[str, Meta(pattern=r"^[\w.\-]+(/[\w.\-]+)?\Z")]
+    repository: Annotated[str, Meta(pattern=r"^[\w.\-]+(/[\w.\-]+)?\Z", description="an id such as owner/name")]
     commit: Text
     subset: Text | None = None
     split: Text | None = None

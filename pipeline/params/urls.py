@@ -10,6 +10,7 @@ from msgspec import Meta
 from pipeline.params.datasets import DownloadRow
 from pipeline.params.types import Count, Fault, Positive, Strict, Text
 
+Host = Annotated[str, Meta(pattern=r"^[\w.\-]+(:\d{1,5})?\Z", description="a host's name, or name:port")]
 _NETWORK_MARKS = "/:"  # of them a name of a host has none
 
 
@@ -48,14 +49,19 @@ class UrlsRow(DownloadRow, tag="urls", kw_only=True, frozen=True):
 
 
 class Http(Strict, frozen=True, kw_only=True):
-    """How pictures are fetched from the web: how many at once, how patiently, and under which name."""
+    """How pictures are fetched from the web: how many at once, how patiently, and under which name.
+
+    Attributes:
+        witnesses: hosts, ``name`` or ``name:port``, of which one takes a connection whenever there is a network.
+    """
 
     num_connections: Count
     num_per_host: Count
     timeout_s: Positive
     num_attempts: Count
     max_wait_s: Positive
-    user_agent: Annotated[str, Meta(pattern=r"^[!-~]([ -~]*[!-~])?\Z")]
+    user_agent: Annotated[str, Meta(pattern=r"^[!-~]([ -~]*[!-~])?\Z", description="printable ASCII")]
+    witnesses: list[Host]
 
 
 def is_network(host: str) -> bool:

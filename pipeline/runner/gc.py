@@ -81,7 +81,7 @@ def _add_wants(plan: Plan, wants: Wants) -> None:
             continue
         wants.results.add(fingerprint)
         # More steps may be asked of a made model; of all else, unfinished work is of use only until it is done.
-        if not plan.store.has(fingerprint) or unit_id.stage in MODEL_KINDS:
+        if not plan.store.holds(fingerprint, plan.unit(unit_id).files) or unit_id.stage in MODEL_KINDS:
             wants.works.add(str(plan.fingerprints.work_name(unit_id)))
     wants.plans.append(plan)
 

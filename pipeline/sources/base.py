@@ -25,6 +25,8 @@ class Entry:
         text: captions that the source brought along.
         num_bytes: size of the picture's file where the source knows it without reading; one that changed is another
             picture, and what was made of it is made anew.
+        mark: of the picture's bytes (``marks.mark_of``) where the source knows it without reading them all; the same
+            goes for it.
     """
 
     source_id: str
@@ -33,6 +35,7 @@ class Entry:
     class_name: str | None
     text: tuple[str, ...]
     num_bytes: int | None = None
+    mark: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class Workplace:
         execution: values that change no result.
         folder: its own, which survives a kill and goes when the shard is whole.
         say: takes a line for the log.
+        known_hosts: a file that all jobs of a checkout share, of hosts that answered.
     """
 
     execution: Execution
     folder: Path
     say: Callable[[str], None]
+    known_hosts: Path
 
 
 class Source(Protocol):
@@ -56,7 +61,9 @@ class Source(Protocol):
     A source may also have a method ``remarks`` without arguments: lines that are said once when its pictures have been
     listed, such as what was left out; and ``twins_remedy``, what helps where two of them share an id. One that reads
     through a network may have ``work_in``, which is given a ``Workplace`` before ``read_many``, and with it
-    ``forget_rejects``, called when too many rejects ended a job: the next one reads those anew.
+    ``forget_rejects``, called when too many rejects ended a job: the next one reads those anew. One that reads files
+    has ``files_behind(locations)``: those that pictures at these locations are read from, which must not change
+    meanwhile.
 
     Attributes:
         random_access: any picture can be read at like cost; rows may then be put into any order.

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +27,7 @@ from pipeline.params.datasets import FolderRow
 from pipeline.sources.base import Entry, OneByOne
 from pipeline.sources.caption_table import Columns, FolderCaptions
 from pipeline.sources.captions import checked_caption
+from pipeline.sources.marks import FileMarks
 from pipeline.sources.names import (
     CLASS_NAMES_FILE,
     IMAGE_EXTENSIONS,
@@ -62,6 +63,7 @@ class FolderSource(OneByOne):
         self._table = table
         self._captions: FolderCaptions | None = None
         self._left_out: Counter[str] = Counter()
+        self._marks = FileMarks()
         self._said: list[str] = []
 
     @classmethod
@@ -87,6 +89,7 @@ class FolderSource(OneByOne):
         if not self.path.is_dir():
             raise Refusal(f"image folder {self.path}: there is no such folder; correct the path of the source")
         self._left_out.clear()
+        self._marks = FileMarks()
         self._captions = FolderCaptions(self.path, *self._table) if self._table else None
         listed = self._scan("")
         class_folders = [item.name for item in listed if _is_folder(self.path, "", item)]
@@ -141,6 +144,10 @@ class FolderSource(OneByOne):
             what = "links in a circle" if isinstance(error, RuntimeError) else "not a file name"
             raise Reject("not_readable", f"{location!r}: {what}") from None
 
+    def files_behind(self, locations: Sequence[str]) -> Iterator[Path]:
+        """The pictures' own files."""
+        return (self.path / location for location in locations)
+
     def _entry(self, folder: str, name: str, texts: list[str], label: int | None, class_name: str | None) -> Entry:
         location = _join(folder, name)
         source_id = source_id_of(location)
@@ -149,7 +156,7 @@ class FolderSource(OneByOne):
             text = self._captions.captions_of(location, texts)
         else:
             text = tuple(caption for text in texts if (caption := self._caption(_join(folder, text))))
-        return Entry(source_id, location, label, class_name, text, _num_bytes(self.path / location))
+        return Entry(source_id, location, label, class_name, text, *self._marks.of(self.path / location))
 
     def _scan(self, relative: str) -> list[os.DirEntry[str]]:
         """The visible entries of one folder that are not other programs' own, sorted by name."""
@@ -240,13 +247,6 @@ def _pictures(listed: list[os.DirEntry[str]]) -> Iterator[tuple[str, list[str]]]
         stem, extension = os.path.splitext(item.name)
         if item.name in files and extension.lower() in IMAGE_EXTENSIONS:
             yield item.name, [text for text in (stem + TEXT_EXTENSION, item.name + TEXT_EXTENSION) if text in files]
-
-
-def _num_bytes(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:  # its reject comes when it is read
-        return None
 
 
 def _check_id(root: Path, source_id: str) -> None:

@@ -8,6 +8,9 @@ that one. Pictures are read from there as from any Parquet file.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +23,9 @@ from pipeline.params.parquet import HubRow
 from pipeline.sources.hub_files import CARD, HubFiles
 from pipeline.sources.parquet import ParquetPictures
 from pipeline.sources.parquet_files import EXTENSION, chosen, some, split_of
+from pipeline.sources.parts import refuse_missing_parts
 
+_REMEDY = "its owner did not upload all: name another commit, or the parts that are wanted with files"
 _MAX_SAID = 200  # characters of what a card says
 
 
@@ -48,12 +53,15 @@ def _files_of(params: HubRow, files: HubFiles) -> list[str]:
     """The Parquet files that a row names, sorted by path."""
     where = f"hub data set {params.repository} at {params.commit}"
     there = chosen(files.listed, "*", where)
+    is_wanted: Callable[[str], bool] = bool
     if params.split is None:
-        return chosen(files.listed, params.files, where)
-    configurations = _configurations(files)
-    if configurations:
-        return _of_card(params, there, configurations, where)
-    return _by_name(params, there, where)
+        found, is_wanted = chosen(files.listed, params.files, where), partial(fnmatchcase, pat=params.files or "*")
+    elif configurations := _configurations(files):
+        found = _of_card(params, there, configurations, where)
+    else:
+        found = _by_name(params, there, where)
+    refuse_missing_parts(found, is_wanted, where, _REMEDY)
+    return found
 
 
 def _configurations(files: HubFiles) -> list[dict[str, Any]]:

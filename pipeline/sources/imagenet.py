@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -79,7 +79,8 @@ class ImageNetSource:
         for found in layout.pictures(frozenset(self._wanted)):
             self._counts[found.wnid] += 1
             source_id = _source_id(layout, found)
-            yield Entry(source_id, found.location, number_of[found.wnid], names[found.wnid], (), found.num_bytes)
+            label, name = number_of[found.wnid], names[found.wnid]
+            yield Entry(source_id, found.location, label, name, (), found.num_bytes, found.mark)
         if not self._counts:
             raise Refusal(f"{layout.path}: {layout.looks_like} without a picture of the wanted classes")
 
@@ -115,6 +116,10 @@ class ImageNetSource:
                 "put them back, or raise the row's revision to list them anew"
             )
         return layout.read_many(locations)
+
+    def files_behind(self, locations: Sequence[str]) -> Iterable[Path]:
+        """The files of the layout."""
+        return self._found_layout().files_behind(locations)
 
     def _found_layout(self) -> Layout:
         if self._layout is None:

@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 from pipeline.errors import Refusal, Reject, refuse_what_may_pass, system_line
 from pipeline.sources.imagenet_base import WNID, Found, is_picture, refuse_unknown
 from pipeline.sources.names import is_foreign
-from pipeline.sources.tars import Member, Place, members, pictures_at
+from pipeline.sources.tars import Member, OpenTars, Place, files_of, members, pictures_at
 
 ARCHIVE_NAME = "ILSVRC2012_img_train.tar"
 ARCHIVE_MD5 = "1d675b47d978889d74fa0da5fadfb00e"  # as its publishers and many loaders say
@@ -57,6 +57,10 @@ class Archive:
 
     def pictures(self, wanted: Container[str]) -> Iterator[Found]:
         """As ``Layout.pictures``: one class archive after the other, in their order."""
+        with OpenTars(self.path.parent) as tars:
+            yield from self._pictures(tars, wanted)
+
+    def _pictures(self, tars: OpenTars, wanted: Container[str]) -> Iterator[Found]:
         for packed in list(members(self.path)):  # an archive that is cut short is refused before it is read through
             name = packed.name.rpartition("/")[2]
             wnid = name.removesuffix(_TAR)
@@ -71,7 +75,7 @@ class Archive:
                 refuse_unknown(wnid, f"{self.path}: {packed.name}")
                 if wnid in wanted:
                     inner = members(self.path, packed.offset, packed.offset + packed.num_bytes)
-                    yield from _found(self.path, wnid, inner, self.left_out)
+                    yield from _found(tars, self.path, wnid, inner, self.left_out)
 
     def has_place(self, location: str) -> bool:
         """As ``Layout.has_place``."""
@@ -81,6 +85,10 @@ class Archive:
         """As ``Layout.read_many``."""
         places = (Place.parse(location)._replace(tar=self.path.name) for location in locations)
         return pictures_at(self.path.parent, places)
+
+    def files_behind(self, locations: Sequence[str]) -> list[Path]:
+        """As ``Layout.files_behind``."""
+        return [self.path] if locations else []
 
 
 class ClassArchives:
@@ -107,11 +115,12 @@ class ClassArchives:
 
     def pictures(self, wanted: Container[str]) -> Iterator[Found]:
         """As ``Layout.pictures``."""
-        for name in self._names:
-            wnid = name.removesuffix(_TAR)
-            refuse_unknown(wnid, str(self.path / name))
-            if wnid in wanted:
-                yield from _found(self.path / name, wnid, members(self.path / name), self.left_out)
+        with OpenTars(self.path) as tars:
+            for name in self._names:
+                wnid = name.removesuffix(_TAR)
+                refuse_unknown(wnid, str(self.path / name))
+                if wnid in wanted:
+                    yield from _found(tars, self.path / name, wnid, members(self.path / name), self.left_out)
 
     def has_place(self, location: str) -> bool:
         """As ``Layout.has_place``."""
@@ -121,9 +130,13 @@ class ClassArchives:
         """As ``Layout.read_many``."""
         return pictures_at(self.path, map(Place.parse, locations))
 
+    def files_behind(self, locations: Sequence[str]) -> list[Path]:
+        """As ``Layout.files_behind``."""
+        return files_of(self.path, map(Place.parse, locations))
 
-def _found(path: Path, wnid: str, inner: Iterator[Member], left_out: Counter[str]) -> Iterator[Found]:
-    """The pictures of one class archive, which lies in the file ``path``."""
+
+def _found(tars: OpenTars, path: Path, wnid: str, inner: Iterator[Member], left_out: Counter[str]) -> Iterator[Found]:
+    """The pictures of one class archive, which lies in the file ``path`` of these tars' folder."""
     for member in inner:
         if not member.is_plain:
             raise Refusal(
@@ -132,5 +145,5 @@ def _found(path: Path, wnid: str, inner: Iterator[Member], left_out: Counter[str
             )
         name = member.name.rpartition("/")[2]
         if is_picture(name, left_out):
-            location = str(Place(f"{wnid}{_TAR}", member.offset, member.num_bytes))
-            yield Found(wnid, name, location, member.num_bytes)
+            place = Place(f"{wnid}{_TAR}", member.offset, member.num_bytes)
+            yield Found(wnid, name, str(place), member.num_bytes, tars.mark(place._replace(tar=path.name)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol, Self
 
@@ -24,12 +24,14 @@ class Found(NamedTuple):
         name: its file's name in the official archive, without folders: ``n01440764_10026.JPEG``.
         location: where its bytes are, in the layout's own terms.
         num_bytes: how many they are; None where that is not known without reading them.
+        mark: of them, as ``Entry.mark``.
     """
 
     wnid: str
     name: str
     location: str
     num_bytes: int | None
+    mark: int | None
 
 
 class Layout(Protocol):
@@ -62,6 +64,9 @@ class Layout(Protocol):
 
     def read_many(self, locations: Sequence[str]) -> Iterator[bytes | Reject]:
         """As ``Source.read_many``."""
+
+    def files_behind(self, locations: Sequence[str]) -> Iterable[Path]:
+        """Files that the pictures at these locations are read from."""
 
 
 def refuse_unknown(wnid: str, where: str) -> None:

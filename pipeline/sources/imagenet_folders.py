@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 from pipeline.errors import Refusal, Reject
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.imagenet_base import WNID, Found, is_picture, listed, refuse_unknown
+from pipeline.sources.marks import FileMarks
 from pipeline.sources.names import is_foreign
 
 
@@ -22,6 +23,7 @@ class ClassFolders:
         """Nothing is read yet."""
         self.path = path
         self.left_out: Counter[str] = Counter()
+        self._marks = FileMarks()
 
     @classmethod
     def at(cls, place: Path, names: frozenset[str]) -> Self | None:
@@ -31,6 +33,7 @@ class ClassFolders:
 
     def pictures(self, wanted: Container[str]) -> Iterator[Found]:
         """As ``Layout.pictures``: class by class, sorted by name."""
+        self._marks = FileMarks()
         for item in listed(self.path):
             if WNID.fullmatch(item.name):
                 refuse_unknown(item.name, str(self.path / item.name))
@@ -52,7 +55,7 @@ class ClassFolders:
             elif item.is_dir():
                 yield from self._walk(wnid, location)
             elif is_picture(item.name, self.left_out):
-                yield Found(wnid, item.name, location, _num_bytes(self.path / location))
+                yield Found(wnid, item.name, location, *self._marks.of(self.path / location))
 
     def has_place(self, location: str) -> bool:
         """As ``Layout.has_place``."""
@@ -62,9 +65,6 @@ class ClassFolders:
         """As ``Layout.read_many``."""
         return FolderSource(self.path).read_many(locations)
 
-
-def _num_bytes(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:  # its reject comes when it is read
-        return None
+    def files_behind(self, locations: Sequence[str]) -> Iterator[Path]:
+        """As ``Layout.files_behind``."""
+        return FolderSource(self.path).files_behind(locations)

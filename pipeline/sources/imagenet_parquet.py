@@ -18,8 +18,10 @@ from pipeline.sources.imagenet_base import WNID, Found, listed, refuse_unknown
 from pipeline.sources.imagenet_classes import labels
 from pipeline.sources.parquet import ParquetPictures
 from pipeline.sources.parquet_files import EXTENSION
+from pipeline.sources.parts import refuse_missing_parts
 
 _COLUMNS = ParquetColumns(image="image", label="label", id="image.path")
+_REMEDY = "fetch what is missing, or read some of them with source: parquet and files"
 _TRAIN, _BELOW = "train-", "data"
 
 
@@ -65,7 +67,7 @@ class TrainParquet:
                     f"{entry.label}; read the pictures with source: parquet"
                 )
             if wnid in wanted:
-                yield Found(wnid, f"{entry.source_id}.JPEG", entry.location, entry.num_bytes)
+                yield Found(wnid, f"{entry.source_id}.JPEG", entry.location, entry.num_bytes, entry.mark)
 
     def remarks(self) -> list[str]:
         """As ``Source.remarks``: what the size of the files' pages costs."""
@@ -75,6 +77,10 @@ class TrainParquet:
         """As ``Layout.read_many``."""
         return self._pictures.read_many(locations)
 
+    def files_behind(self, locations: Sequence[str]) -> list[Path]:
+        """As ``Layout.files_behind``."""
+        return self._pictures.files_of(locations)
+
     def _names(self) -> list[str]:
         found = []
         for item in listed(self.path):
@@ -82,6 +88,7 @@ class TrainParquet:
                 found.append(item.name)
             else:
                 self.left_out[item.name] += 1
+        refuse_missing_parts(found, bool, str(self.path), _REMEDY)
         return found
 
 

@@ -5,8 +5,9 @@ Pictures are numbers of rows of the listing, and rows of the index are made a ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -109,10 +110,49 @@ def classes_line(classes: Iterable[tuple[int | None, str | None]], num_named: in
     return f"{len(names)} {'class' if len(names) == 1 else 'classes'} ({', '.join(first)}{more})"
 
 
+def refuse_other_numbers(
+    classes: Iterable[tuple[int | None, str | None]], others: Iterable[tuple[int | None, str | None]], where: str
+) -> None:
+    """Raise a Refusal where a set and its held-out set number their classes differently.
+
+    Both would run, and whatever goes by numbers would take one class for another.
+
+    Args:
+        classes: label and class name of the set's pictures.
+        others: of the held-out ones.
+        where: the held-out set, for the refusal.
+    """
+    here, there = (
+        [(label, name) for label, name in pairs if label is not None and name is not None]
+        for pairs in (classes, others)
+    )
+    for what, known_by, called in (("class", 1, 0), ("number", 0, 1)):
+        ours, theirs = (_by(pairs, known_by, called) for pairs in (here, there))
+        for known, found in sorted(ours.items()):
+            if known in theirs and found.isdisjoint(theirs[known]):
+                raise Refusal(
+                    f"{what} {known!r} is {min(found)!r} here and {min(theirs[known])!r} in {where}: both must number "
+                    "classes alike; write class_names, a file of number, tab and name of each class, in both rows"
+                )
+
+
+def _by(pairs: Iterable[tuple[Any, Any]], known_by: int, called: int) -> dict[Any, set[Any]]:
+    """The numbers of each name, or the names of each number."""
+    found: dict[Any, set[Any]] = {}
+    for pair in pairs:
+        found.setdefault(pair[known_by], set()).add(pair[called])
+    return found
+
+
 def index_rows(
     listing: Listing, rows: np.ndarray, dataset: str, rows_at_once: int
-) -> Iterator[tuple[pa.Table, pa.Array]]:
-    """Rows of the index of the pictures ``rows``, a run at a time, each run with the sizes of its files in bytes."""
+) -> Iterator[tuple[pa.Table, dict[str, pa.Array]]]:
+    """Rows of the index of the pictures ``rows``, a run at a time.
+
+    Each run comes with what tells that bytes behind it changed: ``num_bytes`` of its files and, of sources that have
+    any, ``mark``.
+    """
+    has_marks = listing.mark.null_count < len(listing)
     for start in range(0, len(rows), rows_at_once):
         run = listing.take(rows[start : start + rows_at_once])
         columns = {
@@ -123,7 +163,15 @@ def index_rows(
             Column.TEXT: run.text,
         }
         cast = [columns[Column(field.name)].cast(field.type) for field in INDEX.schema]
-        yield pa.table(cast, schema=INDEX.schema), run.num_bytes
+        marks = {"mark": run.mark} if has_marks else {}
+        yield pa.table(cast, schema=INDEX.schema), {"num_bytes": run.num_bytes, **marks}
+
+
+def with_columns(rows: pa.Table, more: Mapping[str, pa.Array]) -> pa.Table:
+    """Rows with further columns behind their own."""
+    for name, values in more.items():
+        rows = rows.append_column(name, values)
+    return rows
 
 
 def shard_bounds(num_rows: int, num_shards: int) -> list[tuple[int, int]]:

@@ -24,6 +24,7 @@ _KINDS = {
     "class_name": pa.dictionary(pa.int32(), pa.string()),
     "text": pa.large_list(pa.large_string()),
     "num_bytes": pa.int64(),
+    "mark": pa.int64(),
 }
 
 
@@ -41,6 +42,7 @@ class Listing:
     class_name: pa.Array
     text: pa.Array
     num_bytes: pa.Array
+    mark: pa.Array
     digest: np.ndarray
 
     @classmethod

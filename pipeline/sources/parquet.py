@@ -10,6 +10,8 @@ of its archives. How much a page is, its writer decided: ``remarks`` says so whe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,12 +21,23 @@ from pipeline.data.keys import fault_of_id, source_id_of
 from pipeline.errors import Refusal, Reject
 from pipeline.params.parquet import ParquetColumns, ParquetRow
 from pipeline.sources.base import Entry
-from pipeline.sources.parquet_classes import Named, Numbered, names_of
-from pipeline.sources.parquet_columns import Columns
-from pipeline.sources.parquet_files import Rows, chosen, names_below, opened, refuse_missing_parts, small_rows
-from pipeline.sources.parquet_pages import fault_of_chunk
+from pipeline.sources.marks import mark_of
+from pipeline.sources.parquet_classes import Named, Numbered, declared_names, names_of, said
+from pipeline.sources.parquet_columns import Columns, has_texts
+from pipeline.sources.parquet_files import (
+    Rows,
+    chosen,
+    names_below,
+    opened,
+    reading,
+    small_rows,
+)
+from pipeline.sources.parquet_pages import fault_of_chunk, first_byte_of
 from pipeline.sources.parquet_pictures import PictureReader, location_of
+from pipeline.sources.parts import refuse_missing_parts
 
+_FETCH = "fetch what is missing, or name the parts that are wanted with files"
+_NUM_PIECES = 32  # of the pictures of a row group that are looked at: it may hold hundreds
 _LARGE_PAGE_BYTES, _MANY_ROWS = 4 << 20, 8  # what is said of once
 
 
@@ -72,11 +85,11 @@ class ParquetPictures:
             if first is None or classes is None:
                 first, classes = columns, self._classes(names, columns, path)
             columns.refuse_other(first)
-            group_bytes = _bytes_of_groups(file, path, columns)
+            groups = _sizes_and_marks(file, path, columns)
             for rows in small_rows(file, path, columns.small):
                 self._first = self._first or location_of(name, 0)
                 num_rows += rows.num_rows
-                yield from self._entries_of(name, rows, columns, classes, group_bytes[rows.group])
+                yield from self._entries_of(name, rows, columns, classes, groups[rows.group])
         if num_rows == 0:
             raise Refusal(f"{self._path_of(names[0])}: no row in it, nor in the {len(names) - 1} other files")
 
@@ -100,13 +113,17 @@ class ParquetPictures:
             return
         yield from self._reader(locations[0].rpartition("/")[0]).read_many(locations)
 
+    def files_of(self, locations: Sequence[str]) -> list[Path]:
+        """The files that hold these pictures, each once."""
+        return [self._path_of(name) for name in dict.fromkeys(each.rpartition("/")[0] for each in locations)]
+
     def _reader(self, name: str) -> PictureReader:
         """A reader of the pictures' column, whose form one of the files shows."""
         path = self._path_of(name)
         return PictureReader(self._path_of, Columns(opened(path).schema_arrow, self._wanted, path).image_leaf)
 
     def _entries_of(
-        self, name: str, rows: Rows, columns: Columns, classes: Numbered | Named, num_bytes: int
+        self, name: str, rows: Rows, columns: Columns, classes: Numbered | Named, group: tuple[int, int]
     ) -> Iterator[Entry]:
         wanted, batch = columns.wanted, rows.columns
         numbers = range(rows.first_row, rows.first_row + rows.num_rows)
@@ -119,7 +136,7 @@ class ParquetPictures:
         for row, label, class_name, called, text in each:
             location = location_of(name, row)
             number, known_as = classes.of(label, class_name, location)
-            yield Entry(self._id_of(called, location), location, number, known_as, text, num_bytes)
+            yield Entry(self._id_of(called, location), location, number, known_as, text, *group)
 
     def _id_of(self, called: Any, location: str) -> str:
         column = self._wanted.id
@@ -142,19 +159,23 @@ class ParquetPictures:
         if named is None:
             return names_of(self._class_names, columns.class_names(), path)
         if self._class_names is not None:
-            raise Refusal(
-                f"{path}: column {named!r} holds names of classes, and class_names names them too; leave it out"
-            )
+            return Named((), declared_names(self._class_names), said(self._class_names))
         found: set[str] = set()
-        for name in names:
+        for name in self._numbered_over(names):
             path = self._path_of(name)
             file = opened(path)
-            here = Columns(file.schema_arrow, wanted, path)
-            here.refuse_other(columns)
+            if name in names:
+                Columns(file.schema_arrow, wanted, path).refuse_other(columns)
+            elif not has_texts(file.schema_arrow, named):
+                continue
             for rows in small_rows(file, path, [named]):
                 assert rows.columns is not None
-                found.update(value for value in here.values(rows.columns, named) if value is not None)
+                found.update(value for value in columns.values(rows.columns, named) if value is not None)
         return Named(found)
+
+    def _numbered_over(self, names: list[str]) -> list[str]:
+        """The files whose names of classes are numbered, given those whose pictures are read."""
+        return names
 
 
 class ParquetSource(ParquetPictures):
@@ -162,43 +183,56 @@ class ParquetSource(ParquetPictures):
 
     random_access = True
 
+    def __init__(self, row: ParquetRow) -> None:
+        """Nothing is read yet."""
+        self._place, self._files = Path(row.path), row.files
+        super().__init__(row.columns, row.class_names, self._chosen, self._path)
+
     @classmethod
     def open(cls, params: ParquetRow, seed: int) -> Self:
         """The files that a row names."""
         del seed
-        place = Path(params.path)
+        return cls(params)
 
-        def names() -> list[str]:
-            if place.is_dir():
-                found = chosen(names_below(place), params.files, str(place))
-                refuse_missing_parts(found, params.files, str(place))
-                return found
-            if not place.exists():
-                raise Refusal(f"{place}: nothing is there; correct the path of the Parquet files")
-            return chosen([place.name], params.files, str(place))
+    def _chosen(self) -> list[str]:
+        place = self._place
+        if place.is_dir():
+            found = chosen(names_below(place), self._files, str(place))
+            refuse_missing_parts(found, partial(fnmatchcase, pat=self._files or "*"), str(place), _FETCH)
+            return found
+        if not place.exists():
+            raise Refusal(f"{place}: nothing is there; correct the path of the Parquet files")
+        return chosen([place.name], self._files, str(place))
 
-        def path_of(name: str) -> Path:
-            return place / name if place.is_dir() else place.with_name(name)
+    def _path(self, name: str) -> Path:
+        return self._place / name if self._place.is_dir() else self._place.with_name(name)
 
-        return cls(params.columns, params.class_names, names, path_of)
+    def _numbered_over(self, names: list[str]) -> list[str]:
+        """All files below the path: a row of some of them numbers classes as one of all."""
+        return sorted({*names, *names_below(self._place)}) if self._place.is_dir() else names
+
+    def files_behind(self, locations: Sequence[str]) -> list[Path]:
+        """The Parquet files."""
+        return self.files_of(locations)
 
 
-def _bytes_of_groups(file: pq.ParquetFile, path: Path, columns: Columns) -> list[int]:
-    """Bytes of the pictures of each row group, by which pictures that were exchanged in place are noticed.
+def _sizes_and_marks(file: pq.ParquetFile, path: Path, columns: Columns) -> list[tuple[int, int]]:
+    """Bytes of the pictures of each row group and a mark of them, which tell of pictures exchanged in place.
 
     Raises:
         Refusal: the file holds paths and no pictures, or pictures in an encoding that is not read.
     """
     metadata = file.metadata
     leaves = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
-    sizes, num_null, num_paths, num_rows = [], 0, 0, 0
+    num_null = num_paths = num_rows = 0
+    places = []
     for group in range(metadata.num_row_groups):
         chunk = metadata.row_group(group).column(leaves[columns.image_leaf])
         if fault := fault_of_chunk(chunk):
             raise Refusal(
                 f"{path} row group {group}: {columns.image_leaf!r} is {fault}; write the file anew with pyarrow"
             )
-        sizes.append(chunk.total_compressed_size)
+        places.append((first_byte_of(chunk), chunk.total_compressed_size))
         num_rows += chunk.num_values
         num_null += _num_null(chunk)
         if columns.path_leaf is not None:
@@ -209,7 +243,8 @@ def _bytes_of_groups(file: pq.ParquetFile, path: Path, columns: Columns) -> list
             f"{path}: no picture in it: {columns.image_leaf!r} is null in all {num_rows} rows, only paths are there, "
             "as datasets writes an image folder; write it with the bytes, or read the folder with source: folder"
         )
-    return sizes
+    with reading(path), path.open("rb") as handle:
+        return [(size, mark_of(handle.fileno(), start, size, _NUM_PIECES)) for start, size in places]
 
 
 def _num_null(chunk: Any) -> int:

@@ -40,20 +40,45 @@ class Numbered:
 
 
 class Named:
-    """Classes have names alone; their numbers are their ranks among the sorted names.
+    """Classes have names alone; their numbers are their ranks among the sorted names, or declared.
 
     Args:
         names: all that there are, in any order; a blank one is none.
+        declared: number to name; None: numbers are ranks.
+        said_by: where declared names are from, for refusals.
+
+    Raises:
+        Refusal: two numbers are declared for one name.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._numbers = {name: number for number, name in enumerate(sorted(filter(str.strip, names)))}
+    def __init__(self, names: Iterable[str], declared: Mapping[int, str] | None = None, said_by: str = "") -> None:
+        self._said_by, self._declared = said_by, declared
+        if declared is None:
+            self._numbers = {name: number for number, name in enumerate(sorted(filter(str.strip, names)))}
+            return
+        self._numbers = {}
+        for number, name in declared.items():
+            if name in self._numbers:
+                raise Refusal(f"{said_by}: numbers {self._numbers[name]} and {number} are both called {name!r}")
+            self._numbers[name] = number
 
     def of(self, label: Any, class_name: str | None, where: str) -> tuple[int | None, str | None]:
-        """As ``Numbered.of``; a row without a name, or with a blank one, has no class."""
-        del where
+        """As ``Numbered.of``; a row without a name, or with a blank one, has no class.
+
+        Raises:
+            Refusal: its name is none of those that were declared.
+        """
         name = label if class_name is None else class_name
-        return (self._numbers[name], class_name_of(name)) if name and name.strip() else (None, None)
+        if not name or not name.strip():
+            return None, None
+        if self._declared is None:
+            return self._numbers[name], class_name_of(name)
+        known = name if name in self._numbers else class_name_of(name)
+        if known not in self._numbers:
+            raise Refusal(
+                f"{where}: class {name!r:.60} is none of the {len(self._numbers)} of {self._said_by}; add a line for it"
+            )
+        return self._numbers[known], known
 
 
 def names_of(class_names_value: str | None, from_file: list[str] | None, path: Path) -> Numbered:
@@ -67,12 +92,22 @@ def names_of(class_names_value: str | None, from_file: list[str] | None, path: P
     Raises:
         Refusal: the file of names cannot be read, or is malformed.
     """
-    if class_names_value == IMAGENET:
-        return Numbered(dict(enumerate(class_names().values())), "ImageNet")
     if class_names_value is not None:
-        return Numbered(read_numbered_names(Path(class_names_value)), class_names_value)
+        return Numbered(declared_names(class_names_value), said(class_names_value))
     if from_file is not None:
         return Numbered(
             {number: class_name_of(name) for number, name in enumerate(from_file)}, f"{path}'s own metadata"
         )
     return Numbered(None, "")
+
+
+def declared_names(class_names_value: str) -> dict[int, str]:
+    """Number to name of the classes that the parameters name. Raises as ``names_of``."""
+    if class_names_value == IMAGENET:
+        return dict(enumerate(class_names().values()))
+    return read_numbered_names(Path(class_names_value))
+
+
+def said(class_names_value: str) -> str:
+    """Where these names are from, for people."""
+    return "ImageNet" if class_names_value == IMAGENET else class_names_value

@@ -123,13 +123,7 @@ class Columns:
         """The type of a column, or of a field of a struct; None where none is asked for."""
         if name is None:
             return None
-        if name in self._schema.names:
-            return self._schema.field(name).type
-        first, *rest = name.split(".")
-        kind: Any = self._schema.field(first).type if first in self._schema.names else None
-        for part in rest:
-            is_there = kind is not None and pt.is_struct(kind) and kind.get_field_index(part) >= 0
-            kind = kind.field(part).type if is_there else None
+        kind = _type_in(self._schema, name)
         if kind is None:
             there = ", ".join(f"{field.name} ({field.type})" for field in self._schema)
             raise Refusal(f"{self._path}: no column {name!r}, which columns.{key} names; it has {there}")
@@ -141,6 +135,22 @@ class Columns:
             raise Refusal(
                 f"{self._path}: column {name!r} is {kind}, and columns.{key} must hold {what}; name another one"
             )
+
+
+def has_texts(schema: pa.Schema, name: str) -> bool:
+    """Has a file this column (or field of a struct, behind a dot), and does it hold texts?"""
+    kind = _type_in(schema, name)
+    return kind is not None and _is_text(kind)
+
+
+def _type_in(schema: pa.Schema, name: str) -> Any:
+    """The type of a column, or of a field of a struct; None where it is not there."""
+    first, *rest = [name] if name in schema.names else name.split(".")
+    kind: Any = schema.field(first).type if first in schema.names else None
+    for part in rest:
+        is_there = kind is not None and pt.is_struct(kind) and kind.get_field_index(part) >= 0
+        kind = kind.field(part).type if is_there else None
+    return kind
 
 
 def _said(field: Any) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,7 +24,6 @@ ROWS_AT_ONCE = 1 << 12  # of the small columns
 _BUFFER_BYTES = 1 << 16  # a column of a row group is read in such pieces, and not held as a whole
 _MAX_OPEN_FILES = 256
 _MAX_FOOTER_BYTES = 1 << 26  # of all files that are held open
-_NUMBERED = re.compile(r"(?P<set>.*)-(?P<part>[0-9]{1,6})-of-(?P<parts>[0-9]{1,6})" + re.escape(EXTENSION))
 _MAX_SAID = 200  # characters of what Arrow says
 
 
@@ -198,29 +196,6 @@ def chosen(names: Iterable[str], pattern: str | None, where: str) -> list[str]:
     if not found:
         raise Refusal(f"{where}: files = {pattern!r} names none of its {len(there)} Parquet files: {some(there)}")
     return found
-
-
-def refuse_missing_parts(found: Sequence[str], pattern: str | None, where: str) -> None:
-    """Raise a Refusal where files are parts of a set by their names (``-00000-of-00002``) and others are not there.
-
-    Args:
-        found: the files that are read.
-        pattern: what names them; parts that it does not name are left out on purpose.
-        where: for the refusal.
-    """
-    there: dict[tuple[str, str], dict[int, str]] = {}
-    for name in found:
-        if match := _NUMBERED.fullmatch(name):
-            there.setdefault((match["set"], match["parts"]), {})[int(match["part"])] = match["part"]
-    for (begins, num_parts), parts in there.items():
-        first, width = int(0 not in parts and int(num_parts) in parts), min(map(len, parts.values()))
-        for part in range(first, first + int(num_parts)):
-            name = f"{begins}-{part:0{width}}-of-{num_parts}{EXTENSION}"
-            if part not in parts and (pattern is None or fnmatchcase(name, pattern)):
-                raise Refusal(
-                    f"{where}: {name} is not there ({len(parts)} of its {int(num_parts)} parts are); fetch what is "
-                    "missing, or name the parts that are wanted with files"
-                )
 
 
 def splits_of(names: Iterable[str]) -> list[str]:

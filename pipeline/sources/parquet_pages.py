@@ -46,6 +46,14 @@ def fault_of_chunk(chunk: Any) -> str | None:
     return None
 
 
+def first_byte_of(chunk: Any) -> int:
+    """Where a column of a row group begins in its file; ``chunk`` as of ``fault_of_chunk``."""
+    start = int(chunk.data_page_offset)
+    if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+        start = min(start, int(chunk.dictionary_page_offset))
+    return start
+
+
 class ColumnPages:
     """The values of a binary column of one row group. Two pages at most are held, and the places of the others.
 
@@ -60,9 +68,7 @@ class ColumnPages:
         self._codec = pa.Codec(_CODECS[chunk.compression]) if chunk.compression != _PLAIN_CODEC else None
         self._max_level = max_definition_level
         self._num_rows = chunk.num_values
-        start = chunk.data_page_offset
-        if chunk.has_dictionary_page and chunk.dictionary_page_offset:
-            start = min(start, chunk.dictionary_page_offset)
+        start = first_byte_of(chunk)
         self._stop = start + chunk.total_compressed_size
         self._found: list[tuple[int, Page]] = []  # first row and page
         self._next = start  # offset of the first header that was not read

@@ -10,13 +10,14 @@ import contextlib
 import os
 import tarfile
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from pipeline.errors import Refusal, Reject, refuse_system_error, refuse_what_may_pass
 from pipeline.sources.folder import MAX_PICTURE_BYTES
+from pipeline.sources.marks import mark_of
 
 BLOCK_BYTES = tarfile.BLOCKSIZE
 READ_BYTES = 1 << 20
@@ -192,16 +193,26 @@ class OpenTars:
         try:
             data = os.pread(self._handle(place.tar), BLOCK_BYTES + place.num_bytes, place.offset - BLOCK_BYTES)
         except OSError as error:
-            refuse_what_may_pass(error, self._root / place.tar)
-            raise Refusal(
-                f"{self._root / place.tar}: {error.strerror}; put it back, or run again to index what is there now"
-            ) from None
+            raise self._refusal(error, place) from None
         if len(data) < BLOCK_BYTES + place.num_bytes or not _is_header(data[:BLOCK_BYTES], place.num_bytes):
             raise Refusal(
                 f"{self._root / place.tar}: at byte {place.offset} are no longer the {place.num_bytes} bytes of a "
                 "member that were indexed; put the tar back, or run again to index what is there now"
             )
         return data[BLOCK_BYTES:]
+
+    def mark(self, place: Place) -> int:
+        """A mark of the bytes at a place, of which few are read. Raises as ``read``."""
+        try:
+            return mark_of(self._handle(place.tar), place.offset, place.num_bytes)
+        except OSError as error:
+            raise self._refusal(error, place) from None
+
+    def _refusal(self, error: OSError, place: Place) -> Refusal:
+        """What an error of the system means. Raises Transient where it may pass."""
+        path = self._root / place.tar
+        refuse_what_may_pass(error, path)
+        return Refusal(f"{path}: {error.strerror}; put it back, or run again to index what is there now")
 
     def will_read(self, place: Place) -> None:
         """Tell the system that this place will be read soon, so that its disk may begin."""
@@ -217,6 +228,11 @@ class OpenTars:
                 os.close(self._handles.popitem(last=False)[1])
             self._handles[tar] = os.open(self._root / tar, os.O_RDONLY)
         return self._handles[tar]
+
+
+def files_of(root: Path, places: Iterable[Place]) -> list[Path]:
+    """The tars in which these places lie, each once."""
+    return [root / tar for tar in dict.fromkeys(place.tar for place in places)]
 
 
 def pictures_at(root: Path, places: Iterator[Place]) -> Iterator[bytes | Reject]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
@@ -21,9 +22,10 @@ from pipeline.params.datasets import WebDatasetRow
 from pipeline.sources.base import Entry
 from pipeline.sources.folder import MAX_PICTURE_BYTES
 from pipeline.sources.names import read_numbered_names
+from pipeline.sources.parts import refuse_missing_parts
 from pipeline.sources.sample_texts import SampleTexts
 from pipeline.sources.samples import Sample, Tally, samples, shown
-from pipeline.sources.tars import Member, OpenTars, Place, is_below, pictures_at
+from pipeline.sources.tars import Member, OpenTars, Place, files_of, is_below, pictures_at
 
 MAX_TARS = 1_000_000  # that one pattern may name
 
@@ -76,7 +78,7 @@ class WebDatasetSource:
                     num_pictures += 1
                     text, label = self._texts.read(tars, tar, sample)
                     class_name = _named(class_names, label, self._row.class_names)
-                    yield self._entry(tar, picture, label, class_name, text)
+                    yield self._entry(tars, tar, picture, label, class_name, text)
         if num_pictures == 0:
             raise Refusal(
                 f"{self._root}: none of its samples has a picture ({', '.join(self._row.pictures)}); the first is "
@@ -109,6 +111,10 @@ class WebDatasetSource:
         """
         return pictures_at(self._root, map(Place.parse, locations))
 
+    def files_behind(self, locations: Sequence[str]) -> list[Path]:
+        """The tars."""
+        return files_of(self._root, map(Place.parse, locations))
+
     def _picture(self, tar: str, sample: Sample) -> Member | None:
         """The picture of a sample, of several the one of the extension that is named first."""
         for extension in self._row.pictures:
@@ -125,15 +131,21 @@ class WebDatasetSource:
         return None
 
     def _entry(
-        self, tar: str, picture: Member, label: int | None, class_name: str | None, text: tuple[str, ...]
+        self,
+        tars: OpenTars,
+        tar: str,
+        picture: Member,
+        label: int | None,
+        class_name: str | None,
+        text: tuple[str, ...],
     ) -> Entry:
         path = picture.name.removeprefix("./")
         in_tar = self._row.ids == "tar_and_path"  # also of ImageNet's names, which may come in several tars
         source_id = f"{tar.removesuffix('.tar')}/{path}" if in_tar else source_id_of(path)
         if fault := fault_of_id(source_id):
             raise Refusal(f"{self._root / tar}: {source_id!r} {fault}; rename it and pack the tar anew")
-        location = str(Place(tar, picture.offset, picture.num_bytes))
-        return Entry(source_id, location, label, class_name, text, picture.num_bytes)
+        place = Place(tar, picture.offset, picture.num_bytes)
+        return Entry(source_id, str(place), label, class_name, text, picture.num_bytes, tars.mark(place))
 
     def _class_names(self) -> dict[int, str]:
         if self._row.class_names is None:
@@ -177,6 +189,13 @@ def _matches(root: Path, pattern: str) -> list[str]:
     except ValueError as error:
         raise Refusal(f"tars {pattern!r}: {error}; correct tars") from None
     found = [name for name in found if not name.rpartition("/")[2].startswith(".")]
+    last = pattern.rpartition("/")[2]  # parts of a set lie side by side
+    refuse_missing_parts(
+        found,
+        lambda name: fnmatchcase(name.rpartition("/")[2], last),
+        f"tars {root}",
+        "fetch what is missing, or name the parts that are wanted with tars",
+    )
     if not found:
         there = sorted(os.listdir(root))
         raise Refusal(

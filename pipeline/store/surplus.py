@@ -23,7 +23,7 @@ from pipeline.store.store import PARTIAL_SUFFIX, relative_files
 AT_WORK = "at work now"
 NOT_TOLD = "who works in it cannot be told (its disk knows no locks): where nobody does, remove the folder by hand"
 NOT_OURS = "another's, whose lock cannot be tried"
-_TEMPORARY = re.compile(r"\.(?:taken|removed)\.(\d+)$")
+_TEMPORARY = re.compile(r"\.(?:taken|removed)\.(\d+)\Z")
 NAME_DIGITS = 12
 
 

@@ -30,7 +30,7 @@ from pipeline.training.schedule import continues, decay_start, rate_factor
 CHECKPOINT_VERSION = 1
 NUM_KEPT = 2
 PARTIAL_PREFIX = ".partial-"
-_NAME = re.compile(r"^step_(\d+)_of_(\d+)$")
+_NAME = re.compile(r"^step_(\d+)_of_(\d+)\Z")
 MODEL_FILE, EMA_FILE, OPTIMIZER_FILE, STATE_FILE = (
     "model.safetensors",
     "ema.safetensors",

@@ -84,13 +84,6 @@ class LatentRows(SetRows):
 
         return latents
 
-    def read(self, rows: Sequence[int], draws: Sequence[int] | None) -> np.ndarray:
-        """As ``begin``, at once."""
-        reads = Reads()
-        latents = self.begin(rows, draws, reads)
-        reads.finish()
-        return latents()
-
 
 def normals(shape: tuple[int, ...], digests: Sequence[int]) -> np.ndarray:
     """Standard normal numbers, float32, of ``shape``, whose first axis is as long as there are digests."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from read_latents import read_latents
 
 from pipeline.data.keys import first_difference, parents_of
 from pipeline.data.row_index import RowIndex, RowIndexBuilder, index_of, open_index
@@ -110,7 +111,7 @@ def test_equal_shards_give_equal_bytes(paths: tuple[Path, ...], tmp_path: Path) 
 
 def read(paths: tuple[Path, ...], index: Path) -> list[float]:
     rows = LatentRows(LatentSet(paths, 1.0, None, index))
-    return [float(rows.read([row], None)[0, 0, 0, 0]) for row in np.flatnonzero(rows.whole).tolist()]
+    return [float(read_latents(rows, [row])[0, 0, 0, 0]) for row in np.flatnonzero(rows.whole).tolist()]
 
 
 WHOLE = [float(row) for row in range(15) if row % 4 != 1]

@@ -13,6 +13,7 @@ import pytest
 import small_project
 import torch
 from PIL import Image
+from read_latents import read_latents
 from released_form import to_released
 from safetensors.torch import save_file
 from test_paper import released_config
@@ -365,7 +366,7 @@ def test_what_finetuning_reads_is_each_channel_by_its_own_scale_and_shift(projec
     path = project / "data/small/encode_images/miro/00000.parquet"
     row = Shard(path, LATENTS).row(0, ["mean"])
     mean = np.frombuffer(row["mean"], np.float16).reshape(CHANNELS, LATENT_SIDE, LATENT_SIDE).astype(np.float32)
-    read = LatentRows(LatentSet((path,), MIRO_SCALE, SDXL_SHIFT)).read([0], None)[0]
+    read = read_latents(LatentRows(LatentSet((path,), MIRO_SCALE, SDXL_SHIFT)), [0])[0]
     for channel in range(CHANNELS):
         by_hand = (mean[channel] - SDXL_SHIFT[channel]) * MIRO_SCALE[channel]
         np.testing.assert_allclose(read[channel], by_hand, rtol=1e-5, atol=1e-6)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
 
-from pipeline.params.datasets import ExtensionAndField, WordNetId
+from pipeline.params.datasets import Extension, ExtensionAndField, WordNetId
 from pipeline.params.parquet import HubRow
 from pipeline.params.types import Name, Reference
+from pipeline.params.urls import Http
 
 REPOSITORY = get_type_hints(HubRow, include_extras=True)["repository"]
+HTTP = get_type_hints(Http, include_extras=True)
+AGENT, (WITNESS,) = HTTP["user_agent"], get_args(HTTP["witnesses"])
 FORMS: list[tuple[Any, str]] = [
     *((Name, "ta_ia"), (Reference, "train/ta_ia"), (WordNetId, "n01440764")),
-    *((ExtensionAndField, "json:text"), (REPOSITORY, "maker/pictures")),
+    *((Extension, "jpg"), (Extension, "seg.png"), (ExtensionAndField, "txt"), (ExtensionAndField, "json:text")),
+    *((REPOSITORY, "maker/pictures"), (AGENT, "name/1 (mail)"), (WITNESS, "example.org"), (WITNESS, "h:80")),
 ]
 
 
@@ -30,3 +34,8 @@ def taken(kind: Any, text: str) -> bool:
 def test_a_line_break_at_the_end_belongs_to_no_text_of_a_form(kind: Any, text: str) -> None:
     assert taken(kind, text)
     assert not taken(kind, f"{text}\n")
+
+
+@pytest.mark.parametrize("text", ["https://example.org", "example.org/", "a b", "", "h:port", "h:123456"])
+def test_a_witness_is_a_host(text: str) -> None:
+    assert not taken(WITNESS, text)

@@ -195,6 +195,18 @@ def test_unfinished_work_that_is_wanted_stays(project: Path) -> None:
     assert folder.is_dir()
 
 
+def test_unfinished_work_of_a_result_that_lost_a_file_stays(project: Path) -> None:
+    plan = plan_of(project)
+    unit_id = UnitId("recaption", "pictures-label", "0")
+    fingerprint, name = plan.fingerprints.of(unit_id), plan.fingerprints.work_name(unit_id)
+    assert fingerprint
+    assert name
+    folder = _add_partial(project, name, "batches/0.batch")
+    (plan.store.entry(fingerprint) / plan.unit(unit_id).files[0]).unlink()
+    assert main(["--delete"]) == 0
+    assert folder.is_dir()
+
+
 def test_what_a_killed_process_left_goes_and_a_living_ones_stays(project: Path) -> None:
     dead = project / "data/store/ab" / f"{'ab' * 20}.taken.{2**22 + 1}"  # above the largest process number
     live = project / "data/store/ab" / f"{'ac' * 20}.taken.{os.getpid()}"

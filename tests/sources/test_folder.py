@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_listing(tmp_path: Path) -> None:
     )
     (tmp_path / "empty").mkdir()
     assert source.random_access
-    assert list(source.entries()) == [
+    assert [replace(entry, mark=None) for entry in source.entries()] == [
         Entry("loose.gif", "loose.gif", None, None, (), 9),
         Entry("dog/ünï code and blanks.webp", "dog/ünï code and blanks.webp", 0, "dog", (), 30),
         Entry("n02123045_tabby_cat/a.jpg", "n02123045_tabby_cat/a.jpg", 2, "tabby cat", (), 25),

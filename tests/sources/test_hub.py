@@ -265,6 +265,27 @@ def test_splits_by_the_names_of_files_where_the_card_declares_none(hub: Hub) -> 
     assert len(list(source(subset="more").entries())) == 10
 
 
+@pytest.mark.parametrize("how", ["split by names", "split by the card", "files"])
+def test_parts_that_a_commit_lacks_are_missed(hub: Hub, how: str) -> None:
+    """Nothing is fetched then: all that came of it would be a part of the set."""
+    del hub.files[SECOND]
+    if how == "split by the card":
+        hub.files["README.md"] = card("[{split: train, path: data/train-*}]")
+    line = refused(files="data/train-*") if how == "files" else refused()
+    assert f"at {COMMIT}: {SECOND} is not there (1 of its 2 parts are); its owner did not upload all" in line
+    assert hub.sent(FIRST) == []
+    assert len(list(source(files=FIRST).entries())) == 40
+
+
+def test_parts_with_a_digest_in_their_names(hub: Hub) -> None:
+    for name in (FIRST, SECOND):
+        hub.files[name.replace("of-00002", f"of-00002-{abs(hash(name)):016x}")] = hub.files.pop(name)
+    assert len(list(source().entries())) == 90
+    huggingface_hub_forgets()
+    del hub.files[next(name for name in hub.files if "train-00001" in name)]
+    assert "data/train-00001-of-00002-*.parquet is not there (1 of its 2 parts are)" in refused()
+
+
 def huggingface_hub_forgets() -> None:
     """The files of a commit never change, so their list is remembered; here they did."""
     import shutil

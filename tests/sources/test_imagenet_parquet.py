@@ -88,3 +88,10 @@ def test_names_that_are_not_imagenets(tmp_path: Path) -> None:
         Refusal, match=r"is called 'cat_n01440764\.JPEG', where ImageNet's are called n01440764_10026\.J"
     ):
         list(ImageNetSource(hub_copy(tmp_path, pictures), None, None).entries())
+
+
+def test_a_part_that_is_not_there_is_missed(tmp_path: Path) -> None:
+    path = hub_copy(tmp_path, PICTURES)
+    (path / "data/train-00001-of-00002.parquet").unlink()
+    with pytest.raises(Refusal, match=r"train-00001-of-00002\.parquet is not there \(1 of its 2 parts are\); fetch"):
+        list(ImageNetSource(path, None, None).entries())

@@ -77,7 +77,7 @@ def built(
     assert list(zip(first.label.to_pylist(), first.class_name.to_pylist(), strict=True)) == list(dict.fromkeys(found))
     runs = list(index_rows(listed, rows, "set", rows_at_once))
     assert all(run.schema == INDEX.schema for run, _ in runs)
-    sizes = [size for _, num_bytes in runs for size in num_bytes.to_pylist()]
+    sizes = [size for _, known in runs for size in known["num_bytes"].to_pylist()]
     return list(zip(pa.concat_tables([run for run, _ in runs]).to_pylist(), sizes, strict=True))
 
 

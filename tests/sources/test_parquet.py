@@ -103,6 +103,39 @@ def test_labels_that_are_names_are_numbered_over_all_files(tmp_path: Path) -> No
     assert [(e.label, e.class_name) for e in found] == [(2, "truck"), (None, None), (1, "tench"), (0, "cat")]
 
 
+def test_a_row_of_some_files_numbers_classes_as_one_of_all(tmp_path: Path) -> None:
+    """Whatever files it reads, and although others below the path have no such column."""
+    for name, labels in (("train", ["truck", "cat"]), ("test", ["truck", "deer"])):
+        write(tmp_path / f"{name}.parquet", pa.table({"image": [png(1), png(2)], "label": labels}))
+    write(tmp_path / "more/extra.parquet", pa.table({"text": ["bee"]}))
+    write(tmp_path / "more/numbers.parquet", pa.table({"label": [7]}))
+    for files, classes in (
+        ("t*", [(2, "truck"), (1, "deer"), (2, "truck"), (0, "cat")]),
+        ("train*", [(2, "truck"), (0, "cat")]),
+        ("test*", [(2, "truck"), (1, "deer")]),
+    ):
+        found = listed(tmp_path, {"image": "image", "label": "label"}, files=files)
+        assert [(e.label, e.class_name) for e in found] == classes
+
+
+def test_numbers_of_names_may_be_declared(tmp_path: Path) -> None:
+    labels = ["great white shark", "n01440764", "", None]
+    write(tmp_path / "a.parquet", pa.table({"image": [png(number) for number in range(4)], "label": labels}))
+    names = tmp_path / "names.tsv"
+    names.write_text("7\tn01440764\n9\tgreat white shark\n")
+    for columns in ({"image": "image", "label": "label"}, {"image": "image", "class_name": "label"}):
+        found = listed(tmp_path, columns, class_names=str(names))
+        assert [(e.label, e.class_name) for e in found][:2] == [(9, "great white shark"), (7, "n01440764")]
+        found = listed(tmp_path, columns, class_names="imagenet")
+        assert [(e.label, e.class_name) for e in found] == [(2, "great white shark"), (0, "tench"), *[(None, None)] * 2]
+    names.write_text("7\tn01440764\n9\tshark\n")
+    line = refused(tmp_path, {"image": "image", "label": "label"}, class_names=str(names))
+    assert f"a.parquet/0: class 'great white shark' is none of the 2 of {names}; add a line for it" in line
+    names.write_text("7\tshark\n9\tshark\n")
+    line = refused(tmp_path, {"image": "image", "label": "label"}, class_names=str(names))
+    assert f"{names}: numbers 7 and 9 are both called 'shark'" in line
+
+
 def test_a_blank_label_is_no_class_and_shifts_none(tmp_path: Path) -> None:
     labels = ["dog", "", "cat", " ", None]
     write(tmp_path / "a.parquet", pa.table({"image": [png(number) for number in range(5)], "label": labels}))
@@ -270,6 +303,7 @@ def test_parts_of_a_data_set_are_not_mixed_up(tmp_path: Path) -> None:
         ((0, 1, 2), "data/train-00003-of-00004.parquet is not there"),
         ((1, 2, 3), "data/train-00000-of-00004.parquet is not there"),
         ((2, 3, 4), "data/train-00001-of-00004.parquet is not there"),
+        ((2,), "data/train-00000-of-00004.parquet, data/train-00001-of-00004.parquet, data/train-00003-of-00004.pa"),
         ((0, 1, 2, 3), None),
         ((1, 2, 3, 4), None),
     ],

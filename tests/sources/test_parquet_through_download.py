@@ -82,6 +82,32 @@ def test_held_out_rows_may_be_of_another_file(project: Path) -> None:
     assert rejected == {f"own/{number}.png": "held_out" for number in range(15, 20)}
 
 
+@pytest.mark.parametrize("row", ["other numbers", "other names", "declared"])
+def test_a_held_out_set_must_number_its_classes_alike(
+    project: Path, row: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = {0: "cat", 1: "dog", 2: "fox"}
+    held = {"other numbers": {0: "dog", 1: "fox"}, "other names": {0: "bee", 1: "dog"}, "declared": main}[row]
+    write(project / "pictures/main.parquet", table(rows(range(20))))
+    held_rows = [{**row, "label": number % 2} for number, row in enumerate(rows(range(30, 40)))]
+    write(project / "pictures/held.parquet", table(held_rows))
+    for name, names in (("main", main), ("held", held)):
+        (project / f"{name}.tsv").write_text("".join(f"{number}\t{word}\n" for number, word in names.items()))
+    raw = parameters(files="main*", class_names="main.tsv", heldout="download/held")
+    raw["download"]["rows"]["held"] = {**raw["download"]["rows"]["own"], "files": "held*", "class_names": "held.tsv"}
+    raw["download"]["rows"]["held"].pop("heldout")
+    write_parameters(project / "params.yaml", raw)
+    assert run_stage("download", "held") == 0
+    assert run_stage("download", "own") == (0 if row == "declared" else 1)
+    if row != "declared":
+        said = {
+            "other numbers": "class 'dog' is 1 here and 0 in download/held",
+            "other names": "number 0 is 'cat' here and 'bee' in download/held",
+        }[row]
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert f"{said}: both must number classes alike; write class_names" in line
+
+
 def test_files_that_were_exchanged_in_place_are_copied_anew(project: Path) -> None:
     write(project / "pictures/a.parquet", table(rows(range(8))))
     before = {row["key"]: row["image"] for row in made(project)}

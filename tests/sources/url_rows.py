@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from sandbox import demo
 
 from pipeline.errors import Reject
@@ -26,7 +28,7 @@ COMMON = {
 }
 HTTP: dict[str, Any] = {
     **{"num_connections": 16, "num_per_host": 16, "timeout_s": 5.0, "num_attempts": 2, "max_wait_s": 0.2},
-    "user_agent": "imagenet-t2i/0.1 (tests)",
+    **{"user_agent": "imagenet-t2i/0.1 (tests)", "witnesses": []},
 }
 
 
@@ -41,9 +43,10 @@ def execution(**http: Any) -> Execution:
 
 
 def source_in(folder: Path, row: UrlsRow, said: list[str] | None = None, **http: Any) -> UrlsSource:
-    """A source that works in a folder."""
+    """A source that works in a folder; hosts that answered are remembered beside it, in ``<folder>.hosts``."""
     source = UrlsSource.open(row, 0)
-    source.work_in(Workplace(execution(**http), folder, (said if said is not None else []).append))
+    say = (said if said is not None else []).append
+    source.work_in(Workplace(execution(**http), folder, say, folder.with_name(f"{folder.name}.hosts")))
     return source
 
 
@@ -57,3 +60,15 @@ def reason(outcome: bytes | Reject) -> str:
     assert isinstance(outcome, Reject), outcome
     assert "\n" not in outcome.detail
     return outcome.reason
+
+
+def forbid_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of ``.invalid`` are unknown at once; nobody outside is asked for them."""
+    real = socket.getaddrinfo
+
+    def look_up(host: Any, *arguments: Any, **options: Any) -> Any:
+        if str(host).endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from read_latents import read_latents
 
 from pipeline.data.schema import LATENTS, TEXT, Meta, Table
 from pipeline.data.writer import RowBatch
@@ -65,12 +66,13 @@ READING = """
 import resource, sys
 from pathlib import Path
 import numpy as np
+from read_latents import read_latents
 from pipeline.training.rows import LatentRows, TextRows
 from pipeline.training.sets import LatentSet
 resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))
 paths = tuple(sorted(Path({folder!r}).iterdir()))
 opened = {opened}
-read = (lambda row: opened.read(row)) if {is_text} else (lambda row: opened.read([row], None))
+read = (lambda row: opened.read(row)) if {is_text} else (lambda row: read_latents(opened, [row]))
 order = np.random.default_rng(0).permutation(len(opened)).tolist()
 assert [read(row).item() for row in order * 2] == order * 2
 print(len(opened))
@@ -85,7 +87,7 @@ def test_more_shards_than_a_process_may_open_are_read(kind: str, request: pytest
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        env={**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"},
         capture_output=True,
         text=True,
         check=False,
@@ -103,7 +105,7 @@ def test_few_files_are_open_and_those_read_last(latents: tuple[Path, ...], texts
     opened = LatentRows(LatentSet(latents, scale=1.0, shift=None))
     assert files_open_in(latents[0].parent) == []
     for row in range(len(opened)):
-        opened.read([row], None)
+        read_latents(opened, [row])
     assert sorted(files_open_in(latents[0].parent)) == [str(path) for path in latents[-NUM_OPEN:]]
     text = TextRows(texts)
     for row in [0, 4, 0, *range(6, 6 + 2 * (NUM_OPEN - 1), 2)]:
@@ -127,7 +129,7 @@ def test_up_to_the_bound_no_file_is_opened_twice(latents: tuple[Path, ...], monk
     monkeypatch.setattr(OpenFile, "__init__", counted)
     for _ in range(3):
         for row in range(len(opened)):
-            opened.read([row], None)
+            read_latents(opened, [row])
     assert sorted(paths) == sorted(latents[:NUM_OPEN])
 
 
@@ -136,7 +138,7 @@ def test_threads_read_from_more_shards_than_may_be_open(latents: tuple[Path, ...
 
     def read(seed: int) -> bool:
         order = np.random.default_rng(seed).permutation(len(opened)).tolist()
-        return [opened.read([row], None).item() for row in order * 3] == order * 3
+        return [read_latents(opened, [row]).item() for row in order * 3] == order * 3
 
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(read, range(4)))

@@ -14,10 +14,13 @@ from typing import NamedTuple
 
 from pipeline.errors import Reject
 from pipeline.params.urls import Http, UrlsRow
+from pipeline.sources.base import Workplace
 from pipeline.sources.urls.addresses import Door, shown
 from pipeline.sources.urls.answers import Later
 from pipeline.sources.urls.fetch import Fetcher
 from pipeline.sources.urls.kept import Kept
+from pipeline.sources.urls.known_hosts import read_hosts, remember_hosts
+from pipeline.sources.urls.lookups import LookingUp
 from pipeline.sources.urls.reasons import NO_ANSWER, NO_SUCH_HOST
 from pipeline.sources.urls.witness import Witness
 
@@ -48,15 +51,17 @@ class Ahead:
 
     Args:
         row: what counts as a picture.
+        workplace: what is remembered for other jobs, and what is said.
         http: how many at once, and how patiently.
         kept: where they go, and what is known of them.
         locations: their addresses, in the order in which they are read.
     """
 
-    def __init__(self, row: UrlsRow, http: Http, kept: Kept, locations: Sequence[str]) -> None:
+    def __init__(self, row: UrlsRow, workplace: Workplace, http: Http, kept: Kept, locations: Sequence[str]) -> None:
         self._row, self._http, self._kept, self._locations = row, http, kept, locations
+        self._workplace = workplace
         self._results: SimpleQueue[tuple[int, Outcome] | BaseException] = SimpleQueue()
-        self._loop = asyncio.new_event_loop()
+        self._loop = LookingUp(http.num_connections)
         self._limit = AHEAD
         self._thread = threading.Thread(target=self._run, name="fetching", daemon=True)
 
@@ -67,6 +72,8 @@ class Ahead:
     def __exit__(self, *exception: object) -> None:
         self._loop.call_soon_threadsafe(self._stop)
         self._thread.join()
+        if self._loop.num_open:
+            self._workplace.say(f"{self._loop.num_open} look-ups of names have not ended and are not waited for")
         self._loop.close()
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -92,6 +99,7 @@ class Ahead:
         self._loop.run_until_complete(asyncio.wait([self._main]))
         if not self._main.cancelled() and (error := self._main.exception()):
             self._results.put(error)
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())  # what is being written, is written
 
     def _stop(self) -> None:
         self._main.cancel()
@@ -103,7 +111,9 @@ class Ahead:
     async def _fetch_all(self) -> None:
         self._numbers = iter(range(len(self._locations)))
         door = Door(self._row.private_hosts)
-        witness = Witness(door, self._kept.hosts)
+        known = self._workplace.known_hosts
+        before = list(dict.fromkeys([*read_hosts(known), *self._kept.hosts]))
+        witness = Witness(door, before, self._http.witnesses)
         try:
             async with Fetcher(self._row, self._http, door, witness) as fetcher, asyncio.TaskGroup() as workers:
                 for _ in range(min(self._http.num_connections, len(self._locations))):
@@ -111,7 +121,9 @@ class Ahead:
         except BaseExceptionGroup as group:  # the first is the cause, the others were ended for it
             raise group.exceptions[0] from None
         finally:
-            self._kept.note_hosts(witness.hosts)
+            if witness.hosts != before:
+                self._kept.note_hosts(witness.hosts)
+                remember_hosts(known, witness.hosts)
 
     async def _work(self, fetcher: Fetcher, witness: Witness) -> None:
         for number in self._numbers:

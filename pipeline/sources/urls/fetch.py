@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
@@ -60,14 +59,12 @@ class Fetcher:
         self._unreached: Counter[str] = Counter()  # hosts without an answer: attempts since the last one
 
     async def __aenter__(self) -> Self:
-        # Names are looked up in threads; with too few of them these lookups, not the network, set the pace.
-        self._threads = ThreadPoolExecutor(self._http.num_connections)
-        asyncio.get_running_loop().set_default_executor(self._threads)
         connector = aiohttp.TCPConnector(
             limit=0,  # how many at once is decided before the clock starts, not in the connector's queue
             ttl_dns_cache=NAMES_KEPT_S,
             dns_cache_max_size=1 << 14,
             ssl=_trusted(),
+            resolver=aiohttp.ThreadedResolver(),  # that asks the loop; not another one that happens to be installed
             socket_factory=self._door.socket,
         )
         self._session = aiohttp.ClientSession(

@@ -83,7 +83,7 @@ class UrlsSource:
         kept = Kept(self._workplace.folder)
         silent: list[tuple[str, Silent]] = []
         num_lost, next_line_s = 0, 0.0
-        with Ahead(self._row, self._workplace.execution.http, kept, locations) as ahead:
+        with Ahead(self._row, self._workplace, self._workplace.execution.http, kept, locations) as ahead:
             for number, (location, outcome) in enumerate(zip(locations, ahead.outcomes(), strict=True), 1):
                 if isinstance(outcome, Silent):
                     silent.append((location, outcome))
@@ -117,7 +117,10 @@ class UrlsSource:
         counted = ", ".join(f"{reason} {number}" for reason, number in reasons)
         location, first = silent[0]
         if not any(outcome.counts for _, outcome in silent):
-            then = "nobody else answers either, so this run does not count: is there a network?"
+            then = (
+                "nobody else answers either, so this run does not count: is there a network? If there is, name a host "
+                "that answers in execution.http.witnesses"
+            )
         else:
             num_runs = max(kept.num_silent_runs(location) for location, outcome in silent if outcome.counts)
             limit = self._row.give_up_after_runs

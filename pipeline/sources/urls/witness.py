@@ -16,9 +16,10 @@ from collections.abc import Iterable
 from yarl import URL
 
 from pipeline.sources.urls.addresses import Door
+from pipeline.sources.urls.known_hosts import MOST
 
-NUM_REMEMBERED = 8
 FRESH_S = 2.0  # an answer so long ago says that there is a network now
+_TLS_PORT = 443
 WAIT_S = 5.0  # for an answer to somebody else's question, and for a connection
 
 
@@ -28,10 +29,15 @@ class Witness:
     Args:
         door: opens the connections.
         hosts: ``host:port`` of some that answered in an earlier run.
+        others: hosts that need not be in the list, ``host`` or ``host:port``.
+
+    Attributes:
+        hosts: those given, and those that answered.
     """
 
-    def __init__(self, door: Door, hosts: Iterable[str] = ()) -> None:
+    def __init__(self, door: Door, hosts: Iterable[str] = (), others: Iterable[str] = ()) -> None:
         self.hosts = list(hosts)
+        self._others = [host if ":" in host else f"{host}:{_TLS_PORT}" for host in others]
         self._door = door
         self._last = float("-inf")
         self._answered = asyncio.Event()
@@ -42,7 +48,7 @@ class Witness:
         host = url.authority if url.explicit_port else f"{url.authority}:{url.port}"
         if host not in self.hosts:
             self.hosts.append(host)
-            del self.hosts[:-NUM_REMEMBERED]  # those that answered last: an old list's hosts may be gone
+            del self.hosts[:-MOST]  # those that answered last: an old list's hosts may be gone
 
     async def confirms(self) -> bool:
         """Is there a network now? Waits a little for somebody else's answer."""
@@ -60,10 +66,11 @@ class Witness:
         self._answered.set()
 
     async def _reaches_one(self) -> bool:
-        """Does a host that answered before take a connection now? All are tried at once."""
-        if not self.hosts:
+        """Does a host that answered before, or another one, take a connection now? All are tried at once."""
+        hosts = dict.fromkeys([*self.hosts, *self._others])
+        if not hosts:
             return False
-        tries = [asyncio.ensure_future(self._reaches(host)) for host in self.hosts]
+        tries = [asyncio.ensure_future(self._reaches(host)) for host in hosts]
         try:
             for reached in asyncio.as_completed(tries):
                 if await reached:
@@ -78,8 +85,9 @@ class Witness:
         name, _, port = host.rpartition(":")
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(name.strip("[]"), int(port), type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
+            async with asyncio.timeout(WAIT_S):
+                found = await loop.getaddrinfo(name.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):  # a timeout is an OSError
             return False
         for addr_info in found:
             with contextlib.suppress(OSError):  # a timeout is one too
