@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -90,6 +91,32 @@ class Captioner(Protocol):
         Raises:
             Transient: one cannot be had now; finished batches stay, and no picture is rejected for it.
         """
+
+
+class SetsCaptioner(Protocol):
+    """A way to say what pictures show in several caption sets.
+
+    Attributes:
+        num_in_flight: pictures that it is given at once.
+    """
+
+    num_in_flight: int
+
+    def caption_sets(self, pictures: Sequence[Picture], names: Sequence[str]) -> list[list[Caption | Reject]]:
+        """For each of these sets one caption per picture, in order; the same whichever other sets are asked for.
+
+        Raises:
+            Transient: as of ``Captioner.caption``.
+        """
+
+
+class SharesPictures(ABC):
+    """Of captioners that look at a picture once for all of its captions, and need not be opened for each set."""
+
+    @classmethod
+    @abstractmethod
+    def open_sets(cls, captioners: Mapping[str, Any], setting: Setting) -> SetsCaptioner:
+        """What writes these caption sets, by name: parameters of its type that differ in what it is told."""
 
 
 def draw_instruction(weights: Mapping[str, float], seed: int, key: str) -> str:

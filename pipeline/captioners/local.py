@@ -43,7 +43,7 @@ class LocalCaptioner:
         if self._model is None:
             self._model = LocalVlm(self._params, self._setting.execution)
         views = [picture.view(self._params.side_px) for picture in pictures]
-        weights, seed = self._params.instructions, self._setting.seed
+        weights, seed = self._params.instructions or {}, self._setting.seed
         return self._model.caption(views, [draw_instruction(weights, seed, picture.key) for picture in pictures])
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import string
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
+import msgspec
+
+from pipeline.params.caption_sets import CaptionSets
 from pipeline.params.types import Count, Fault, Strict, Text, Weights, no_weight
 
 
@@ -36,6 +39,15 @@ class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
         """Side of the square view that it sees; None where it sees no picture."""
         return None
 
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """The caption sets that it writes, in the order of its parameters; none where it writes one without a name."""
+        return ()
+
+    def of_set(self, name: str) -> Self:
+        """The captioner that writes one of its sets alone."""
+        raise KeyError(name)
+
     def fault(self) -> Fault | None:
         """A value that no captioner of this kind can have: its key ("" for the whole), the value and why."""
         return None
@@ -64,13 +76,26 @@ class LocalCaptioner(CaptionerParams, tag="local", frozen=True, kw_only=True):
 
     model: Text
     side_px: Count
-    instructions: Weights
     max_new_tokens: Count
     cut_at_full_stop: bool
     loop_ngram_words: Count
     loop_max_repeats: Count
     dtype: Literal["float32", "float16", "bfloat16"]
     revision: Text | None = None
+    instructions: Weights | None = None
+    sets: CaptionSets | None = None
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """As stated."""
+        return tuple(self.sets or ())
+
+    def of_set(self, name: str) -> Self:
+        """The same with the instructions and the token limit of the set."""
+        assert self.sets is not None
+        one = self.sets[name]
+        limit = self.max_new_tokens if one.max_new_tokens is None else one.max_new_tokens
+        return msgspec.structs.replace(self, instructions=one.instructions, max_new_tokens=limit, sets=None)
 
     @property
     def captioner_name(self) -> str:
@@ -88,8 +113,17 @@ class LocalCaptioner(CaptionerParams, tag="local", frozen=True, kw_only=True):
         return self.side_px
 
     def fault(self) -> Fault | None:
-        """Some instruction must be given."""
-        return no_weight(".instructions", self.instructions)
+        """Instructions or sets must be given, and of each set some instruction."""
+        if (self.instructions is None) == (self.sets is None):
+            why = "name instructions, or sets with instructions of their own: neither is there"
+            if self.sets is not None:
+                why = "sets have instructions of their own; leave these out, or the sets"
+            return Fault(".instructions", self.instructions, why)
+        if self.instructions is not None:
+            return no_weight(".instructions", self.instructions)
+        assert self.sets is not None
+        faults = (no_weight(f".sets.{name}.instructions", one.instructions) for name, one in self.sets.items())
+        return next((fault for fault in faults if fault is not None), None)
 
 
 class ShuffledCaptioner(CaptionerParams, tag="shuffled", frozen=True, kw_only=True):
