@@ -77,7 +77,7 @@ def _make(jobs: list[Job], make: Make) -> None:
     made_in = seconds()
     for job in jobs:
         plan.store.commit(job.fingerprint, job.partial, made_in / len(jobs))
-        log.notice(f"{job.unit_id}: made in {made_in:.1f} s{' with the others of its pass' if jobs[1:] else ''}")
+        log.notice(f"{job.unit_id}: made in {made_in:.1f} s")
 
 
 def _without_index(plan: Plan, unit_id: UnitId) -> str:
