@@ -34,7 +34,7 @@ def make_shard(job: Job) -> None:
 
     A row without either keeps its place: what it lacks was lost before this stage.
     """
-    from pipeline.data.schema import CAPTIONS, IMAGES
+    from pipeline.data.schema import CAPTIONS, IMAGES, Meta
     from pipeline.data.writer import RowBatch
     from pipeline.errors import Reject
     from pipeline.runner.shards import open_input, write_shard
@@ -49,8 +49,9 @@ def make_shard(job: Job) -> None:
     name = job.table_entry("captioners", job.row_params.captioner).captioner_name
 
     def make(start: int, stop: int) -> RowBatch:
-        batch, pictures = RowBatch(CAPTIONS), list(pictures_of(shard, start, stop))
+        pictures = list(pictures_of(shard, start, stop))
         captions = iter(captioner.caption([picture for picture in pictures if wanted[picture.number]]))
+        batch = RowBatch(CAPTIONS, extra={Meta.PROVENANCE: captioner.provenance().as_json()})
         for picture in pictures:
             if not wanted[picture.number]:
                 batch.add_null_upstream(key=picture.key, captioner=name)
@@ -79,8 +80,17 @@ def open_captioner(job: Job, others: list[Caption | None] | None) -> Captioner:
     from pipeline.params.kinds import CAPTIONERS
 
     params = job.plan.params
-    setting = Setting(params.execution, params.seeds.data, job.row_params.images, int(job.unit_id.part), others)
     entry = job.table_entry("captioners", job.row_params.captioner)
+    recipe = job.plan.fingerprints.recipe(job.unit_id)
+    assert recipe is not None
+    setting = Setting(
+        params.execution,
+        params.seeds.data,
+        job.row_params.images,
+        int(job.unit_id.part),
+        others,
+        recipe["row"]["captioner"]["model"] if entry.pretrained else None,
+    )
     captioner: Captioner = CAPTIONERS.class_of(entry).open(entry, setting)
     return captioner
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pipeline.data.schema import FinishReason
+from pipeline.digest import canonical_json
 from pipeline.errors import Refusal, Reject
 from pipeline.params.schema import Execution
 
@@ -30,6 +31,33 @@ class Caption:
     instruction: str
     finish_reason: FinishReason
     num_generated_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What all captions of a shard come from, written into its metadata (``t2i.provenance``) as one JSON object.
+
+    Attributes:
+        captioner: as in the column: the model as it was named, or the kind where there is none.
+        model: the model's identity: ``id@commit``, or a digest of its folder's content.
+        engine: the library or server that ran it.
+        engine_version: its version.
+        chat_template: digest of the template that prompts were written by.
+        decoding: how tokens were chosen.
+        retry: the same of the second try; None where there is none.
+    """
+
+    captioner: str
+    model: str | None = None
+    engine: str | None = None
+    engine_version: str | None = None
+    chat_template: str | None = None
+    decoding: Mapping[str, float] | None = None
+    retry: Mapping[str, float] | None = None
+
+    def as_json(self) -> str:
+        """One text per provenance; what does not apply is left out."""
+        return canonical_json({name: value for name, value in asdict(self).items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -62,6 +90,7 @@ class Setting:
         shard: its number.
         others: per row of the shard its caption in the other set that the row names, None where it has none; None
             where the row names no other set.
+        model: identity of the model that the captioner's parameters name; None where they name none.
     """
 
     execution: Execution
@@ -69,6 +98,7 @@ class Setting:
     dataset: str
     shard: int
     others: Sequence[Caption | None] | None
+    model: str | None
 
 
 class Captioner(Protocol):
@@ -90,6 +120,9 @@ class Captioner(Protocol):
         Raises:
             Transient: one cannot be had now; finished batches stay, and no picture is rejected for it.
         """
+
+    def provenance(self) -> Provenance:
+        """What the captions come from: the same whenever it is asked within a job."""
 
 
 def draw_instruction(weights: Mapping[str, float], seed: int, key: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import string
 from typing import ClassVar, Literal
 
-from pipeline.params.types import Count, Fault, Strict, Text, Weights, no_weight
+import msgspec
+
+from pipeline.params.types import Count, Fault, NotNegative, PositiveFraction, Strict, Text, Weights, no_weight
 
 
 class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
@@ -15,11 +17,13 @@ class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
         reads_captions: it is given another caption set of the same pictures, which its row names.
         needs_labels: it reads class names, which derived pictures have not.
         needs_source_text: it reads the texts that a source brought along, which derived pictures have not.
+        generates: a model writes its captions, so that a shard of them may be garbage (``max_garbage_fraction``).
     """
 
     reads_captions: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     needs_source_text: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
 
     @property
     def captioner_name(self) -> str:
@@ -59,16 +63,45 @@ class LabelCaptioner(CaptionerParams, tag="label", frozen=True, kw_only=True):
         return Fault("", self.template, "its template must hold {class_name}, and nothing else in braces")
 
 
-class LocalCaptioner(CaptionerParams, tag="local", frozen=True, kw_only=True):
+class Decoding(Strict, frozen=True, kw_only=True):
+    """How a model's next token is chosen: the likeliest at temperature 0, else drawn for the picture's key."""
+
+    temperature: NotNegative
+    top_p: PositiveFraction
+
+    @property
+    def is_greedy(self) -> bool:
+        """Nothing is drawn."""
+        return self.temperature == 0.0
+
+
+class GeneratingCaptioner(CaptionerParams, frozen=True, kw_only=True):
+    """A vision-language model, wherever it runs: what it is told, how it decodes, and what is made of its answer."""
+
+    generates: ClassVar[bool] = True
+
+    instructions: Weights
+    max_new_tokens: Count
+    decoding: Decoding
+    cut_at_full_stop: bool
+    loop_ngram_words: Count
+    loop_max_repeats: Count
+    retry: Decoding | None = None
+
+    def fault(self) -> Fault | None:
+        """Some instruction must be given, and another try must be able to say something else."""
+        if self.retry is not None and self.retry.is_greedy and self.decoding.is_greedy:
+            return Fault(
+                ".retry", msgspec.to_builtins(self.retry), "would give the same caption again; raise its temperature"
+            )
+        return no_weight(".instructions", self.instructions)
+
+
+class LocalCaptioner(GeneratingCaptioner, tag="local", frozen=True, kw_only=True):
     """A vision-language model run here."""
 
     model: Text
     side_px: Count
-    instructions: Weights
-    max_new_tokens: Count
-    cut_at_full_stop: bool
-    loop_ngram_words: Count
-    loop_max_repeats: Count
     dtype: Literal["float32", "float16", "bfloat16"]
     revision: Text | None = None
 
@@ -86,10 +119,6 @@ class LocalCaptioner(CaptionerParams, tag="local", frozen=True, kw_only=True):
     def view_side_px(self) -> int:
         """As stated."""
         return self.side_px
-
-    def fault(self) -> Fault | None:
-        """Some instruction must be given."""
-        return no_weight(".instructions", self.instructions)
 
 
 class ShuffledCaptioner(CaptionerParams, tag="shuffled", frozen=True, kw_only=True):
