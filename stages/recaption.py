@@ -20,7 +20,7 @@ from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
-    from pipeline.captioners.base import Caption, Picture, SetsCaptioner
+    from pipeline.captioners.base import Caption, Picture, Provenance, SetsCaptioner
     from pipeline.data.shards import Shard
     from pipeline.data.writer import RowBatch
     from pipeline.errors import Reject
@@ -59,27 +59,32 @@ def make_shards(jobs: list[Job]) -> None:
         for number, is_whole in enumerate(shard.valid_rows())
     ]
     captioner = open_captioner(job, others)
+    limits = [one.row_params.max_reject_fraction for one in jobs]
 
     def make(start: int, stop: int, lacking: list[int]) -> list[RowBatch]:
         pictures = list(pictures_of(shard, start, stop))
         to_caption = [picture for picture in pictures if wanted[picture.number]]
         sets = captioner.caption_sets(to_caption, [jobs[number].unit_id.row for number in lacking])
-        return [
-            batch_of(jobs[number], pictures, dict(zip((one.number for one in to_caption), captions, strict=True)))
-            for number, captions in zip(lacking, sets, strict=True)
-        ]
+        batches = []
+        for number, captions in zip(lacking, sets, strict=True):
+            of_row = dict(zip((picture.number for picture in to_caption), captions, strict=True))
+            provenance = captioner.provenance(jobs[number].unit_id.row)
+            batches.append(batch_of(jobs[number], pictures, of_row, provenance))
+        return batches
 
     runs = runs_of_wanted(wanted, captioner.num_in_flight)
-    write_shards(jobs, CAPTIONS, runs, make, limits=[one.row_params.max_reject_fraction for one in jobs])
+    write_shards(jobs, CAPTIONS, runs, make, limits=limits)
 
 
-def batch_of(job: Job, pictures: list[Picture], captions: dict[int, Caption | Reject]) -> RowBatch:
+def batch_of(
+    job: Job, pictures: list[Picture], captions: dict[int, Caption | Reject], provenance: Provenance
+) -> RowBatch:
     """Rows of a caption set, by the numbers of their pictures; one without caption or reject was lost before."""
-    from pipeline.data.schema import CAPTIONS
+    from pipeline.data.schema import CAPTIONS, Meta
     from pipeline.data.writer import RowBatch
     from pipeline.errors import Reject
 
-    batch, name = RowBatch(CAPTIONS), captioner_of(job).captioner_name
+    batch, name = RowBatch(CAPTIONS, {Meta.PROVENANCE: provenance.as_json()}), captioner_of(job).captioner_name
     for picture in pictures:
         caption = captions.get(picture.number)
         if caption is None:
@@ -104,7 +109,16 @@ def open_captioner(job: Job, others: list[Caption | None] | None) -> SetsCaption
     from pipeline.captioners.sets import open_sets
 
     params = job.plan.params
-    setting = Setting(params.execution, params.seeds.data, job.row_params.images, int(job.unit_id.part), others)
+    recipe = job.plan.fingerprints.recipe(job.unit_id)
+    assert recipe is not None
+    setting = Setting(
+        params.execution,
+        params.seeds.data,
+        job.row_params.images,
+        int(job.unit_id.part),
+        others,
+        recipe["row"]["captioner"]["model"] if captioner_of(job).pretrained else None,
+    )
     rows = params.rows_named("recaption", split_set(job.unit_id.row)[0])
     return open_sets({row: captioner_of(job, row) for row in rows}, setting)
 

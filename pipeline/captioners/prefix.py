@@ -12,7 +12,7 @@ shared and every instruction gets a whole pass of its own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 # of summation moves them by 1e-6 in float32, by some 1e-2 in half precision; a wrong place or mask by some tenths.
 TOLERANCES = {"torch.float32": 1e-3, "torch.float16": 0.05, "torch.bfloat16": 0.05}
 NUM_COMPARED_STEPS = 2  # the first follows from the beginning, the second from how places are counted on
-
-Prompts = Callable[[Sequence[Any], Sequence[str]], Any]
 
 
 class PicturePrefix:

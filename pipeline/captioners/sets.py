@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.captioners.base import Caption, Captioner, Picture, SetsCaptioner, Setting
+    from pipeline.captioners.base import Caption, Captioner, Picture, Provenance, SetsCaptioner, Setting
     from pipeline.errors import Reject
 
 
@@ -24,6 +24,10 @@ class InTurn:
     def caption_sets(self, pictures: Sequence[Picture], names: Sequence[str]) -> list[list[Caption | Reject]]:
         """As ``SetsCaptioner.caption_sets``."""
         return [self._captioners[name].caption(pictures) for name in names]
+
+    def provenance(self, name: str) -> Provenance:
+        """As ``SetsCaptioner.provenance``."""
+        return self._captioners[name].provenance()
 
 
 def open_sets(captioners: Mapping[str, Any], setting: Setting) -> SetsCaptioner:

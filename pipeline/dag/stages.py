@@ -54,7 +54,7 @@ from pipeline.params.references import (
 
 # What a row is judged by as a whole: of any stage the manifest alone reads it, and what is made from the row hangs on
 # it as little as a shard's bytes do.
-JUDGED_BY = frozenset({"max_reject_fraction"})
+JUDGED_BY = frozenset({"max_reject_fraction", "max_garbage_fraction"})
 TRAINED_ON = ("encode_images", "encode_text")  # stages whose rows training reads one by one
 SeedKind = Literal["data", "train", "generate"]
 _NEAR_FIELDS = frozenset({"near_duplicates", "near_duplicate_bits"})

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 import msgspec
 
 from pipeline.params.caption_sets import CaptionSets
-from pipeline.params.types import Count, Fault, Strict, Text, Weights, no_weight
+from pipeline.params.types import Count, Fault, NotNegative, PositiveFraction, Strict, Text, Weights, no_weight
 
 
 class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
@@ -18,11 +18,13 @@ class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
         reads_captions: it is given another caption set of the same pictures, which its row names.
         needs_labels: it reads class names, which derived pictures have not.
         needs_source_text: it reads the texts that a source brought along, which derived pictures have not.
+        generates: a model writes its captions, so that a shard of them may be garbage (``max_garbage_fraction``).
     """
 
     reads_captions: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     needs_source_text: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
 
     @property
     def captioner_name(self) -> str:
@@ -71,19 +73,31 @@ class LabelCaptioner(CaptionerParams, tag="label", frozen=True, kw_only=True):
         return Fault("", self.template, "its template must hold {class_name}, and nothing else in braces")
 
 
-class LocalCaptioner(CaptionerParams, tag="local", frozen=True, kw_only=True):
-    """A vision-language model run here."""
+class Decoding(Strict, frozen=True, kw_only=True):
+    """How a model's next token is chosen: the likeliest at temperature 0, else drawn for the picture's key."""
 
-    model: Text
-    side_px: Count
+    temperature: NotNegative
+    top_p: PositiveFraction
+
+    @property
+    def is_greedy(self) -> bool:
+        """Nothing is drawn."""
+        return self.temperature == 0.0
+
+
+class GeneratingCaptioner(CaptionerParams, frozen=True, kw_only=True):
+    """A vision-language model, wherever it runs: what it is told, how it decodes, and what is made of its answer."""
+
+    generates: ClassVar[bool] = True
+
     max_new_tokens: Count
+    decoding: Decoding
     cut_at_full_stop: bool
     loop_ngram_words: Count
     loop_max_repeats: Count
-    dtype: Literal["float32", "float16", "bfloat16"]
-    revision: Text | None = None
     instructions: Weights | None = None
     sets: CaptionSets | None = None
+    retry: Decoding | None = None
 
     @property
     def set_names(self) -> tuple[str, ...]:
@@ -96,6 +110,37 @@ class LocalCaptioner(CaptionerParams, tag="local", frozen=True, kw_only=True):
         one = self.sets[name]
         limit = self.max_new_tokens if one.max_new_tokens is None else one.max_new_tokens
         return msgspec.structs.replace(self, instructions=one.instructions, max_new_tokens=limit, sets=None)
+
+    def fault(self) -> Fault | None:
+        """Instructions must be given, once, and another try must be able to say something else."""
+        if self.retry is not None and self.retry.is_greedy and self.decoding.is_greedy:
+            return Fault(
+                ".retry", msgspec.to_builtins(self.retry), "would give the same caption again; raise its temperature"
+            )
+        return self._instructions_fault()
+
+    def _instructions_fault(self) -> Fault | None:
+        if (self.instructions is None) == (self.sets is None):
+            why = "name instructions, or sets with instructions of their own: neither is there"
+            if self.sets is not None:
+                why = "sets have instructions of their own; leave these out, or the sets"
+            return Fault(".instructions", self.instructions, why)
+        told = (
+            {"": self.instructions}
+            if self.sets is None
+            else {f".sets.{n}": s.instructions for n, s in self.sets.items()}
+        )
+        faults = (no_weight(f"{where}.instructions", weights or {}) for where, weights in told.items())
+        return next((fault for fault in faults if fault is not None), None)
+
+
+class LocalCaptioner(GeneratingCaptioner, tag="local", frozen=True, kw_only=True):
+    """A vision-language model run here."""
+
+    model: Text
+    side_px: Count
+    dtype: Literal["float32", "float16", "bfloat16"]
+    revision: Text | None = None
 
     @property
     def captioner_name(self) -> str:
@@ -111,19 +156,6 @@ class LocalCaptioner(CaptionerParams, tag="local", frozen=True, kw_only=True):
     def view_side_px(self) -> int:
         """As stated."""
         return self.side_px
-
-    def fault(self) -> Fault | None:
-        """Instructions or sets must be given, and of each set some instruction."""
-        if (self.instructions is None) == (self.sets is None):
-            why = "name instructions, or sets with instructions of their own: neither is there"
-            if self.sets is not None:
-                why = "sets have instructions of their own; leave these out, or the sets"
-            return Fault(".instructions", self.instructions, why)
-        if self.instructions is not None:
-            return no_weight(".instructions", self.instructions)
-        assert self.sets is not None
-        faults = (no_weight(f".sets.{name}.instructions", one.instructions) for name, one in self.sets.items())
-        return next((fault for fault in faults if fault is not None), None)
 
 
 class ShuffledCaptioner(CaptionerParams, tag="shuffled", frozen=True, kw_only=True):

@@ -143,6 +143,7 @@ def make_manifest(
         Refusal: more rows were rejected than ``max_reject_fraction`` allows, or shards do not fit together.
     """
     facts, rejects, common = [], [], None
+    provenance: set[str] = set()
     index = RowIndexBuilder(table) if ROWS_ARROW in job.plan.unit(job.unit_id).files else None
     num_null_upstream = num_truncated = 0
     for unit_id in shards:
@@ -153,6 +154,7 @@ def make_manifest(
                 f"{unit_id}: {metadata} where the shards before it have {common}; raise the section's version"
             )
         common = metadata
+        provenance |= {text for key, text in shard.metadata.items() if key == Meta.PROVENANCE}
         rejects += shard.rejects
         num_null_upstream += shard.num_null_upstream
         num_truncated += int(shard.metadata.get(Meta.NUM_TRUNCATED, "0"))
@@ -185,6 +187,7 @@ def make_manifest(
         "metadata": common or {},
         "parameters": recipe["row"],
         "seed": recipe.get("seed"),
+        **({"provenance": [json.loads(text) for text in sorted(provenance)]} if provenance else {}),
         "shards": facts,
         "upstream": _upstream(job),
         FILES: {name: sha256_of_file(target / name) for name in files},
