@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.batches import Bounds, Kept, keep_batches, kept_batch
+from pipeline.data.batches import Bounds, Kept, keep_batches_of_all, kept_batch
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, ROWS_ARROW, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
 from pipeline.data.row_index import RowIndexBuilder
@@ -54,30 +56,58 @@ def write_shard(
     Raises:
         Refusal: its rejects alone pass the limit; said as soon as they do.
     """
+    return write_shards([job], table, runs, lambda start, stop, _: [make(start, stop)], limits=[limit])[0]
+
+
+def write_shards(
+    jobs: Sequence[Job],
+    table: Table,
+    runs: Sequence[Bounds],
+    make: Callable[[int, int, list[int]], list[RowBatch]],
+    *,
+    limits: Sequence[float],
+) -> list[BatchFacts]:
+    """As ``write_shard``, of the shards that one pass makes: every batch of the pass is kept for each of them.
+
+    Args:
+        jobs: units whose first file is a shard, all of the same rows.
+        table: what the rows are of.
+        runs: (start, stop) of each batch.
+        make: the rows of one run for those of the jobs, by their numbers, for which no earlier job kept them.
+        limits: as ``limit``, of each job.
+    """
     num_rows = runs[-1][1] if runs else 0
-    num_rows_of_all = num_rows * job.plan.num_shards(job.unit_id)  # shards are of one size, but for a row
-    facts = BatchFacts()
-    progress = job.log.progress(num_rows, str(job.unit_id))
-    kept = Kept(job.work, table, runs, _made_with(job))
-    name = job.plan.unit(job.unit_id).files[0]
-    path = job.out / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    row_group_rows = job.row_params.row_group_rows
-    with ShardWriter(path, table, fingerprint=job.fingerprint, row_group_rows=row_group_rows) as writer:
-        for file, batch in zip(kept.files(), keep_batches(kept, make), strict=True):
-            facts.add(batch)
-            try:
-                refuse_too_many(str(job.unit_id), facts.rejects, num_rows_of_all, limit)
-            except Refusal:
-                kept.drop_rejects()
-                raise
-            for rows, some in kept_batch(file):
-                writer.append(rows, some)
-            progress.advance(batch.num_rows)
+    all_facts = [BatchFacts() for _ in jobs]
+    progress = jobs[0].log.progress(num_rows, ", ".join(str(job.unit_id) for job in jobs))
+    totals = [num_rows * job.plan.num_shards(job.unit_id) for job in jobs]  # shards are of one size, but for a row
+    all_kept = [Kept(job.work, table, runs, _made_with(job)) for job in jobs]
+    files = zip(*(kept.files() for kept in all_kept), strict=True)
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(_writer_of(job, table)) for job in jobs]
+        for paths, batches in zip(files, keep_batches_of_all(all_kept, make), strict=True):
+            for number, batch in enumerate(batches):
+                all_facts[number].add(batch)
+                rejects = all_facts[number].rejects
+                try:
+                    refuse_too_many(str(jobs[number].unit_id), rejects, totals[number], limits[number])
+                except Refusal:
+                    all_kept[number].drop_rejects()
+                    raise
+            for writer, path in zip(writers, paths, strict=True):
+                for rows, some in kept_batch(path):
+                    writer.append(rows, some)
+            progress.advance(batches[0].num_rows)
     progress.close()
-    job.partial.told_sha256[name] = writer.sha256
-    job.log.info(f"{facts.num_rows} rows, {len(facts.rejects)} rejected")
-    return facts
+    for job, writer, facts in zip(jobs, writers, all_facts, strict=True):
+        job.partial.told_sha256[job.plan.unit(job.unit_id).files[0]] = writer.sha256
+        job.log.info(f"{job.unit_id}: {facts.num_rows} rows, {len(facts.rejects)} rejected")
+    return all_facts
+
+
+def _writer_of(job: Job, table: Table) -> ShardWriter:
+    path = job.out / job.plan.unit(job.unit_id).files[0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return ShardWriter(path, table, fingerprint=job.fingerprint, row_group_rows=job.row_params.row_group_rows)
 
 
 def require_disk(job: Job, num_bytes: float, what: str) -> None:
@@ -117,6 +147,7 @@ def make_manifest(
         Refusal: more rows were rejected than ``max_reject_fraction`` allows, or shards do not fit together.
     """
     facts, rejects, common = [], [], None
+    provenance: set[str] = set()
     index = RowIndexBuilder(table) if ROWS_ARROW in job.plan.unit(job.unit_id).files else None
     num_null_upstream = num_truncated = 0
     for unit_id in shards:
@@ -127,6 +158,7 @@ def make_manifest(
                 f"{unit_id}: {metadata} where the shards before it have {common}; raise the section's version"
             )
         common = metadata
+        provenance |= {text for key, text in shard.metadata.items() if key == Meta.PROVENANCE}
         rejects += shard.rejects
         num_null_upstream += shard.num_null_upstream
         num_truncated += int(shard.metadata.get(Meta.NUM_TRUNCATED, "0"))
@@ -159,6 +191,7 @@ def make_manifest(
         "metadata": common or {},
         "parameters": recipe["row"],
         "seed": recipe.get("seed"),
+        **({"provenance": [json.loads(text) for text in sorted(provenance)]} if provenance else {}),
         "shards": facts,
         "upstream": _upstream(job),
         FILES: {name: sha256_of_file(target / name) for name in files},
