@@ -6,6 +6,7 @@ many pictures they had, and the peak of their memory.
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -41,8 +42,8 @@ def download(params: str, row: str, part: str) -> int:
     from pipeline.dag.units import UnitId
     from pipeline.params.check import project_params
     from pipeline.runner.command import main as run_stage
-    from stages.download import make
 
+    make = importlib.import_module("stages.download").make
     if run_stage("download", make, ["--params", params, "--row", row, "--part", part]):
         sys.exit(1)
     if not part.isdigit():

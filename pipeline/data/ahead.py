@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-AHEAD_PER_THREAD = 4  # items that are read before their turn: while one result is used, no thread waits for its next
+AHEAD_PER_THREAD = 8  # so that no thread waits while who asks puts a run of results away
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,11 +29,17 @@ def in_order(work: Callable[[Item], Result], items: Iterator[Item], num_threads:
         if num_threads == 1:
             yield from map(work, items)
             return
+        waiting: deque[Future[Result]] = deque()
         with ThreadPoolExecutor(num_threads) as pool:
-            futures, waiting = _futures(pool, work, items), deque[Future[Result]]()
             try:
                 while True:
-                    waiting.extend(islice(futures, num_threads * AHEAD_PER_THREAD - len(waiting)))
+                    room = num_threads * AHEAD_PER_THREAD - len(waiting)
+                    try:
+                        waiting.extend(pool.submit(work, item) for item in islice(items, room))
+                    except Exception:  # of an item; those before it go first
+                        while waiting:
+                            yield waiting.popleft().result()
+                        raise
                     if not waiting:
                         return
                     yield waiting.popleft().result()
@@ -43,15 +49,3 @@ def in_order(work: Callable[[Item], Result], items: Iterator[Item], num_threads:
     finally:
         if isinstance(items, Generator):
             items.close()
-
-
-def _futures(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterator[Item]
-) -> Iterator[Future[Result]]:
-    try:
-        for item in items:
-            yield pool.submit(work, item)
-    except Exception as error:
-        failed: Future[Result] = Future()
-        failed.set_exception(error)
-        yield failed

@@ -73,7 +73,7 @@ def test_killed_and_calm_with_threads_and_without_have_the_same_bytes(tmp_path: 
     for name, num_threads in (("calm", 1), ("calm_threads", NUM_THREADS), ("killed", NUM_THREADS)):
         write(tmp_path / name, num_threads)
     num_kept, num_ahead = 0, NUM_THREADS * AHEAD_PER_THREAD
-    for kill_at in (23, 9):
+    for kill_at in (37, 9):
         assert run(tmp_path / "killed", kill_at).returncode == -signal.SIGKILL
         batches = (tmp_path / "killed").glob("data/store/??/*.partial/batches/*.batch")
         num_before, num_kept = num_kept, len(list(batches))
