@@ -207,7 +207,7 @@ def _logged(plan: Plan, unit_id: UnitId) -> Iterator[JobLog]:
         try:
             yield log
         except BaseException as error:
-            message = _one_line(error, plan.store.root)
+            message = _one_line(error, plan.store.root).removeprefix(f"{unit_id}: ")  # which is said in front of it
             with contextlib.suppress(OSError):  # a full disk has no room for these either; the line is said anyway
                 traceback.print_exc(file=file)
                 failure.write_text(json.dumps({"message": message, "fingerprint": plan.fingerprints.of(unit_id)}))
