@@ -25,7 +25,6 @@ from pipeline.sources.marks import mark_of
 from pipeline.sources.parquet_classes import Named, Numbered, declared_names, names_of, said
 from pipeline.sources.parquet_columns import Columns, has_texts
 from pipeline.sources.parquet_files import (
-    EXTENSION,
     Rows,
     chosen,
     names_below,
@@ -199,18 +198,19 @@ class ParquetSource(ParquetPictures):
     def _chosen(self) -> list[str]:
         place = self._place
         if place.is_dir():
-            self._refuse_saved()
-            found = chosen(names_below(place), self._files, str(place))
+            there = names_below(place)
+            self._refuse_saved(there)
+            found = chosen(there, self._files, str(place))
             refuse_missing_parts(found, partial(fnmatchcase, pat=self._files or "*"), str(place), _FETCH)
             return found
         if not place.exists():
             raise Refusal(f"{place}: nothing is there; correct the path of the Parquet files")
         return chosen([place.name], self._files, str(place))
 
-    def _refuse_saved(self) -> None:
-        """Raise a Refusal where ``datasets`` saved a set in its own format."""
-        saved = next(self._place.rglob(f"*{_ARROW}"), None)
-        if saved is not None and next(self._place.rglob(f"*{EXTENSION}"), None) is None:
+    def _refuse_saved(self, there: list[str]) -> None:
+        """Raise a Refusal where no Parquet file is there, and ``datasets`` saved a set in its own format."""
+        saved = None if there else next(self._place.rglob(f"*{_ARROW}"), None)
+        if saved is not None:
             raise Refusal(
                 f"{saved}: Arrow, as datasets' save_to_disk writes it; write Parquet: "
                 "load_from_disk(...).to_parquet(...)"
