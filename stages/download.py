@@ -49,7 +49,7 @@ def make_index(job: Job) -> None:
     """List the source, put it in order, leave held-out places out, and write the index and its digest.
 
     Raises:
-        Refusal: see ``refuse_ids_as_words``, and what the source refuses.
+        Refusal: see ``refuse_no_words``, and what the source refuses.
     """
     import pyarrow.compute as pc
 
@@ -74,7 +74,7 @@ def make_index(job: Job) -> None:
     num_held_out = pc.count_distinct(held_out).as_py()
     job.log.notice(f"{job.unit_id}: {len(rows)} pictures, {classes_line(classes)}, {num_held_out} places held out")
     refuse_other_numbers(classes, held_out_classes, str(job.row_params.heldout))
-    refuse_ids_as_words(job, {class_name for _, class_name in classes if class_name})
+    refuse_no_words(job, {class_name for _, class_name in classes if class_name})
     notice_unread_texts(job, listing.num_with_text(rows), len(rows))
     digest = write_index(job, listing, rows)
     refuse_changed_places(job.row_params.places(), job.plan.digests, job.plan.layout.project)
@@ -124,8 +124,8 @@ def write_index(job: Job, listing: Listing, rows: np.ndarray) -> str:
     return digest.digest()
 
 
-def refuse_ids_as_words(job: Job, class_names: set[str]) -> None:
-    """Raise a Refusal where classes have ids for names and captions of this run would be made of them.
+def refuse_no_words(job: Job, class_names: set[str]) -> None:
+    """Raise a Refusal where captions of this run would be made of classes' names, and these are ids, or there are none.
 
     Here, since nothing has been copied yet. A run whose captions come from elsewhere needs no names.
     """
@@ -140,6 +140,11 @@ def refuse_ids_as_words(job: Job, class_names: set[str]) -> None:
         if params.row("recaption", name).images == job.unit_id.reference
         and side_table(params, "recaption", "captioners")[params.row("recaption", name).captioner].needs_labels
     ]
+    if readers and not class_names:
+        raise Refusal(
+            f"no picture has the name of a class, and {', '.join(readers)} would caption with it: name classes (a "
+            "sub-folder for each, class_names), or take another captioner, such as passthrough for texts of your own"
+        )
     if ids and readers:
         raise Refusal(
             f"class {ids[0]!r} is an id and no word ({len(ids)} such classes), and {', '.join(readers)} would caption "

@@ -154,4 +154,5 @@ def _mark(place: str, entry: os.DirEntry[str]) -> list[str | int | bool]:
             size, time_ns = status.st_size, status.st_mtime_ns
             break
     # The size of a folder is its file system's business, and differs after a move.
-    return [f"{place}{entry.name}", 0 if is_folder else size, time_ns, is_folder]
+    name = os.fsencode(f"{place}{entry.name}").decode("utf-8", "backslashreplace")  # a name may be no UTF-8
+    return [name, 0 if is_folder else size, time_ns, is_folder]

@@ -39,10 +39,15 @@ def missing_line(plan: Plan, indexes: Iterable[UnitId]) -> str | None:
         for field, path in row.places().items():
             if plan.digests.stamp(path) is None:
                 keys.setdefault(path, []).append(f"{unit_id.stage}.rows.{unit_id.row}.{field}")
-    missing = [f"{' and '.join(named)} = {path!r}" for path, named in keys.items()]
+    missing = [f"{' and '.join(named)} = {path!r}{_hint(path)}" for path, named in keys.items()]
     if not missing:
         return None
     return f"{plan.params.source}: {'; '.join(missing)}: nothing is there; put the pictures there or correct the path"
+
+
+def _hint(path: str) -> str:
+    """What of a path may have been meant for a shell."""
+    return " (taken as it is: write the whole path)" if path.startswith("~") or "$" in path else ""
 
 
 def not_at_hand_lines(plan: Plan) -> list[str]:

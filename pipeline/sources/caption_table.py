@@ -93,7 +93,7 @@ class CaptionTable:
             first = int(unused[0])
             raise Refusal(
                 f"{self.path} line {self._lines[first]}: {self._names[first].as_py()!r} is no picture of {where} "
-                f"({len(unused)} such of {len(self._is_used)} rows); write paths as they are below that folder, or "
+                f"({len(unused)} such of {len(self._is_used)} rows); write paths as they are below it, with slashes, or "
                 "remove the rows"
             )
 

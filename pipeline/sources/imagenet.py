@@ -89,8 +89,8 @@ class ImageNetSource:
         layout = self._found_layout()
         per_class = self._counts.values()
         lines = [
-            f"imagenet {layout.path}: {layout.looks_like}: {sum(per_class):,} pictures of {len(per_class):,} classes, "
-            f"{min(per_class)} to {max(per_class)} a class"
+            f"imagenet {layout.path}: {layout.looks_like}: {sum(per_class):,} pictures of {len(per_class):,} "
+            f"{'class' if len(per_class) == 1 else 'classes'}, {min(per_class)} to {max(per_class)} a class"
         ]
         missing = [wnid for wnid in self._wanted if wnid not in self._counts]
         if missing:

@@ -37,6 +37,7 @@ from pipeline.sources.parquet_pictures import PictureReader, location_of
 from pipeline.sources.parts import refuse_missing_parts
 
 _FETCH = "fetch what is missing, or name the parts that are wanted with files"
+_ARROW = ".arrow"
 _NUM_PIECES = 32  # of the pictures of a row group that are looked at: it may hold hundreds
 _LARGE_PAGE_BYTES, _MANY_ROWS = 4 << 20, 8  # what is said of once
 
@@ -197,12 +198,23 @@ class ParquetSource(ParquetPictures):
     def _chosen(self) -> list[str]:
         place = self._place
         if place.is_dir():
-            found = chosen(names_below(place), self._files, str(place))
+            there = names_below(place)
+            self._refuse_saved(there)
+            found = chosen(there, self._files, str(place))
             refuse_missing_parts(found, partial(fnmatchcase, pat=self._files or "*"), str(place), _FETCH)
             return found
         if not place.exists():
             raise Refusal(f"{place}: nothing is there; correct the path of the Parquet files")
         return chosen([place.name], self._files, str(place))
+
+    def _refuse_saved(self, there: list[str]) -> None:
+        """Raise a Refusal where no Parquet file is there, and ``datasets`` saved a set in its own format."""
+        saved = None if there else next(self._place.rglob(f"*{_ARROW}"), None)
+        if saved is not None:
+            raise Refusal(
+                f"{saved}: Arrow, as datasets' save_to_disk writes it; write Parquet: "
+                "load_from_disk(...).to_parquet(...)"
+            )
 
     def _path(self, name: str) -> Path:
         return self._place / name if self._place.is_dir() else self._place.with_name(name)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import TRANSIENT, Refusal, Transient, system_line, system_number
 from pipeline.sources.names import is_foreign, is_split
 from pipeline.sources.parquet_headers import Damaged
+from pipeline.sources.pointers import POINTER, refuse_pointer
 
 EXTENSION = ".parquet"
 ROWS_AT_ONCE = 1 << 12  # of the small columns
@@ -119,6 +120,9 @@ def reading(path: Path, group: int | None = None) -> Iterator[None]:
         where = path if group is None else f"{path} row group {group}"
         if line := system_line(error, path):
             raise (Transient if system_number(error) in TRANSIENT else Refusal)(line) from error
+        if group is None and not isinstance(error, OSError):
+            with path.open("rb") as handle:
+                refuse_pointer(path, handle.read(len(POINTER)))
         said = " ".join(str(error).split())[:_MAX_SAID]
         what = "no Parquet file, or a damaged one" if group is None else "damaged"
         raise Refusal(f"{where}: {what} ({said}); fetch the file again") from error

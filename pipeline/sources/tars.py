@@ -18,6 +18,7 @@ from typing import BinaryIO, NamedTuple, Self
 from pipeline.errors import Refusal, Reject, refuse_system_error, refuse_what_may_pass
 from pipeline.sources.folder import MAX_PICTURE_BYTES
 from pipeline.sources.marks import mark_of
+from pipeline.sources.pointers import POINTER, refuse_pointer
 
 BLOCK_BYTES = tarfile.BLOCKSIZE
 READ_BYTES = 1 << 20
@@ -118,9 +119,10 @@ def _members(handle: BinaryIO, path: Path, start: int, end: int) -> Iterator[Mem
 
 def _refuse_other_files(handle: BinaryIO, path: Path, start: int) -> None:
     handle.seek(start)
-    first = handle.read(8)
+    first = handle.read(len(POINTER))
     if not first:
         raise _cut(path, start, "it is empty")
+    refuse_pointer(path, first)
     for mark, program in _COMPRESSED.items():
         if first.startswith(mark):
             raise Refusal(

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import Refusal, refuse_what_may_pass, system_line
 
+_OTHER_SEPARATORS = ";,\t|"  # of which a table has another one than its name says, where it seems to have one column
 BATCH_ROWS = 1 << 12
 BUFFER_BYTES = 1 << 20  # of a column that are read at once, however large its row group is
 Rows = Iterator[dict[str, Any]]
@@ -141,7 +142,9 @@ _READERS: dict[str, Callable[[Path, Sequence[str]], Rows]] = {
 def _refuse_lacking(path: Path, columns: Sequence[str], there: Sequence[str]) -> None:
     missing = [column for column in columns if column not in there]
     if missing:
-        raise Refusal(f"{path}: no column {missing[0]!r}; it has {', '.join(map(repr, there)) or 'none'}; name another")
+        is_uncut = len(there) == 1 and any(mark in there[0] for mark in _OTHER_SEPARATORS)
+        remedy = "save it with commas (.csv) or tabs (.tsv)" if is_uncut else "name another"
+        raise Refusal(f"{path}: no column {missing[0]!r}; it has {', '.join(map(repr, there)) or 'none'}; {remedy}")
 
 
 def _first_line(error: BaseException) -> str:
