@@ -65,6 +65,20 @@ def make_shard(job: Job) -> None:
 
     runs = runs_of_wanted(wanted, captioner.num_in_flight)
     write_shard(job, CAPTIONS, runs, make, limit=job.row_params.max_reject_fraction)
+    tell_performance(job, captioner)
+
+
+def tell_performance(job: Job, captioner: Captioner) -> None:
+    """How fast captions came, by server where there are some: in the log and the job record."""
+    from pipeline.captioners.base import Timed
+
+    if not isinstance(captioner, Timed):
+        return
+    told = captioner.performance()
+    job.tell("captioned", told)
+    for name, counts in told["servers"].items():
+        rate = counts["answers"] / max(told["seconds"], 1e-9)
+        job.log.info(f"{name}: {counts['answers']} answers, {rate:.2f} a second, {counts['failures']} failures")
 
 
 def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, int]]:
@@ -89,7 +103,7 @@ def open_captioner(job: Job, others: list[Caption | None] | None) -> Captioner:
         job.row_params.images,
         int(job.unit_id.part),
         others,
-        recipe["row"]["captioner"]["model"] if entry.pretrained else None,
+        recipe["row"]["captioner"].get("model"),
     )
     captioner: Captioner = CAPTIONERS.class_of(entry).open(entry, setting)
     return captioner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from pipeline.data.schema import FinishReason
 from pipeline.digest import canonical_json
@@ -123,6 +123,14 @@ class Captioner(Protocol):
 
     def provenance(self) -> Provenance:
         """What the captions come from: the same whenever it is asked within a job."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A captioner that knows how it did."""
+
+    def performance(self) -> dict[str, Any]:
+        """Seconds of captioning in this job, and by server its answers and failures."""
 
 
 def draw_instruction(weights: Mapping[str, float], seed: int, key: str) -> str:

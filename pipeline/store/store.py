@@ -17,7 +17,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,15 @@ PARTIAL_SUFFIX = ".partial"
 
 @dataclass
 class Partial:
-    """Unfinished work: ``out`` becomes the entry, ``work`` keeps checkpoints and finished batches across kills."""
+    """Unfinished work: ``out`` becomes the entry, ``work`` keeps checkpoints and finished batches across kills.
+
+    ``told`` goes into the job record: what a stage says of how the work went, and no result depends on.
+    """
 
     work: Path
     out: Path
     keep: bool = False
+    told: dict[str, Any] = field(default_factory=dict)
     lock: int | None = None  # the handle that holds the work's lock
 
 
@@ -144,6 +148,7 @@ class Store:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             CODE: this_code(),
             "files": file_facts(partial.out, relative_files(partial.out)),
+            **partial.told,
         }
         with _named(partial.out / JOB_JSON):
             (partial.out / JOB_JSON).write_text(json.dumps(record, sort_keys=True))

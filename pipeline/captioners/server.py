@@ -1,0 +1,105 @@
+"""Captions by servers that speak OpenAI's protocol: vLLM, SGLang, llama.cpp, ``transformers serve``; one or many.
+
+A batch is ``num_in_flight`` pictures. Which server describes a picture, how many there are and in what order they
+answer changes nothing that is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from pipeline.captioners.base import Caption, Picture, Provenance, Setting
+from pipeline.captioners.server_batch import Batch, Task
+from pipeline.captioners.server_client import key_of
+from pipeline.captioners.server_fleet import Server
+from pipeline.errors import Refusal, Reject, system_errors_refused
+from pipeline.params.servers import Address, CaptionServers
+from pipeline.params.servers import ServerCaptioner as ServerParams
+
+
+class ServerCaptioner:
+    """Asks servers; the first batch that nobody finished before waits until one is up. See ``Captioner``.
+
+    Raises:
+        Refusal: ``execution`` names no servers of this model, or no key can be had.
+    """
+
+    def __init__(self, params: ServerParams, setting: Setting) -> None:
+        where = f"execution.captioner_servers.{params.model}"
+        settings = (setting.execution.captioner_servers or {}).get(params.model)
+        if settings is None:
+            raise Refusal(f"{where} is missing: write there where servers of it are (docs/use.md)")
+        key = key_of(where, settings)
+        self._task = Task(where, params, settings, key, setting.seed, setting.execution.num_threads)
+        self._servers = [Server(url) for url in addresses(where, settings)]
+        self._model = setting.model
+        self._seconds = 0.0
+        self.num_in_flight = settings.num_in_flight
+
+    @classmethod
+    def open(cls, params: ServerParams, setting: Setting) -> Self:
+        """As ``Captioner.open``."""
+        return cls(params, setting)
+
+    def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
+        """One caption per picture, under the instruction drawn for its key.
+
+        ``Reject("refused_by_server")`` for a picture that a server will not have, ``Reject("no_answer")`` for one
+        that has none in ``num_attempts`` attempts, while servers describe others; others as the local captioner.
+
+        Raises:
+            Transient: no server works.
+            Refusal: a server cannot be asked so.
+        """
+        begin = time.monotonic()
+        captions = asyncio.run(Batch(self._task, self._servers).captions(pictures)) if pictures else []
+        self._seconds += time.monotonic() - begin
+        return captions
+
+    def provenance(self) -> Provenance:
+        """As ``Captioner.provenance``: the engine is the one declared. Servers do not tell their chat template."""
+        params = self._task.params
+        engine, _, version = params.engine.partition(" ")
+        return Provenance(
+            captioner=params.captioner_name,
+            model=self._model,
+            engine=engine,
+            engine_version=version or None,
+            decoding=msgspec.to_builtins(params.decoding),
+            retry=None if params.retry is None else msgspec.to_builtins(params.retry),
+        )
+
+    def performance(self) -> dict[str, Any]:
+        """Captions and seconds of this job, and what each server gave and failed to give."""
+        servers = {s.url: {"answers": s.num_answers, "failures": s.num_failed} for s in self._servers}
+        return {"seconds": round(self._seconds, 3), "servers": servers}
+
+
+def addresses(where: str, settings: CaptionServers) -> list[str]:
+    """The servers' addresses, without a slash at the end: as listed, or the lines of a file.
+
+    Raises:
+        Refusal: the file cannot be read, holds none, or a line that is none; one stands there twice.
+    """
+    if isinstance(settings.urls, str):
+        path = Path(settings.urls)
+        with system_errors_refused(path):
+            lines = [line.strip() for line in path.read_text().splitlines()]
+        try:
+            listed = msgspec.convert([line for line in lines if line and not line.startswith("#")], list[Address])
+        except msgspec.ValidationError as error:
+            raise Refusal(f"{where}.urls: {path} must hold addresses such as http://node1:8000/v1 ({error})") from None
+    else:
+        listed = settings.urls
+    urls = [url.rstrip("/") for url in listed]
+    if not urls:
+        raise Refusal(f"{where}.urls: {settings.urls} holds no address; do its servers run?")
+    if twice := next((url for number, url in enumerate(urls) if url in urls[:number]), None):
+        raise Refusal(f"{where}.urls: {twice} stands there twice; leave one out")
+    return urls
