@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
-from pipeline.captioners.base import Caption, Picture, Provenance, Setting
+from pipeline.captioners.base import Caption, Picture, Provenance, Setting, SharesPictures
 from pipeline.captioners.server_batch import Batch, Task
 from pipeline.captioners.server_client import key_of
 from pipeline.captioners.server_fleet import Server
@@ -22,33 +22,37 @@ from pipeline.errors import Refusal, Reject, system_errors_refused
 from pipeline.params.servers import Address, CaptionServers
 from pipeline.params.servers import ServerCaptioner as ServerParams
 
+_ONLY = ""  # the name of a set that has no others beside it
 
-class ServerCaptioner:
-    """Asks servers; the first batch that nobody finished before waits until one is up. See ``Captioner``.
+
+class ServerSets:
+    """Asks servers for the captions of all sets together; see ``SetsCaptioner``.
+
+    The first batch that nobody finished before waits until a server is up.
+
+    Args:
+        captioners: parameters by the set's name; they differ in instructions and token limits alone.
+        setting: see ``Setting``.
 
     Raises:
         Refusal: ``execution`` names no servers of this model, or no key can be had.
     """
 
-    def __init__(self, params: ServerParams, setting: Setting) -> None:
+    def __init__(self, captioners: Mapping[str, ServerParams], setting: Setting) -> None:
+        params = next(iter(captioners.values()))
         where = f"execution.captioner_servers.{params.model}"
         settings = (setting.execution.captioner_servers or {}).get(params.model)
         if settings is None:
             raise Refusal(f"{where} is missing: write there where servers of it are (docs/use.md)")
         key = key_of(where, settings)
+        self._captioners, self._model = captioners, setting.model
         self._task = Task(where, params, settings, key, setting.seed, setting.execution.num_threads)
         self._servers = [Server(url) for url in addresses(where, settings)]
-        self._model = setting.model
         self._seconds = 0.0
         self.num_in_flight = settings.num_in_flight
 
-    @classmethod
-    def open(cls, params: ServerParams, setting: Setting) -> Self:
-        """As ``Captioner.open``."""
-        return cls(params, setting)
-
-    def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
-        """One caption per picture, under the instruction drawn for its key.
+    def caption_sets(self, pictures: Sequence[Picture], names: Sequence[str]) -> list[list[Caption | Reject]]:
+        """As ``SetsCaptioner.caption_sets``, under the instruction drawn for each picture's key.
 
         ``Reject("refused_by_server")`` for a picture that a server will not have, ``Reject("no_answer")`` for one
         that has none in ``num_attempts`` attempts, while servers describe others; others as the local captioner.
@@ -58,13 +62,14 @@ class ServerCaptioner:
             Refusal: a server cannot be asked so.
         """
         begin = time.monotonic()
-        captions = asyncio.run(Batch(self._task, self._servers).captions(pictures)) if pictures else []
+        wanted = [(picture, self._captioners[name]) for picture in pictures for name in names]
+        captions = asyncio.run(Batch(self._task, self._servers).captions(wanted)) if wanted else []
         self._seconds += time.monotonic() - begin
-        return captions
+        return [captions[number :: len(names)] for number in range(len(names))]
 
-    def provenance(self) -> Provenance:
-        """As ``Captioner.provenance``: the engine is the one declared. Servers do not tell their chat template."""
-        params = self._task.params
+    def provenance(self, name: str) -> Provenance:
+        """As ``SetsCaptioner.provenance``: the engine is the one declared. Servers do not tell their chat template."""
+        params = self._captioners[name]
         engine, _, version = params.engine.partition(" ")
         return Provenance(
             captioner=params.captioner_name,
@@ -76,9 +81,39 @@ class ServerCaptioner:
         )
 
     def performance(self) -> dict[str, Any]:
-        """Captions and seconds of this job, and what each server gave and failed to give."""
-        servers = {s.url: {"answers": s.num_answers, "failures": s.num_failed} for s in self._servers}
+        """As ``Timed.performance``."""
+        servers = {one.url: {"answers": one.num_answers, "failures": one.num_failed} for one in self._servers}
         return {"seconds": round(self._seconds, 3), "servers": servers}
+
+
+class ServerCaptioner(SharesPictures):
+    """Asks servers for one set of captions, as ``ServerSets`` does; see ``Captioner``."""
+
+    def __init__(self, params: ServerParams, setting: Setting) -> None:
+        self._sets = ServerSets({_ONLY: params}, setting)
+        self.num_in_flight = self._sets.num_in_flight
+
+    @classmethod
+    def open(cls, params: ServerParams, setting: Setting) -> Self:
+        """As ``Captioner.open``. Raises Refusal as ``ServerSets``."""
+        return cls(params, setting)
+
+    @classmethod
+    def open_sets(cls, captioners: Mapping[str, Any], setting: Setting) -> ServerSets:
+        """As ``SharesPictures.open_sets``."""
+        return ServerSets(captioners, setting)
+
+    def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
+        """As ``Captioner.caption`` and ``ServerSets.caption_sets``."""
+        return self._sets.caption_sets(pictures, [_ONLY])[0]
+
+    def provenance(self) -> Provenance:
+        """As ``Captioner.provenance``."""
+        return self._sets.provenance(_ONLY)
+
+    def performance(self) -> dict[str, Any]:
+        """As ``Timed.performance``."""
+        return self._sets.performance()
 
 
 def addresses(where: str, settings: CaptionServers) -> list[str]:

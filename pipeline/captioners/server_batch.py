@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from PIL import Image
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from pipeline.captioners.base import Caption, Picture, draw_instruction
+from pipeline.captioners.base import Caption, Picture, told
 from pipeline.captioners.checks import RETRIED, checked_caption, without_letters
 from pipeline.captioners.server_client import Client, Refused
 from pipeline.captioners.server_fleet import FIRST_REST_S, NO_FAULT_OF_A_PICTURE, Fleet, Server
@@ -24,6 +23,7 @@ from pipeline.params.servers import CaptionServers
 from pipeline.params.servers import ServerCaptioner as ServerParams
 from pipeline.sources.urls.answers import Later
 
+Wanted = tuple[Picture, ServerParams]  # a caption of this picture as these parameters tell
 REFUSED = "refused_by_server"
 NO_ANSWER = "no_answer"
 
@@ -34,7 +34,7 @@ class Task:
 
     Attributes:
         where: names the servers in refusals.
-        params: the captioner's.
+        params: those of a captioner; of others of the task, only what they are told and their token limit differ.
         settings: the servers'.
         key: theirs.
         seed: the data seed.
@@ -48,10 +48,9 @@ class Task:
     seed: int
     num_threads: int
 
-    def body(self, image: Image.Image, instruction: str, fields: dict[str, Any]) -> bytes:
+    def body(self, image: Image.Image, instruction: str, max_new_tokens: int, fields: dict[str, Any]) -> bytes:
         """A question as it is sent."""
-        model = self.settings.served_as or self.params.model
-        return request(model, image, instruction, self.params.max_new_tokens, fields)
+        return request(self.settings.served_as or self.params.model, image, instruction, max_new_tokens, fields)
 
 
 class Batch:
@@ -66,12 +65,12 @@ class Batch:
         self._task, self._servers = task, servers
         self._num_refused = 0
         params = task.params
-        told = next(words for words, weight in params.instructions.items() if weight > 0)
-        plain = plain_picture(params.side_px)
-        self._plain_question = task.body(plain, told, decoding_fields(params.decoding, Coordinates(task.seed), 0))
+        words = next(words for words, weight in (params.instructions or {}).items() if weight > 0)
+        fields = decoding_fields(params.decoding, Coordinates(task.seed), 0)
+        self._plain_question = task.body(plain_picture(params.side_px), words, params.max_new_tokens, fields)
 
-    async def captions(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
-        """One caption per picture, in order.
+    async def captions(self, wanted: Sequence[Wanted]) -> list[Caption | Reject]:
+        """One caption each, in order.
 
         Raises:
             Transient: no server answers.
@@ -85,38 +84,36 @@ class Batch:
                 Client(self._task.where, settings, self._task.key) as self._client,
                 Fleet(self._task.where, self._servers, settings, self._check) as self._fleet,
             ):
-                captions = await self._all(pictures)
+                captions = await self._all(wanted)
                 self._fleet.raise_error()
-        self._refuse_if_all_refused(captions)
+        self._refuse_if_all_refused(captions, len({picture.number for picture, _ in wanted}))
         return captions
 
-    async def _all(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
+    async def _all(self, wanted: Sequence[Wanted]) -> list[Caption | Reject]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._caption(picture)) for picture in pictures]
+                tasks = [group.create_task(self._caption(picture, params)) for picture, params in wanted]
         except BaseExceptionGroup as together:  # the first is the cause, the others were ended for it
             raise together.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _caption(self, picture: Picture) -> Caption | Reject:
+    async def _caption(self, picture: Picture, params: ServerParams) -> Caption | Reject:
         """Written anew once, where that may help."""
-        params = self._task.params
-        instruction = draw_instruction(params.instructions, self._task.seed, picture.key)
-        coordinates = Coordinates(self._task.seed, "recaption", picture.key)
+        [instruction], [coordinates] = told(params.instructions or {}, self._task.seed, [picture])
         async with self._room:
             image = await self._in_thread(picture.view, params.side_px)
-            first = await self._written(image, instruction, params.decoding, coordinates, 0)
+            fields = decoding_fields(params.decoding, coordinates, 0)
+            first = await self._written(image, instruction, params, fields)
             if params.retry is None or not isinstance(first, Reject) or first.reason not in RETRIED:
                 return first
-            second = await self._written(image, instruction, params.retry, coordinates, 1)
+            fields = decoding_fields(params.retry, coordinates, 1)
+            second = await self._written(image, instruction, params, fields)
             return Reject(second.reason, f"{second.detail}; written twice") if isinstance(second, Reject) else second
 
     async def _written(
-        self, image: Image.Image, instruction: str, decoding: Decoding, coordinates: Coordinates, attempt: int
+        self, image: Image.Image, instruction: str, params: ServerParams, fields: dict[str, Any]
     ) -> Caption | Reject:
-        params = self._task.params
-        fields = decoding_fields(decoding, coordinates, attempt)
-        body = await self._in_thread(partial(self._task.body, image, instruction, fields))
+        body = await self._in_thread(self._task.body, image, instruction, params.max_new_tokens, fields)
         try:
             answer = await self._answer(body)
         except Refused as refused:
@@ -192,18 +189,18 @@ class Batch:
 
     async def _check_engine(self, server: Server) -> None:
         engine, _, wanted = self._task.params.engine.partition(" ")
-        told = await self._client.version(server.url) if wanted else None
-        if told is not None and told != wanted:
+        version = await self._client.version(server.url) if wanted else None
+        if version is not None and version != wanted:
             raise Refusal(
-                f"{self._task.where}: {server.url}: is version {told}; the captioner declares {engine} {wanted}"
+                f"{self._task.where}: {server.url}: is version {version}; the captioner declares {engine} {wanted}"
             )
 
-    def _refuse_if_all_refused(self, captions: list[Caption | Reject]) -> None:
+    def _refuse_if_all_refused(self, captions: list[Caption | Reject], num_pictures: int) -> None:
         """Every picture refused, and none ever described, is no fault of the pictures."""
         reasons = [caption for caption in captions if isinstance(caption, Reject) and caption.reason == REFUSED]
         num_answers = sum(server.num_answers for server in self._servers)
-        if len(captions) > 1 and len(reasons) == len(captions) and not num_answers:
-            raise Refusal(f"{self._task.where}: refused all of {len(captions)} pictures: {reasons[0].detail}")
+        if num_pictures > 1 and len(reasons) == len(captions) and not num_answers:
+            raise Refusal(f"{self._task.where}: refused all of {num_pictures} pictures: {reasons[0].detail}")
 
 
 def decoding_fields(decoding: Decoding, coordinates: Coordinates, attempt: int) -> dict[str, Any]:

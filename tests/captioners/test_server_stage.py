@@ -105,6 +105,29 @@ def test_a_row_is_captioned_and_says_by_what(project: Path) -> None:
         assert (told_of["model"], told_of["engine"], told_of["engine_version"]) == (f"{MODEL}@main", "vllm", "1.2.3")
 
 
+def test_sets_of_a_row_are_asked_for_together(project: Path) -> None:
+    with serving(2) as servers:
+        raw = parameters([server.url for server in servers])
+        told = {key: value for key, value in CAPTIONER.items() if key != "instructions"}
+        sets = {"long": {"instructions": {"In detail.": 1.0}}, "brief": {"instructions": {"Briefly.": 1.0}}}
+        sets["brief"]["max_new_tokens"] = 7
+        raw["recaption"]["captioners"]["servers"] = {**told, "sets": sets}
+        write_parameters(project / "params.yaml", raw)
+        assert run_stage("download", "pictures") == 0
+        assert run_stage("recaption", "served") == 0
+        asked = servers[0].seen.questions
+        assert len(asked) == 2 * NUM_PICTURES
+        assert {(one.fields["text"], one.fields["max_tokens"]) for one in asked} == {
+            ("In detail.", 32),
+            ("Briefly.", 7),
+        }
+        for name, text in (("long", "In detail."), ("brief", "Briefly.")):
+            folder = plan_of(project).made_folder(UnitId("recaption", f"served.{name}", "0"))
+            found = Shard(folder / "00000.parquet", CAPTIONS).rows([Column.INSTRUCTION, Column.CAPTION])
+            assert {row["instruction"] for row in found} == {text}
+            assert json.loads((folder / "job.json").read_text())["captioned"]["servers"]
+
+
 def test_neither_addresses_nor_how_hard_change_a_result(project: Path) -> None:
     with serving(3) as servers:
         write(project, servers[:1])
