@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from caption_server import CaptionServer, serving
+from served_project import parameters
 from small_parent import FROM_A_SMALL_PARENT
 from small_project import PROJECT, WORLD, run_stage, write_parameters
 from test_server import captioner, captions_of, pictures, texts
-from test_server_stage import parameters
 
 DELAY_S = 0.5
 NUM_ROWS = 150

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from served_project import free_port
 from small_project import PROJECT, WORLD, plan_of, run_stage, small_parameters, write_parameters
 
 from pipeline.dag.units import UnitId
@@ -34,12 +34,6 @@ def make_cache(folder: Path) -> None:
     shutil.copytree(VLM, repository / "snapshots" / COMMIT)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @pytest.fixture
