@@ -8,7 +8,7 @@ Reads image shards. Writes one caption shard per part and the manifest. Finished
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,42 @@ from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pipeline.captioners.base import Caption, Captioner, Picture
     from pipeline.data.shards import Shard
+    from pipeline.data.writer import RejectedRow
 
 
 def make(job: Job) -> None:
-    """Make one part of a caption set."""
-    from pipeline.data.schema import CAPTIONS
-    from pipeline.runner.shards import make_shard_or_manifest
+    """Make one part of a caption set. A manifest judges each shard by the limit of garbage anew, which may be lower."""
+    from pipeline.dag.stages import shard_units
+    from pipeline.data.schema import CAPTIONS, Column
+    from pipeline.runner.shards import make_shard_or_manifest, open_input
 
+    if job.unit_id.part == units.MANIFEST:
+        for unit_id in shard_units(job.plan.params, job.unit_id.reference):
+            shard = open_input(job, unit_id, CAPTIONS)
+            if judge := garbage_judge(job, str(unit_id), shard.num_rows):
+                judge(shard.read([Column.KEY, Column.CAPTION]), shard.rejects)
+            shard.close()
     make_shard_or_manifest(job, CAPTIONS, make_shard)
+
+
+def garbage_judge(job: Job, what: str, num_rows: int) -> Callable[[pa.Table, list[RejectedRow]], None] | None:
+    """What stops a shard of garbage; None where no model writes the captions: equal ones are right then."""
+    from pipeline.captioners.garbage import GarbageGuard
+    from pipeline.data.schema import Column
+
+    if not job.table_entry("captioners", job.row_params.captioner).generates:
+        return None
+    guard = GarbageGuard(what, job.row_params.max_garbage_fraction, num_rows)
+
+    def judge(rows: pa.Table, rejects: list[RejectedRow]) -> None:
+        keys, captions = (rows.column(str(name)).to_pylist() for name in (Column.KEY, Column.CAPTION))
+        guard.look(zip(keys, captions, strict=True), rejects)
+
+    return judge
 
 
 def make_shard(job: Job) -> None:
@@ -64,7 +90,8 @@ def make_shard(job: Job) -> None:
         return batch
 
     runs = runs_of_wanted(wanted, captioner.num_in_flight)
-    write_shard(job, CAPTIONS, runs, make, limit=job.row_params.max_reject_fraction)
+    judge = garbage_judge(job, str(job.unit_id), shard.num_rows)
+    write_shard(job, CAPTIONS, runs, make, limit=job.row_params.max_reject_fraction, judge=judge)
 
 
 def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, int]]:

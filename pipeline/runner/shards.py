@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.batches import Bounds, Kept, keep_batches, kept_batches
+from pipeline.data.batches import Bounds, Kept, keep_batches, kept_batch, kept_batches
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, ROWS_ARROW, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
 from pipeline.data.row_index import RowIndexBuilder
 from pipeline.data.schema import REJECTS, Meta, Table
 from pipeline.data.shards import Shard, count_reasons, write_rejects
-from pipeline.data.writer import BatchFacts, RowBatch, ShardWriter
+from pipeline.data.writer import BatchFacts, RejectedRow, RowBatch, ShardWriter
 from pipeline.digest import digest_json, sha256_of_file
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, Transient
 from pipeline.runner.job import Job
 from pipeline.store.embedded import FILES, FINGERPRINT
 from pipeline.store.made_by import this_code
@@ -40,7 +43,13 @@ def open_input(job: Job, unit_id: UnitId, table: Table) -> Shard:
 
 
 def write_shard(
-    job: Job, table: Table, runs: Sequence[Bounds], make: Callable[[int, int], RowBatch], *, limit: float = 1.0
+    job: Job,
+    table: Table,
+    runs: Sequence[Bounds],
+    make: Callable[[int, int], RowBatch],
+    *,
+    limit: float = 1.0,
+    judge: Callable[[pa.Table, list[RejectedRow]], None] | None = None,
 ) -> BatchFacts:
     """Make the rows of a shard in batches that survive a kill, then write it.
 
@@ -51,17 +60,21 @@ def write_shard(
         make: the rows of one run.
         limit: the share of the whole row that this shard's rejects may be. It ends a job that is of no use early, and
             changes no byte of a shard, so that it is no part of its recipe: the manifest judges.
+        judge: is shown all rows in order with their rejects, found or made, as soon as they are there; may refuse them.
 
     Raises:
-        Refusal: its rejects alone pass the limit; said as soon as they do.
+        Refusal: its rejects alone pass the limit, or what ``judge`` says; said as soon as they do. After a judge's word
+            no batch stays: it is asked about new ones.
     """
     num_rows = runs[-1][1] if runs else 0
     num_rows_of_all = num_rows * job.plan.num_shards(job.unit_id)  # shards are of one size, but for a row
     facts = BatchFacts()
     progress = job.log.progress(num_rows, str(job.unit_id))
     kept = Kept(job.work, table, runs, _made_with(job))
-    for batch in keep_batches(kept, make):
+    for file, batch in zip(kept.files(), keep_batches(kept, make), strict=True):
         facts.add(batch)
+        if judge is not None:
+            _judge(judge, kept, file)
         try:
             refuse_too_many(str(job.unit_id), facts.rejects, num_rows_of_all, limit)
         except Refusal:
@@ -77,6 +90,17 @@ def write_shard(
             writer.append(rows, batch)
     job.log.info(f"{facts.num_rows} rows, {len(facts.rejects)} rejected")
     return facts
+
+
+def _judge(judge: Callable[[pa.Table, list[RejectedRow]], None], kept: Kept, file: Path) -> None:
+    try:
+        for rows, facts in kept_batch(file):
+            judge(rows, facts.rejects)
+    except Transient:
+        raise
+    except Refusal:
+        kept.drop()
+        raise
 
 
 def require_disk(job: Job, num_bytes: float, what: str) -> None:
