@@ -24,8 +24,8 @@ from pipeline.params.servers import ServerCaptioner as ServerParams
 from pipeline.sources.urls.answers import Later
 
 Wanted = tuple[Picture, ServerParams]  # a caption of this picture as these parameters tell
-REFUSED = "refused_by_server"
-NO_ANSWER = "no_answer"
+REFUSED = "refused_picture"
+NO_ANSWER = "no_caption"
 
 
 @dataclass(frozen=True)

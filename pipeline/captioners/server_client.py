@@ -6,6 +6,7 @@ here the next attempt goes to another one (``server_fleet``).
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 
@@ -20,6 +21,7 @@ from pipeline.sources.urls.answers import Later, raise_meaning, seconds_of
 MAX_ANSWER_BYTES = 1 << 22
 CONNECT_S = 10.0
 LIST_S = 20.0
+KEEPALIVE_S = 3.0
 _MAY_PASS = frozenset((408, 425, 429))
 _NO_ACCESS = frozenset((401, 402, 403))
 _NO_SUCH_PLACE = frozenset((404, 405, 410))
@@ -45,7 +47,8 @@ class Client:
     async def __aenter__(self) -> Client:
         headers = {} if self._key is None else {"Authorization": f"Bearer {self._key}"}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # how many at once is decided before
+            # How many at once is decided before. Servers close what is idle, some of them after five seconds.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             headers={**headers, "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s, sock_connect=CONNECT_S),
@@ -80,7 +83,7 @@ class Client:
             Refusal: the server is none that can be asked so: no access, no such place.
         """
         headers = {"Content-Type": "application/json"}
-        answer = await self._exchange("POST", url, "chat/completions", data=body, headers=headers)
+        answer = await self._exchange("POST", url, "chat/completions", data=io.BytesIO(body), headers=headers)
         try:
             return read_completion(answer)
         except Refusal as refusal:

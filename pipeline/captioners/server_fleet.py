@@ -102,7 +102,7 @@ class Fleet:
         """Give a place back."""
         async with self._changed:
             server.num_in_flight -= 1
-            self._changed.notify_all()
+            self._changed.notify()  # one place is free: whoever wakes up takes it
 
     def answered(self, server: Server) -> None:
         """It gave a whole answer."""

@@ -299,7 +299,7 @@ def test_a_picture_that_never_gets_an_answer_is_rejected_while_others_do(server:
     found = captioner([server]).caption(pictures(8))
     rejects = {number: one for number, one in enumerate(found) if isinstance(one, Reject)}
     assert list(rejects) == [3]
-    assert rejects[3].reason == "no_answer"
+    assert rejects[3].reason == "no_caption"
     assert "3 attempts" in rejects[3].detail
     assert "CUDA error" in rejects[3].detail
     assert server.seen.times[colour_of(3)] == SETTINGS.num_attempts
@@ -322,7 +322,7 @@ def test_a_picture_that_a_server_will_not_have_is_rejected_and_not_asked_again(
     server.behaviour = for_colour(colour_of(1), status(code, "image is too large"))
     found = captioner([server]).caption(pictures(3))
     assert isinstance(found[1], Reject)
-    assert found[1].reason == "refused_by_server"
+    assert found[1].reason == "refused_picture"
     assert f"status {code}" in found[1].detail
     assert "image is too large" in found[1].detail
     assert len(server.seen.questions) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -73,6 +74,10 @@ def test_a_row_is_captioned_and_says_by_what(project: Path) -> None:
         manifest = json.loads((project / "data/small/recaption/served/manifest.json").read_text())
         [told_of] = manifest["provenance"]
         assert (told_of["model"], told_of["engine"], told_of["engine_version"]) == (f"{MODEL}@main", "vllm", "1.2.3")
+        assert run_stage("report", "main") == 0
+        page = (project / "reports/small/report.html").read_text().replace("<wbr>", "")
+        for url, counts in told["servers"].items():
+            assert re.search(rf"{url} gave {counts['answers']} answers, \d+\.\d a second, and failed 0 times", page)
 
 
 def test_sets_of_a_row_are_asked_for_together(project: Path) -> None:
