@@ -63,7 +63,6 @@ class Batch:
 
     def __init__(self, task: Task, servers: Sequence[Server]) -> None:
         self._task, self._servers = task, servers
-        self._num_refused = 0
         params = task.params
         words = next(words for words, weight in (params.instructions or {}).items() if weight > 0)
         fields = decoding_fields(params.decoding, Coordinates(task.seed), 0)
@@ -77,6 +76,7 @@ class Batch:
             Refusal: a server cannot be asked so, or refuses every picture.
         """
         settings = self._task.settings
+        self._last_attempts = asyncio.Lock()
         # As many again wait as PNG for a place: a server that has one free need not wait for the picture.
         self._room = asyncio.Semaphore(2 * settings.num_per_server * len(self._servers))
         with ThreadPoolExecutor(self._task.num_threads) as self._threads:
@@ -131,28 +131,38 @@ class Batch:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def _answer(self, body: bytes) -> Completion:
-        """A whole answer, in ``num_attempts`` attempts.
+        """A whole answer, in ``num_attempts`` attempts and one more by itself.
 
         Raises:
             Reject: no attempt gave one, and servers that describe a plain picture are there.
             Transient: they do not describe that one either.
         """
+        try:
+            return await self._attempts(body)
+        except Later as later:
+            # One after the other: a picture that ends a server must not take those with it that were asked beside it.
+            async with self._last_attempts:
+                return await self._last_answer(body, later)
+
+    async def _last_answer(self, body: bytes, before: Later) -> Completion:
+        try:
+            await self._attempts(self._plain_question)
+        except (Later, Refused, Reject) as other:
+            raise self._fleet.transient(f"{before}, of a plain picture too ({other})") from None
+        try:
+            return await self._attempt(body, set())
+        except Later as later:
+            raise Reject(NO_ANSWER, f"{self._task.settings.num_attempts + 1} attempts, the last: {later}") from None
+
+    async def _attempts(self, body: bytes) -> Completion:
         settings = self._task.settings
-        avoid: set[str] = set()
         retrying = AsyncRetrying(
             stop=stop_after_attempt(settings.num_attempts),
             retry=retry_if_exception_type(Later),
             wait=wait_exponential_jitter(initial=min(FIRST_REST_S, settings.max_wait_s), max=settings.max_wait_s),
             reraise=True,
         )
-        try:
-            answer: Completion = await retrying(self._attempt, body, avoid)
-        except Later as later:
-            try:
-                await self._attempt(self._plain_question, avoid)
-            except (Later, Refused, Reject) as other:
-                raise self._fleet.transient(f"{later}, of a plain picture too ({other})") from None
-            raise Reject(NO_ANSWER, f"{settings.num_attempts} attempts, the last: {later}") from None
+        answer: Completion = await retrying(self._attempt, body, set())
         return answer
 
     async def _attempt(self, body: bytes, avoid: set[str]) -> Completion:

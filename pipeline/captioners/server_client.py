@@ -101,6 +101,8 @@ class Client:
             raise Later("no_connection", f"none within {CONNECT_S:.0f} s") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._meaning(address, error) from None
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # as a server's words can make a library
+            raise Later("broken_answer", self._shown(f"{type(error).__name__}: {error}")) from None
 
     def _meaning(self, address: str, error: aiohttp.ClientError | TimeoutError | OSError) -> Exception:
         try:

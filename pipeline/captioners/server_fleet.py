@@ -62,7 +62,7 @@ class Fleet:
         self._begin = time.monotonic()
         self._changed = asyncio.Condition()
         self._checks: dict[str, asyncio.Task[None]] = {}
-        self._error: Refusal | None = None
+        self._error: BaseException | None = None
 
     async def __aenter__(self) -> Fleet:
         for server in self._servers:
@@ -114,7 +114,7 @@ class Fleet:
         """It gave none."""
         server.num_failures += 1
         server.num_failed += 1
-        if later.reason in _RESTS:
+        if later.reason in _RESTS or later.wait_s:
             self._rest(server, later)
         elif server.is_up and (later.reason in _DOWN or server.num_failures >= NUM_FAILURES):
             server.is_up = False
@@ -162,7 +162,14 @@ class Fleet:
         server.not_before = max(server.not_before, now + asked)
 
     def _bring_up(self, server: Server) -> None:
-        self._checks[server.url] = asyncio.get_running_loop().create_task(self._check_until_up(server))
+        check = asyncio.get_running_loop().create_task(self._check_until_up(server))
+        check.add_done_callback(self._note_error)
+        self._checks[server.url] = check
+
+    def _note_error(self, check: asyncio.Task[None]) -> None:
+        """What nobody foresaw ends the job too."""
+        if not check.cancelled() and (error := check.exception()) is not None:
+            self._error = error
 
     async def _check_until_up(self, server: Server) -> None:
         while not server.is_up:

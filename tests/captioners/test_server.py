@@ -300,10 +300,29 @@ def test_a_picture_that_never_gets_an_answer_is_rejected_while_others_do(server:
     rejects = {number: one for number, one in enumerate(found) if isinstance(one, Reject)}
     assert list(rejects) == [3]
     assert rejects[3].reason == "no_caption"
-    assert "3 attempts" in rejects[3].detail
+    assert "4 attempts" in rejects[3].detail
     assert "CUDA error" in rejects[3].detail
-    assert server.seen.times[colour_of(3)] == SETTINGS.num_attempts
+    assert server.seen.times[colour_of(3)] == SETTINGS.num_attempts + 1  # the last by itself
     assert server.seen.num_plain == 2  # before the work, and to see whose fault it is
+
+
+def test_a_picture_that_ends_servers_takes_no_other_with_it(server: CaptionServer) -> None:
+    ends: list[float] = []
+
+    def may_end(handler: Any, question: Any) -> None:
+        if question.colour == colour_of(5):
+            ends.append(time.monotonic())
+        begin = time.monotonic()
+        time.sleep(0.1)
+        if any(begin - 0.2 < end for end in ends):  # ended meanwhile, or not up again
+            raise ConnectionResetError
+        well_of(question)(handler, question)
+
+    server.behaviour = server.plain = may_end
+    found = captioner([server], num_per_server=8, num_attempts=2, give_up_after_s=30.0).caption(pictures(24))
+    rejects = {number: one.reason for number, one in enumerate(found) if isinstance(one, Reject)}
+    assert rejects == {5: "no_caption"}
+    assert len(ends) == 3
 
 
 def test_no_picture_is_rejected_when_a_plain_one_has_no_answer_either(server: CaptionServer) -> None:
