@@ -24,10 +24,7 @@ NUM_EPOCHS = 400
 
 def parameters() -> dict[str, Any]:
     raw, sets = tiny_project.parameters(), several_sets.parameters(sets=several_sets.SETS)
-    raw["recaption"] = {
-        **sets["recaption"],
-        "rows": {PICTURES_ROW: {"images": "download/pictures", "captioner": "vlm"}},
-    }
+    raw["recaption"] = sets["recaption"]
     texts = {f"x-{one}": {"captions": f"recaption/{PICTURES_ROW}.{one}"} for one in WEIGHTS}
     raw["encode_text"]["rows"] = texts
     raw["train"]["rows"]["tiny"]["texts"] = {f"encode_text/x-{one}": weight for one, weight in WEIGHTS.items()}
