@@ -9,51 +9,54 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
+
+from PIL import Image
 
 from perf.turns import in_turns, rates, user_seconds
 from pipeline.captioners.base import Caption, Picture, SetsCaptioner, Setting
 from pipeline.captioners.local_sets import LocalSets, LocalSetsCaptioner
 from pipeline.captioners.sets import InTurn
 from pipeline.data.images import decode, square_view
-from pipeline.demo.world.render import png_bytes, render
-from pipeline.demo.world.scene import scene_of
 from pipeline.errors import Refusal, Reject, exit_status
 from pipeline.params.caption_sets import CaptionSet
-from pipeline.params.load import BASE_PRESET, load
-from pipeline.params.schema import Execution
+from pipeline.params.kinds import SOURCES
+from pipeline.params.load import BASE_PRESET, Params, load
+from pipeline.params.references import split_reference
 
 SETS = ("full", "brief")  # what the demo's captioner is told for a long and for a short caption
-IMAGES = "download/world"
+IMAGES = "download/imagenet"
 APART, TOGETHER = "two passes", "one pass"
 
 
-def view_of(data: bytes, side_px: int) -> object:
+def view_of(data: bytes, side_px: int) -> Image.Image:
     """The square view of a picture."""
     return square_view(decode(data, max_pixels=1_000_000), side_px)
 
 
-def pictures(num_pictures: int) -> list[Picture]:
-    """Pictures of the demo's world as files, decoded when they are looked at."""
-    drawn = []
-    for number in range(num_pictures):
-        scene = scene_of(f"{number:06}", seed=0, style="plain", layout="grid", side_px=64, several=0.25)
-        view: Callable[[int], object] = partial(view_of, png_bytes(render(scene)))
-        drawn.append(Picture(number, f"{IMAGES}/{number}", None, (), view))  # type: ignore[arg-type]
-    return drawn
+def pictures(params: Params, num_pictures: int) -> list[Picture]:
+    """The first pictures of the demo's world as files, decoded when they are looked at."""
+    row = params.row(*split_reference(IMAGES))
+    source = SOURCES.class_of(row).open(row, params.seeds.data)
+    locations = [entry.location for entry in islice(source.entries(), num_pictures)]
+    return [
+        Picture(number, f"imagenet/{location}", None, (), partial(view_of, data))
+        for number, (location, data) in enumerate(zip(locations, source.read_many(locations), strict=True))
+    ]
 
 
-def captioners(execution: Execution, project: Path) -> dict[str, SetsCaptioner]:
+def captioners(params: Params) -> dict[str, SetsCaptioner]:
     """Both ways to write the two sets."""
-    declared = load(project / BASE_PRESET, project).sections["recaption"].tables["captioners"]["vlm"]
+    declared = params.sections["recaption"].tables["captioners"]["vlm"]
     sets = {name: CaptionSet(instructions={name: 1.0}) for name in SETS}
     values = {name: getattr(declared, name) for name in declared.__struct_fields__}
     several = type(declared)(**{**values, "instructions": None, "sets": sets})
     own = {name: several.of_set(name) for name in SETS}
-    setting = Setting(execution, 0, IMAGES, 0, None, None)
-    apart = InTurn({name: LocalSetsCaptioner.open(params, setting) for name, params in own.items()})
+    setting = Setting(params.execution, params.seeds.data, IMAGES, 0, None, None)
+    apart = InTurn({name: LocalSetsCaptioner.open(told, setting) for name, told in own.items()})
     return {TOGETHER: LocalSets(own, setting), APART: apart}
 
 
@@ -76,9 +79,9 @@ def report(num_pictures: int, num_turns: int) -> None:
     import torch
 
     project = Path.cwd()
-    execution = load(project / BASE_PRESET, project).execution
-    torch.set_num_threads(execution.num_threads)
-    seen, ways = pictures(num_pictures), captioners(execution, project)
+    params = load(project / BASE_PRESET, project)
+    torch.set_num_threads(params.execution.num_threads)
+    seen, ways = pictures(params, num_pictures), captioners(params)
     texts = {name: captioned(way, seen) for name, way in ways.items()}
     if texts[TOGETHER] != texts[APART]:
         raise Refusal(f"{TOGETHER} wrote other captions than {APART}: what they take cannot be compared")
