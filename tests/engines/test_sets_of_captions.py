@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from checkout import PROJECT, Checkout
-from expect import NOTHING, UP_TO_DATE, assert_refused, planned, until
+from checkout import PROJECT, Checkout, Running
+from expect import NOTHING, POLL_SECONDS, UP_TO_DATE, assert_refused, planned
 
 pytestmark = pytest.mark.slow
 
@@ -69,12 +71,7 @@ def test_both_engines_make_the_same_sets_and_an_added_one_alone(made: Callable[[
     # Killed in the pass of a shard, each time; the other engine goes on.
     for start in (other.start_snakemake, other.start_dvc):
         running = start()
-        until(running, "download/main manifest: made")
-        jobs = []
-        while not jobs:
-            until(running)
-            jobs = [pid for pid in running.stage_commands() if b"stages.recaption" in command_of(pid)]
-        running.kill(jobs[0])
+        running.kill(job_of_captions(running))
         running.kill()
         running.ended()
         other.wait_for_orphans()
@@ -102,11 +99,15 @@ def test_both_engines_make_the_same_sets_and_an_added_one_alone(made: Callable[[
     assert all(f"main-vlm.{one}" in text for one in (*SETS, "name"))
 
 
-def command_of(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+def job_of_captions(running: Running) -> int:
+    """The first command that captions, as soon as it runs."""
+    while running.process.poll() is None:
+        for pid in running.stage_commands():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                if b"stages.recaption" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
+        time.sleep(POLL_SECONDS)
+    raise AssertionError(running.output.read_text())
 
 
 def test_a_bare_reference_is_refused_by_both_engines(made: Callable[[], Checkout]) -> None:
