@@ -9,7 +9,7 @@ captioner has several sets gets a caption set of each in one pass; ``--row cutmi
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,24 +20,51 @@ from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pipeline.captioners.base import Caption, Picture, Provenance, SetsCaptioner
     from pipeline.data.shards import Shard
-    from pipeline.data.writer import RowBatch
+    from pipeline.data.writer import RejectedRow, RowBatch
     from pipeline.errors import Reject
     from pipeline.params.captioners import CaptionerParams
 
 
 def make(job: Job) -> None:
-    """Make one part of a caption set, and the same part of the sets that its pass makes too."""
-    from pipeline.data.schema import CAPTIONS
-    from pipeline.runner.shards import make_manifest
+    """Make one part of a caption set, and the same part of the sets that its pass makes too.
+
+    A manifest judges each shard by the limit of garbage anew, which may be lower.
+    """
+    from pipeline.data.schema import CAPTIONS, Column
+    from pipeline.runner.shards import make_manifest, open_input
 
     jobs = [job, *job.beside]
-    if job.unit_id.part == units.MANIFEST:
-        for one in jobs:
-            make_manifest(one, CAPTIONS, shard_units(one.plan.params, one.unit_id.reference))
-    else:
+    if job.unit_id.part != units.MANIFEST:
         make_shards(jobs)
+        return
+    for one in jobs:
+        shards = shard_units(one.plan.params, one.unit_id.reference)
+        for unit_id in shards:
+            shard = open_input(one, unit_id, CAPTIONS)
+            if judge := garbage_judge(one, str(unit_id), shard.num_rows):
+                judge(shard.read([Column.KEY, Column.CAPTION]), shard.rejects)
+            shard.close()
+        make_manifest(one, CAPTIONS, shards)
+
+
+def garbage_judge(job: Job, what: str, num_rows: int) -> Callable[[pa.Table, list[RejectedRow]], None] | None:
+    """What stops a shard of garbage; None where no model writes the captions: equal ones are right then."""
+    from pipeline.captioners.garbage import GarbageGuard
+    from pipeline.data.schema import Column
+
+    if not job.table_entry("captioners", job.row_params.captioner).generates:
+        return None
+    guard = GarbageGuard(what, job.row_params.max_garbage_fraction, num_rows)
+
+    def judge(rows: pa.Table, rejects: list[RejectedRow]) -> None:
+        keys, captions = (rows.column(str(name)).to_pylist() for name in (Column.KEY, Column.CAPTION))
+        guard.look(zip(keys, captions, strict=True), rejects)
+
+    return judge
 
 
 def make_shards(jobs: list[Job]) -> None:
@@ -73,7 +100,23 @@ def make_shards(jobs: list[Job]) -> None:
         return batches
 
     runs = runs_of_wanted(wanted, captioner.num_in_flight)
-    write_shards(jobs, CAPTIONS, runs, make, limits=limits)
+    judges = [garbage_judge(one, str(one.unit_id), shard.num_rows) for one in jobs]
+    write_shards(jobs, CAPTIONS, runs, make, limits=limits, judges=judges)
+    tell_performance(jobs, captioner)
+
+
+def tell_performance(jobs: list[Job], captioner: SetsCaptioner) -> None:
+    """How fast captions came, by server where there are some: in the log and the job records."""
+    from pipeline.captioners.base import Timed
+
+    told = captioner.performance() if isinstance(captioner, Timed) else None
+    if told is None:
+        return
+    for job in jobs:
+        job.tell("captioned", told)
+    for name, counts in told["servers"].items():
+        rate = counts["answers"] / max(told["seconds"], 1e-9)
+        jobs[0].log.info(f"{name}: {counts['answers']} answers, {rate:.2f} a second, {counts['failures']} failures")
 
 
 def batch_of(
@@ -117,7 +160,7 @@ def open_captioner(job: Job, others: list[Caption | None] | None) -> SetsCaption
         job.row_params.images,
         int(job.unit_id.part),
         others,
-        recipe["row"]["captioner"]["model"] if captioner_of(job).pretrained else None,
+        recipe["row"]["captioner"].get("model"),
     )
     rows = params.rows_named("recaption", split_set(job.unit_id.row)[0])
     return open_sets({row: captioner_of(job, row) for row in rows}, setting)

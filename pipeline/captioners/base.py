@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from pipeline.data.schema import FinishReason
 from pipeline.digest import canonical_json
@@ -126,6 +126,14 @@ class Captioner(Protocol):
 
     def provenance(self) -> Provenance:
         """What the captions come from: the same whenever it is asked within a job."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A captioner that knows how it did."""
+
+    def performance(self) -> dict[str, Any] | None:
+        """``seconds`` of captioning in this job, and by server its ``answers`` and ``failures``; None: not known."""
 
 
 class SetsCaptioner(Protocol):

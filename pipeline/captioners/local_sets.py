@@ -15,6 +15,8 @@ from pipeline.captioners.sharing import SharingVlm
 from pipeline.errors import Reject
 from pipeline.params.captioners import LocalCaptioner as LocalParams
 
+# What a family's code says to a call that it was not made for.
+UNFIT = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 NUM_PROBED = 2  # pictures by which a model proves that it goes on from a shared beginning
 
 
@@ -85,7 +87,7 @@ class LocalSets:
             why = self._model_of(name).why_not_shared(prefix, probed)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # whatever a family's code says to a call that it was not made for
+        except UNFIT as error:
             why = f"{type(error).__name__}: {error}"
         if why:
             print(f"{name}: pictures are computed for this set alone: {why}", flush=True)  # into the job's log

@@ -29,6 +29,13 @@ class InTurn:
         """As ``SetsCaptioner.provenance``."""
         return self._captioners[name].provenance()
 
+    def performance(self) -> dict[str, Any] | None:
+        """As ``Timed.performance``, of a captioner that has no others beside it."""
+        from pipeline.captioners.base import Timed
+
+        [captioner, *others] = self._captioners.values()
+        return captioner.performance() if isinstance(captioner, Timed) and not others else None
+
 
 def open_sets(captioners: Mapping[str, Any], setting: Setting) -> SetsCaptioner:
     """What writes the caption sets of a row.

@@ -38,7 +38,8 @@ class SharingVlm(LocalVlm):
             asked: what is asked about each.
             last: as of ``PicturePrefix.prompts``.
         """
-        endings = {one.instruction: self._ending(prefix, asked[0].image, one.instruction) for one in asked}
+        instructions = {one.instruction for one in asked}
+        endings = {instruction: self._ending(prefix, asked[0].image, instruction) for instruction in instructions}
         rows = [ending for one in asked if (ending := endings[one.instruction]) is not None]
         if len(rows) < len(asked):
             return None

@@ -67,6 +67,11 @@ class Kept:
             if facts is None or facts.rejects:
                 path.unlink(missing_ok=True)
 
+    def drop(self) -> None:
+        """Remove all batches: what was wrong with them may be none of their recipe, and is then mended."""
+        for path in self.files():
+            path.unlink(missing_ok=True)
+
 
 def keep_batches(kept: Kept, make: Callable[[int, int], RowBatch]) -> Iterator[BatchFacts]:
     """Make the batches that an earlier, killed job did not finish, in order; facts of each, found or made.

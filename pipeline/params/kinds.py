@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.params import benchmarks, captioners, datasets, encoders, parquet, schema, scoring, urls
+from pipeline.params import benchmarks, captioners, datasets, encoders, parquet, schema, scoring, servers, urls
 
 _num_added = 0
 
@@ -109,6 +109,7 @@ CAPTIONERS = Kinds(
     {
         captioners.LabelCaptioner: "pipeline.captioners.label:LabelCaptioner",
         captioners.LocalCaptioner: "pipeline.captioners.local_sets:LocalSetsCaptioner",
+        servers.ServerCaptioner: "pipeline.captioners.server:ServerCaptioner",
         captioners.ShuffledCaptioner: "pipeline.captioners.shuffled:ShuffledCaptioner",
         captioners.PassthroughCaptioner: "pipeline.captioners.passthrough:PassthroughCaptioner",
     },

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from pipeline.params import networks, objectives, samplers, urls
+from pipeline.params import networks, objectives, samplers, servers, urls
 from pipeline.params.types import (
     Count,
     CountOrZero,
@@ -58,6 +58,7 @@ class Execution(Strict, frozen=True, kw_only=True):
     num_processes: dict[Reference, Count]
     checkpoint_every: Count
     http: urls.Http | None = None
+    captioner_servers: dict[Text, servers.CaptionServers] | None = None
 
 
 # --- recaption

@@ -14,6 +14,7 @@ from pipeline.data.schema import CAPTIONS, Column, FinishReason
 from pipeline.data.shards import Shard
 from pipeline.params.references import num_shards_of, split_reference
 from pipeline.reporting.real import RealPictures
+from pipeline.reporting.served import Served, served_by
 from pipeline.runner.job import Job
 
 
@@ -26,6 +27,7 @@ class CaptionSet:
         instructions: what the captioner was told (its template, where it has one), to the number of captions.
         median_tokens: generated tokens of the median caption; None where none were generated.
         longest_tokens: of the longest one.
+        servers: those that wrote them, if any did.
     """
 
     name: str
@@ -35,6 +37,7 @@ class CaptionSet:
     instructions: dict[str, int]
     median_tokens: float | None
     longest_tokens: int | None
+    servers: tuple[Served, ...]
 
     def num_ended_by(self, reason: str) -> int:
         """Captions that ended for this reason."""
@@ -171,6 +174,7 @@ def count_captions(job: Job, row: str) -> CaptionSet:
         instructions=dict(sorted(instructions.items(), key=lambda item: (-item[1], item[0]))),
         median_tokens=np.median(tokens).item() if len(tokens) else None,
         longest_tokens=int(tokens.max()) if len(tokens) else None,
+        servers=served_by(job, row),
     )
 
 

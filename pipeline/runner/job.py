@@ -58,6 +58,10 @@ class Job:
         """Keep the folder of unfinished work when the job is done (checkpoints from which more steps may go on)."""
         self.partial.keep = True
 
+    def tell(self, name: str, value: Any) -> None:
+        """Put into the job record how the work went; it is no part of the result."""
+        self.partial.told[name] = value
+
     def input(self, unit_id: UnitId, name: str | None = None) -> Path:
         """The store's path of an input, of one of its files where ``name`` is given (else of its first).
 

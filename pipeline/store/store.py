@@ -36,11 +36,15 @@ PARTIAL_SUFFIX = ".partial"
 
 @dataclass
 class Partial:
-    """Unfinished work: ``out`` becomes the entry, ``work`` keeps checkpoints and finished batches across kills."""
+    """Unfinished work: ``out`` becomes the entry, ``work`` keeps checkpoints and finished batches across kills.
+
+    ``told`` goes into the job record: what a stage says of how the work went, and no result depends on.
+    """
 
     work: Path
     out: Path
     keep: bool = False
+    told: dict[str, Any] = field(default_factory=dict)
     lock: int | None = None  # the handle that holds the work's lock
     told_sha256: dict[str, str] = field(default_factory=dict)  # of files in ``out``, by what wrote them: not read again
 
@@ -145,6 +149,7 @@ class Store:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             CODE: this_code(),
             "files": file_facts(partial.out, relative_files(partial.out), partial.told_sha256),
+            **partial.told,
         }
         with _named(partial.out / JOB_JSON):
             (partial.out / JOB_JSON).write_text(json.dumps(record, sort_keys=True))
