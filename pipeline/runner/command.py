@@ -191,7 +191,9 @@ def _logged(plan: Plan, unit_ids: list[UnitId]) -> Iterator[JobLog]:
         try:
             yield log
         except BaseException as error:
-            message = _one_line(error, plan.store.root).removeprefix(f"{unit_id}: ")  # which is said in front of it
+            message = _one_line(error, plan.store.root)
+            for unit_id in unit_ids:
+                message = message.removeprefix(f"{unit_id}: ")  # which is said in front of it
             with contextlib.suppress(OSError):  # a full disk has no room for these either; the line is said anyway
                 traceback.print_exc(file=file)
                 _mark_failed(plan, unit_ids, message)
