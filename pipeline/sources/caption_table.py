@@ -20,7 +20,8 @@ import pyarrow as pa
 from pipeline.data.keys import fault_of_id
 from pipeline.digest import digests_of_texts
 from pipeline.errors import Refusal, refuse_system_error
-from pipeline.sources.captions import captions_in, json_object
+from pipeline.sources.captions import captions_in
+from pipeline.sources.json_lines import json_lines
 from pipeline.sources.listing import ENTRIES_AT_ONCE
 from pipeline.sources.names import IMAGE_EXTENSIONS
 
@@ -182,14 +183,7 @@ def rows_of(path: Path, columns: Columns) -> Iterator[Row]:
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
-    with path.open("rb") as handle:
-        for number, line in enumerate(handle, start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise Refusal(f"{path} line {number}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-            if text.strip():
-                yield Row(number, json_object(text, f"{path} line {number}"))
+    return (Row(number, cells) for number, cells in json_lines(path))
 
 
 def _separated(path: Path) -> Iterator[Row]:
