@@ -1,8 +1,9 @@
-"""Recaption: a caption for each picture, by a vision-language model, from its class name or from a text beside it.
+"""Recaption: a caption for each picture, by a vision-language model, from its class name, a text beside it or a table.
 
-Reads image shards. Writes one caption shard per part and the manifest. Finished batches survive a kill.
+Reads image shards. Writes one caption shard per part and the manifest, of captions that others published an index
+before. Finished batches survive a kill.
 
-    python -m stages.recaption --params params.yaml --row cutmix-vlm [--part manifest|<shard>]
+    python -m stages.recaption --params params.yaml --row cutmix-vlm [--part index|manifest|<shard>]
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
+from pipeline.dag.units import INDEX
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
@@ -26,7 +28,16 @@ def make(job: Job) -> None:
     from pipeline.data.schema import CAPTIONS
     from pipeline.runner.shards import make_shard_or_manifest
 
-    make_shard_or_manifest(job, CAPTIONS, make_shard)
+    if not job.table_entry("captioners", job.row_params.captioner).joins_by_id:
+        make_shard_or_manifest(job, CAPTIONS, make_shard)
+    elif job.unit_id.part == INDEX:
+        from pipeline.captioners.published_index import make_index
+
+        make_index(job)
+    else:
+        from pipeline.captioners.published_index import FOUND, found_of
+
+        make_shard_or_manifest(job, CAPTIONS, make_shard, more=lambda: {FOUND: found_of(job)})
 
 
 def make_shard(job: Job) -> None:
@@ -45,7 +56,7 @@ def make_shard(job: Job) -> None:
         is_whole and (others is None or others[number] is not None)
         for number, is_whole in enumerate(shard.valid_rows())
     ]
-    captioner = open_captioner(job, others)
+    captioner = open_captioner(job, others, published_captions(job, shard))
     name = job.table_entry("captioners", job.row_params.captioner).captioner_name
 
     def make(start: int, stop: int) -> RowBatch:
@@ -73,13 +84,15 @@ def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, in
     return list(zip(starts, [*starts[1:], len(wanted)], strict=True))
 
 
-def open_captioner(job: Job, others: list[Caption | None] | None) -> Captioner:
+def open_captioner(job: Job, others: list[Caption | None] | None, published: list[tuple[str, ...]] | None) -> Captioner:
     """The row's captioner."""
     from pipeline.captioners.base import Setting
     from pipeline.params.kinds import CAPTIONERS
 
     params = job.plan.params
-    setting = Setting(params.execution, params.seeds.data, job.row_params.images, int(job.unit_id.part), others)
+    setting = Setting(
+        params.execution, params.seeds.data, job.row_params.images, int(job.unit_id.part), others, published
+    )
     entry = job.table_entry("captioners", job.row_params.captioner)
     captioner: Captioner = CAPTIONERS.class_of(entry).open(entry, setting)
     return captioner
@@ -124,6 +137,17 @@ def other_captions(job: Job) -> list[Caption | None] | None:
         )
         for row in shard.rows(columns)
     ]
+
+
+def published_captions(job: Job, shard: Shard) -> list[tuple[str, ...]] | None:
+    """Per row the captions that the row's index has for its picture; None where it has no index."""
+    from pipeline.data.schema import Column
+
+    if not job.table_entry("captioners", job.row_params.captioner).joins_by_id:
+        return None
+    from pipeline.captioners.published_index import captions_of_shard
+
+    return captions_of_shard(job, shard.read([Column.KEY]).column(0))
 
 
 def columns_of(caption: Caption) -> dict[str, Any]:

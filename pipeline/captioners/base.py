@@ -62,6 +62,7 @@ class Setting:
         shard: its number.
         others: per row of the shard its caption in the other set that the row names, None where it has none; None
             where the row names no other set.
+        published: per row of the shard the captions that an index of the row has for it; None where it has no index.
     """
 
     execution: Execution
@@ -69,6 +70,7 @@ class Setting:
     dataset: str
     shard: int
     others: Sequence[Caption | None] | None
+    published: Sequence[tuple[str, ...]] | None = None
 
 
 class Captioner(Protocol):

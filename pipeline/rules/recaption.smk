@@ -22,3 +22,10 @@ use rule recaption as recaption_manifest with:
         f"{RUN.folder('recaption')}/{{row}}/{{part}}.json",
     wildcard_constraints:
         part="manifest",
+
+
+use rule recaption as recaption_index with:
+    output:
+        f"{RUN.folder('recaption')}/{{row}}/{{part}}.json",
+    wildcard_constraints:
+        part="index",

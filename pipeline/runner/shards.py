@@ -24,10 +24,20 @@ from pipeline.store.made_by import this_code
 COMMON_METADATA = (Meta.CHANNELS, Meta.DIM, Meta.DTYPE)
 
 
-def make_shard_or_manifest(job: Job, table: Table, make_shard: Callable[[Job], None]) -> None:
-    """Make the part of a sharded row that the job is for: its manifest, or a shard by ``make_shard``."""
+def make_shard_or_manifest(
+    job: Job, table: Table, make_shard: Callable[[Job], None], *, more: Callable[[], Mapping[str, Any]] | None = None
+) -> None:
+    """Make the part of a sharded row that the job is for: its manifest, or a shard by ``make_shard``.
+
+    Args:
+        job: of any part.
+        table: what the shards hold.
+        make_shard: makes one.
+        more: what the manifest says beside what all of them do.
+    """
     if job.unit_id.part == MANIFEST:
-        make_manifest(job, table, shard_units(job.plan.params, job.unit_id.reference))
+        shards = shard_units(job.plan.params, job.unit_id.reference)
+        make_manifest(job, table, shards, more=more() if more else None)
     else:
         make_shard(job)
 
