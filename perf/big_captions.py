@@ -1,7 +1,8 @@
 """Published captions of as many pictures as ImageNet has: what joining them takes, and what a shard's job reads of it.
 
 ``python -m perf.big_captions prepare FOLDER ROWS`` makes pictures' index and a table in a project of its own,
-``... make FOLDER ROWS`` joins them, ``... read FOLDER SHARD`` reads what a shard's job reads (SHARD -1: nothing). Each prints its seconds of processor time and its peak of memory.
+``... make FOLDER ROWS`` joins them, ``... read FOLDER SHARD`` reads what a shard's job reads (SHARD -1: nothing). Each
+prints its seconds of processor time and its peak of memory.
 """
 
 from __future__ import annotations
