@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 def make(job: Job) -> None:
     """Make one part of a caption set."""
+    from pipeline.data.manifest import PUBLISHED
     from pipeline.data.schema import CAPTIONS
     from pipeline.runner.shards import make_shard_or_manifest
 
@@ -35,9 +36,9 @@ def make(job: Job) -> None:
 
         make_index(job)
     else:
-        from pipeline.captioners.published_index import FOUND, found_of
+        from pipeline.captioners.published_index import found_of
 
-        make_shard_or_manifest(job, CAPTIONS, make_shard, more=lambda: {FOUND: found_of(job)})
+        make_shard_or_manifest(job, CAPTIONS, make_shard, more=lambda: {PUBLISHED: found_of(job)})
 
 
 def make_shard(job: Job) -> None:

@@ -19,8 +19,10 @@ from pipeline.dag.units import INDEX
 from pipeline.data.columns import RowsDigest
 from pipeline.data.files import INDEX_JSON, INDEX_PARQUET, SCHEMA_VERSION
 from pipeline.data.keys import ids_of_keys
+from pipeline.data.manifest import PUBLISHED
 from pipeline.data.schema import INDEX as PICTURES
-from pipeline.data.schema import PUBLISHED, Column
+from pipeline.data.schema import PUBLISHED as CAPTIONS
+from pipeline.data.schema import Column
 from pipeline.data.shards import Shard
 from pipeline.data.writer import BatchFacts, ShardWriter
 from pipeline.digest import sha256_of_file
@@ -30,7 +32,6 @@ from pipeline.runner.job import Job
 from pipeline.sources.index import shard_bounds
 from pipeline.sources.published_tables import TableFile, table_files, table_rows
 
-FOUND = "published"  # what index.json and the manifest tell of the table
 GROUP_ROWS = 1 << 12
 _EXAMPLES = 3
 _SHOWN_CHARACTERS = 60
@@ -101,7 +102,7 @@ def make_index(job: Job) -> None:
         "digest": digest,
         "num_rows": len(names),
         "files": {INDEX_PARQUET: sha256_of_file(job.out / INDEX_PARQUET)},
-        FOUND: {"table": _table_in_words(params, files), **asdict(found)},
+        PUBLISHED: {"table": _table_in_words(params, files), **asdict(found)},
     }
     (job.out / INDEX_JSON).write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
@@ -109,7 +110,7 @@ def make_index(job: Job) -> None:
 def found_of(job: Job) -> dict[str, Any]:
     """What the index of a row tells of its table, for the row's manifest."""
     path = job.input(job.unit_id._replace(part=INDEX), INDEX_JSON)
-    told: dict[str, Any] = json.loads(path.read_text())[FOUND]
+    told: dict[str, Any] = json.loads(path.read_text())[PUBLISHED]
     return told
 
 
@@ -120,7 +121,7 @@ def captions_of_shard(job: Job, keys: pa.ChunkedArray) -> list[tuple[str, ...]]:
         job: of a shard.
         keys: of the shard's pictures, with which those of the index are compared.
     """
-    index = Shard(job.input(job.unit_id._replace(part=INDEX), INDEX_PARQUET), PUBLISHED)
+    index = Shard(job.input(job.unit_id._replace(part=INDEX), INDEX_PARQUET), CAPTIONS)
     num_shards = job.plan.num_shards(job.unit_id)
     first, end = shard_bounds(index.num_rows, num_shards)[int(job.unit_id.part)]
     run = index.read_run(first, end, [Column.KEY, Column.TEXT])
@@ -181,7 +182,7 @@ def _write(
     digest = RowsDigest()
     examples: list[str] = []
     path = job.out / INDEX_PARQUET
-    with ShardWriter(path, PUBLISHED, fingerprint=job.fingerprint, row_group_rows=GROUP_ROWS) as writer:
+    with ShardWriter(path, CAPTIONS, fingerprint=job.fingerprint, row_group_rows=GROUP_ROWS) as writer:
         for start, stop, texts in spill.runs():
             distinct = [list(dict.fromkeys(captions)) for captions in texts]
             found.num_same += sum(map(len, texts)) - sum(map(len, distinct))
@@ -190,7 +191,7 @@ def _write(
             for row in several[: _EXAMPLES - len(examples)]:
                 examples.append(f"{names.ids_of([start + row])[0]!r}: {_shown(distinct[row][:2], ' and ')}")
             keys = pictures.read_run(start, stop, [Column.KEY]).column(0).combine_chunks()
-            rows = pa.table([keys, [captions or None for captions in distinct]], schema=PUBLISHED.schema)
+            rows = pa.table([keys, [captions or None for captions in distinct]], schema=CAPTIONS.schema)
             writer.append(rows, BatchFacts(rows.num_rows))
             digest.add(rows)
         if found.num_several and params.several == "refuse":
@@ -204,10 +205,15 @@ def _write(
 def _table_in_words(params: PublishedCaptioner, files: list[TableFile]) -> dict[str, Any]:
     """Which table it was, without a place on this machine."""
     names = [file.name for file in files]
-    told = {"written_by": params.written_by, "form": params.form, "num_files": len(names), "first_file": names[0]}
-    if params.repository is not None:
-        told |= {"repository": params.repository, "commit": params.commit}
-    return told | {"licence": params.licence}
+    return {
+        "written_by": params.written_by,
+        "licence": params.licence,
+        "repository": params.repository,
+        "commit": params.commit,
+        "form": params.form,
+        "num_files": len(names),
+        "first_file": names[0],
+    }
 
 
 def _shown(texts: list[str], between: str = ", ") -> str:

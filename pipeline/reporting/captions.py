@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.dag import units
 from pipeline.dag.units import MANIFEST
+from pipeline.data.files import MANIFEST_JSON
+from pipeline.data.manifest import PUBLISHED, read_manifest
 from pipeline.data.schema import CAPTIONS, Column, FinishReason
 from pipeline.data.shards import Shard
 from pipeline.params.references import num_shards_of, split_reference
@@ -26,6 +29,7 @@ class CaptionSet:
         instructions: what the captioner was told (its template, where it has one), to the number of captions.
         median_tokens: generated tokens of the median caption; None where none were generated.
         longest_tokens: of the longest one.
+        published: what table and pictures have of each other, where others published the captions.
     """
 
     name: str
@@ -35,6 +39,7 @@ class CaptionSet:
     instructions: dict[str, int]
     median_tokens: float | None
     longest_tokens: int | None
+    published: dict[str, Any] | None
 
     def num_ended_by(self, reason: str) -> int:
         """Captions that ended for this reason."""
@@ -151,7 +156,7 @@ def _view_px(job: Job, rows: list[str]) -> int | None:
 
 def count_captions(job: Job, row: str) -> CaptionSet:
     """Count a whole caption set; of its shards only the short columns are read."""
-    job.input(units.unit_id(f"recaption/{row}", MANIFEST))
+    manifest = read_manifest(job.input(units.unit_id(f"recaption/{row}", MANIFEST), MANIFEST_JSON))
     reasons: Counter[str] = Counter()
     instructions: Counter[str] = Counter()
     lengths: list[np.ndarray] = []
@@ -171,6 +176,7 @@ def count_captions(job: Job, row: str) -> CaptionSet:
         instructions=dict(sorted(instructions.items(), key=lambda item: (-item[1], item[0]))),
         median_tokens=np.median(tokens).item() if len(tokens) else None,
         longest_tokens=int(tokens.max()) if len(tokens) else None,
+        published=manifest.get(PUBLISHED),
     )
 
 

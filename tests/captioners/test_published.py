@@ -268,8 +268,10 @@ def test_manifest_parameters_hold_no_place(project: Path) -> None:
     assert manifest["parameters"]["captioner"] == {"kind": "published", "written_by": "a model"}
     assert manifest["published"]["table"] == {
         "written_by": "a model",
+        "licence": "CC BY 4.0",
+        "repository": None,
+        "commit": None,
         "form": "lines",
         "num_files": 1,
         "first_file": "captions.tsv",
-        "licence": "CC BY 4.0",
     }
