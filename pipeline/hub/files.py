@@ -40,8 +40,8 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal, Transient
 from pipeline.hub.answers import DATA_SET, Kind, asking
+from pipeline.hub.commits import COMMIT
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")  # what the Hub calls a large file by; a small one goes by git's own
 _NUM_AT_ONCE = 4
 _WAITS_SECONDS = (1.0, 4.0)  # before a file is asked for anew
@@ -62,7 +62,7 @@ class HubFiles:
 
     def refuse_unpinned(self) -> None:
         """Raise a Refusal where the commit is none: a branch's name means other pictures tomorrow."""
-        if _COMMIT.fullmatch(self.commit):
+        if COMMIT.fullmatch(self.commit):
             return
         key = self.kind.commit_key
         try:
@@ -96,8 +96,14 @@ class HubFiles:
                     revision=self.commit,
                     allow_patterns=list(self.kind.listed_with),
                 )
-            files = self._cached_tree()
+            files = self._tree_or_refused()
         return {file.path: file.size for file in files}
+
+    @property
+    def folder(self) -> Path:
+        """Where the cache shows the files of the commit."""
+        name = repo_folder_name(repo_id=self.repository, repo_type=self._repo_type)
+        return Path(constants.HF_HUB_CACHE) / name / "snapshots" / self.commit
 
     def here(self, name: str) -> Path | None:
         """Where a file lies in the cache; None where it does not."""
@@ -190,6 +196,13 @@ class HubFiles:
 
     def _asking(self) -> AbstractContextManager[None]:
         return asking(self.repository, self.commit, self.kind)
+
+    def _tree_or_refused(self) -> list[RepoFile]:
+        try:
+            return self._cached_tree()
+        except CachedRepoTreeNotFoundError as error:  # other programs fetched files, and none may be asked for now
+            where = f"hub {self.kind.noun} {self.repository} at {self.commit}"
+            raise Refusal(f"{where}: which files it has is not in the cache; {self.kind.fetched_by}") from error
 
     def _cached_tree(self) -> list[RepoFile]:
         return get_cached_repo_tree(self.repository, repo_type=self._repo_type, revision=self.commit)
