@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from pipeline.captioners.base import Caption, Picture, Setting
+from pipeline.captioners.base import Caption, Picture, Provenance, Setting
 from pipeline.captioners.checks import without_letters
 from pipeline.data.schema import FinishReason
 from pipeline.errors import Reject
@@ -37,6 +37,10 @@ class PassthroughCaptioner:
     def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
         """One caption per row, in order; ``Reject("no_text")`` where a row has none, ``Reject("no_letters")``."""
         return [self._caption_one(picture) for picture in pictures]
+
+    def provenance(self) -> Provenance:
+        """As ``Captioner.provenance``."""
+        return Provenance(captioner="passthrough")
 
     def _caption_one(self, picture: Picture) -> Caption | Reject:
         from pipeline.data.randomness import uniform
