@@ -1,7 +1,8 @@
 """Recaption: a caption for each picture, by a vision-language model, from its class name, a text beside it or a table.
 
-Reads image shards. Writes one caption shard per part and the manifest, of captions that others published an index
-before. Finished batches survive a kill.
+Reads image shards. Writes one caption shard per part and the manifest. Finished batches survive a kill. A row whose
+captioner has several sets gets a caption set of each in one pass; ``--row cutmix-vlm.brief`` makes one of them alone.
+Captions that others published are joined with the pictures first, in an index.
 
     python -m stages.recaption --params params.yaml --row cutmix-vlm [--part index|manifest|<shard>]
 """
@@ -14,43 +15,48 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
-from pipeline.dag.units import INDEX
+from pipeline.dag.stages import shard_units
+from pipeline.params.caption_sets import split_set
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
-    from pipeline.captioners.base import Caption, Captioner, Picture
+    from pipeline.captioners.base import Caption, Picture, Provenance, SetsCaptioner
     from pipeline.data.shards import Shard
+    from pipeline.data.writer import RowBatch
+    from pipeline.errors import Reject
+    from pipeline.params.captioners import CaptionerParams
 
 
 def make(job: Job) -> None:
-    """Make one part of a caption set."""
-    from pipeline.data.manifest import PUBLISHED
+    """Make one part of a caption set, and the same part of the sets that its pass makes too."""
     from pipeline.data.schema import CAPTIONS
-    from pipeline.runner.shards import make_shard_or_manifest
+    from pipeline.runner.shards import make_manifest
 
-    if not job.table_entry("captioners", job.row_params.captioner).joins_by_id:
-        make_shard_or_manifest(job, CAPTIONS, make_shard)
-    elif job.unit_id.part == INDEX:
+    jobs = [job, *job.beside]
+    if job.unit_id.part == units.INDEX:
         from pipeline.captioners.published_index import make_index
 
         make_index(job)
+    elif job.unit_id.part == units.MANIFEST:
+        for one in jobs:
+            make_manifest(one, CAPTIONS, shard_units(one.plan.params, one.unit_id.reference), more=told_of_table(one))
     else:
-        from pipeline.captioners.published_index import found_of
-
-        make_shard_or_manifest(job, CAPTIONS, make_shard, more=lambda: {PUBLISHED: found_of(job)})
+        make_shards(jobs)
 
 
-def make_shard(job: Job) -> None:
+def make_shards(jobs: list[Job]) -> None:
     """Caption the whole rows of one image shard; of those, where the row names other captions, the ones that have one.
 
     A row without either keeps its place: what it lacks was lost before this stage.
+
+    Args:
+        jobs: a shard of a caption set, and the same one of other sets of its row.
     """
     from pipeline.data.schema import CAPTIONS, IMAGES
-    from pipeline.data.writer import RowBatch
-    from pipeline.errors import Reject
-    from pipeline.runner.shards import open_input, write_shard
+    from pipeline.runner.shards import open_input, write_shards
 
+    job = jobs[0]
     shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
     others = other_captions(job)
     wanted = [
@@ -58,24 +64,41 @@ def make_shard(job: Job) -> None:
         for number, is_whole in enumerate(shard.valid_rows())
     ]
     captioner = open_captioner(job, others, published_captions(job, shard))
-    name = job.table_entry("captioners", job.row_params.captioner).captioner_name
+    limits = [one.row_params.max_reject_fraction for one in jobs]
 
-    def make(start: int, stop: int) -> RowBatch:
-        batch, pictures = RowBatch(CAPTIONS), list(pictures_of(shard, start, stop))
-        captions = iter(captioner.caption([picture for picture in pictures if wanted[picture.number]]))
-        for picture in pictures:
-            if not wanted[picture.number]:
-                batch.add_null_upstream(key=picture.key, captioner=name)
-                continue
-            caption = next(captions)
-            if isinstance(caption, Reject):
-                batch.add_rejected(caption, key=picture.key, captioner=name)
-            else:
-                batch.add(key=picture.key, captioner=name, scores=[], **columns_of(caption))
-        return batch
+    def make(start: int, stop: int, lacking: list[int]) -> list[RowBatch]:
+        pictures = list(pictures_of(shard, start, stop))
+        to_caption = [picture for picture in pictures if wanted[picture.number]]
+        sets = captioner.caption_sets(to_caption, [jobs[number].unit_id.row for number in lacking])
+        batches = []
+        for number, captions in zip(lacking, sets, strict=True):
+            of_row = dict(zip((picture.number for picture in to_caption), captions, strict=True))
+            provenance = captioner.provenance(jobs[number].unit_id.row)
+            batches.append(batch_of(jobs[number], pictures, of_row, provenance))
+        return batches
 
     runs = runs_of_wanted(wanted, captioner.num_in_flight)
-    write_shard(job, CAPTIONS, runs, make, limit=job.row_params.max_reject_fraction)
+    write_shards(jobs, CAPTIONS, runs, make, limits=limits)
+
+
+def batch_of(
+    job: Job, pictures: list[Picture], captions: dict[int, Caption | Reject], provenance: Provenance
+) -> RowBatch:
+    """Rows of a caption set, by the numbers of their pictures; one without caption or reject was lost before."""
+    from pipeline.data.schema import CAPTIONS, Meta
+    from pipeline.data.writer import RowBatch
+    from pipeline.errors import Reject
+
+    batch, name = RowBatch(CAPTIONS, {Meta.PROVENANCE: provenance.as_json()}), captioner_of(job).captioner_name
+    for picture in pictures:
+        caption = captions.get(picture.number)
+        if caption is None:
+            batch.add_null_upstream(key=picture.key, captioner=name)
+        elif isinstance(caption, Reject):
+            batch.add_rejected(caption, key=picture.key, captioner=name)
+        else:
+            batch.add(key=picture.key, captioner=name, scores=[], **columns_of(caption))
+    return batch
 
 
 def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, int]]:
@@ -85,17 +108,33 @@ def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, in
     return list(zip(starts, [*starts[1:], len(wanted)], strict=True))
 
 
-def open_captioner(job: Job, others: list[Caption | None] | None, published: list[tuple[str, ...]] | None) -> Captioner:
-    """The row's captioner."""
+def open_captioner(
+    job: Job, others: list[Caption | None] | None, published: list[tuple[str, ...]] | None
+) -> SetsCaptioner:
+    """What captions the row: all sets that its parameters name, whichever of them are to be made."""
     from pipeline.captioners.base import Setting
-    from pipeline.params.kinds import CAPTIONERS
+    from pipeline.captioners.sets import open_sets
 
     params = job.plan.params
+    recipe = job.plan.fingerprints.recipe(job.unit_id)
+    assert recipe is not None
     setting = Setting(
-        params.execution, params.seeds.data, job.row_params.images, int(job.unit_id.part), others, published
+        params.execution,
+        params.seeds.data,
+        job.row_params.images,
+        int(job.unit_id.part),
+        others,
+        recipe["row"]["captioner"]["model"] if captioner_of(job).pretrained else None,
+        published,
     )
-    entry = job.table_entry("captioners", job.row_params.captioner)
-    captioner: Captioner = CAPTIONERS.class_of(entry).open(entry, setting)
+    rows = params.rows_named("recaption", split_set(job.unit_id.row)[0])
+    return open_sets({row: captioner_of(job, row) for row in rows}, setting)
+
+
+def captioner_of(job: Job, row: str | None = None) -> CaptionerParams:
+    """Parameters of the captioner of the job's row, or of another one."""
+    named = job.row_params if row is None else job.plan.params.row("recaption", row)
+    captioner: CaptionerParams = job.table_entry("captioners", named.captioner)
     return captioner
 
 
@@ -144,11 +183,22 @@ def published_captions(job: Job, shard: Shard) -> list[tuple[str, ...]] | None:
     """Per row the captions that the row's index has for its picture; None where it has no index."""
     from pipeline.data.schema import Column
 
-    if not job.table_entry("captioners", job.row_params.captioner).joins_by_id:
+    if not captioner_of(job).joins_by_id:
         return None
     from pipeline.captioners.published_index import captions_of_shard
 
     return captions_of_shard(job, shard.read([Column.KEY]).column(0))
+
+
+def told_of_table(job: Job) -> dict[str, Any] | None:
+    """What the row's manifest tells of the table that its captions are from; None where they are from none."""
+    from pipeline.data.manifest import PUBLISHED
+
+    if not captioner_of(job).joins_by_id:
+        return None
+    from pipeline.captioners.published_index import found_of
+
+    return {PUBLISHED: found_of(job)}
 
 
 def columns_of(caption: Caption) -> dict[str, Any]:

@@ -39,6 +39,7 @@ LAYERS = (
     ("store",),
     ("data",),
     ("params",),
+    ("hub",),
     ("layout", "digest", "errors"),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

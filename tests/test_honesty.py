@@ -17,7 +17,7 @@ from small_project import plan_of, run_stage, small_parameters, write_parameters
 from pipeline.captioners.base import Caption
 from pipeline.captioners.local import LocalVlm
 from pipeline.dag.units import UnitId
-from pipeline.data.randomness import generator
+from pipeline.data.randomness import Coordinates, generator
 from pipeline.data.schema import CAPTIONS, IMAGES, Column
 from pipeline.data.shards import Shard
 from pipeline.data.writer import RowBatch
@@ -25,6 +25,7 @@ from pipeline.demo.world.render import outline_mask, render
 from pipeline.demo.world.scene import Scene, scene_of
 from pipeline.demo.world.source import scene_id_of
 from pipeline.demo.world.world import COLORS
+from pipeline.errors import Reject
 from pipeline.params.load import load
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -136,6 +137,10 @@ def _colors_in(caption: object) -> set[str]:
     return set(re.findall("|".join(COLORS), caption.text))
 
 
+def captions_in_full(vlm: LocalVlm, pictures: list[Image.Image]) -> list[Caption | Reject]:
+    return vlm.caption(pictures, ["full"] * len(pictures), [Coordinates(number) for number in range(len(pictures))])
+
+
 def test_recoloured_pictures_are_captioned_with_their_new_colour() -> None:
     params = load(PROJECT / "params/demo.yaml", PROJECT)
     entry = params.sections["recaption"].tables["captioners"]["vlm"]
@@ -143,11 +148,11 @@ def test_recoloured_pictures_are_captioned_with_their_new_colour() -> None:
     scenes = [_scene(number) for number in range(NUM_RECOLOURED)]
     new = [_other_color(scene) for scene in scenes]
     painted = [_recoloured(scene, color) for scene, color in zip(scenes, new, strict=True)]
-    found = [_colors_in(one) for one in vlm.caption(painted, ["full"] * len(painted))]
+    found = [_colors_in(one) for one in captions_in_full(vlm, painted)]
     assert np.mean([seen == {color} for seen, color in zip(found, new, strict=True)]) >= 0.95
     # As they were, the same pictures had the old colour: the captioner did see the paint.
     some = scenes[:20]
-    unpainted = vlm.caption([render(scene) for scene in some], ["full"] * len(some))
+    unpainted = captions_in_full(vlm, [render(scene) for scene in some])
     assert np.mean([_colors_in(c) == {s.objects[0].color} for c, s in zip(unpainted, some, strict=True)]) >= 0.95
 
 

@@ -15,9 +15,11 @@ from small_project import plan_of, run_stage, small_parameters, write_parameters
 
 from pipeline.augment.base import Derived
 from pipeline.augment.base import Setting as AugmentationSetting
-from pipeline.captioners.base import Caption, Picture, Setting
-from pipeline.dag.units import UnitId
+from pipeline.captioners.base import Caption, Picture, Provenance, Setting
+from pipeline.dag.units import MANIFEST, UnitId
+from pipeline.data.files import MANIFEST_JSON
 from pipeline.data.image_rows import ImageRow
+from pipeline.data.manifest import read_manifest
 from pipeline.data.schema import CAPTIONS, IMAGES, LATENTS, TEXT, Column, FinishReason, Table
 from pipeline.data.shards import Shard
 from pipeline.encoders.base import Latent, TextEmbedding
@@ -110,6 +112,9 @@ class Brightness:
         ASKED.append([picture.key for picture in pictures])
         values = [picture.view(8).getpixel((0, 0))[0] for picture in pictures]  # type: ignore[index]
         return [Caption(f"brightness {value}", "how bright?", FinishReason.STOP, 2) for value in values]
+
+    def provenance(self) -> Provenance:
+        return Provenance(captioner="brightness", engine="a ruler", engine_version="1")
 
 
 class BlocksParams(AutoencoderParams, tag="blocks", frozen=True, kw_only=True):
@@ -222,6 +227,9 @@ def test_a_source_an_augmentation_and_a_captioner_of_ones_own_run_through_their_
     assert [row["caption"] for row in captions] == right
     assert {row["captioner"] for row in captions} == {"brightness"}
     assert [len(keys) for keys in ASKED] == [2, 2, 1]
+    plan = plan_of(project)
+    manifest = read_manifest(plan.made_folder(UnitId("recaption", "negatives", MANIFEST)) / MANIFEST_JSON)
+    assert manifest["provenance"] == [{"captioner": "brightness", "engine": "a ruler", "engine_version": "1"}]
 
 
 def test_an_autoencoder_and_a_text_encoder_of_ones_own_run_through_their_stages(project: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pipeline.data.schema import FinishReason
+from pipeline.digest import canonical_json
 from pipeline.errors import Refusal, Reject
 from pipeline.params.schema import Execution
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from pipeline.data.randomness import Coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,33 @@ class Caption:
     instruction: str
     finish_reason: FinishReason
     num_generated_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What all captions of a shard come from, written into its metadata (``t2i.provenance``) as one JSON object.
+
+    Attributes:
+        captioner: as in the column: the model as it was named, or the kind where there is none.
+        model: the model's identity: ``id@commit``, or a digest of its folder's content.
+        engine: the library or server that ran it.
+        engine_version: its version.
+        chat_template: digest of the template that prompts were written by.
+        decoding: how tokens were chosen.
+        retry: the same of the second try; None where there is none.
+    """
+
+    captioner: str
+    model: str | None = None
+    engine: str | None = None
+    engine_version: str | None = None
+    chat_template: str | None = None
+    decoding: Mapping[str, float] | None = None
+    retry: Mapping[str, float] | None = None
+
+    def as_json(self) -> str:
+        """One text per provenance; what does not apply is left out."""
+        return canonical_json({name: value for name, value in asdict(self).items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -62,6 +93,7 @@ class Setting:
         shard: its number.
         others: per row of the shard its caption in the other set that the row names, None where it has none; None
             where the row names no other set.
+        model: identity of the model that the captioner's parameters name; None where they name none.
         published: per row of the shard the captions that an index of the row has for it; None where it has no index.
     """
 
@@ -70,6 +102,7 @@ class Setting:
     dataset: str
     shard: int
     others: Sequence[Caption | None] | None
+    model: str | None
     published: Sequence[tuple[str, ...]] | None = None
 
 
@@ -93,6 +126,38 @@ class Captioner(Protocol):
             Transient: one cannot be had now; finished batches stay, and no picture is rejected for it.
         """
 
+    def provenance(self) -> Provenance:
+        """What the captions come from: the same whenever it is asked within a job."""
+
+
+class SetsCaptioner(Protocol):
+    """A way to say what pictures show in several caption sets.
+
+    Attributes:
+        num_in_flight: pictures that it is given at once.
+    """
+
+    num_in_flight: int
+
+    def caption_sets(self, pictures: Sequence[Picture], names: Sequence[str]) -> list[list[Caption | Reject]]:
+        """For each of these sets one caption per picture, in order; the same whichever other sets are asked for.
+
+        Raises:
+            Transient: as of ``Captioner.caption``.
+        """
+
+    def provenance(self, name: str) -> Provenance:
+        """What the captions of a set come from: the same whenever it is asked within a job."""
+
+
+class SharesPictures(ABC):
+    """Of captioners that look at a picture once for all of its captions, and need not be opened for each set."""
+
+    @classmethod
+    @abstractmethod
+    def open_sets(cls, captioners: Mapping[str, Any], setting: Setting) -> SetsCaptioner:
+        """What writes these caption sets, by name: parameters of its type that differ in what it is told."""
+
 
 def draw_instruction(weights: Mapping[str, float], seed: int, key: str) -> str:
     """The instruction for one picture, drawn from (seed, key) alone: order, shard and batch play no part.
@@ -110,3 +175,11 @@ def draw_instruction(weights: Mapping[str, float], seed: int, key: str) -> str:
     if not any(weight > 0 for weight in weights.values()):
         raise Refusal(f"instructions {dict(weights)}: none has a positive weight; give one a share")
     return weighted_choice(weights, uniform(seed, "recaption", key, "instruction"))
+
+
+def told(weights: Mapping[str, float], seed: int, pictures: Sequence[Picture]) -> tuple[list[str], list[Coordinates]]:
+    """What a model is told about each picture, drawn for its key, and the coordinates of all else drawn for it."""
+    from pipeline.data.randomness import Coordinates
+
+    instructions = [draw_instruction(weights, seed, picture.key) for picture in pictures]
+    return instructions, [Coordinates(seed, "recaption", picture.key) for picture in pictures]

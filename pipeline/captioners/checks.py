@@ -15,6 +15,8 @@ from pipeline.errors import Reject
 _CLOSING = r"[\"'\u2019\u201d)\]\u300d\u300f\uff09\u3011\u300b]*"
 _FULL_STOP = re.compile(rf"\.{_CLOSING}(?=\s|$)|[\u3002\uff61\u0964\u0965\u06d4\u104b\u17d4\u1362]{_CLOSING}")
 _SHOWN_CHARACTERS = 40
+# Reasons of rejects that other words may mend: such a caption is written once more, with other decoding.
+RETRIED = frozenset(("empty_caption", "no_letters", "loop"))
 
 
 def cut_at_full_stop(text: str) -> str:

@@ -6,7 +6,7 @@ import string
 from collections.abc import Sequence
 from typing import Self
 
-from pipeline.captioners.base import Caption, Picture, Setting
+from pipeline.captioners.base import Caption, Picture, Provenance, Setting
 from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
 from pipeline.params.captioners import LabelCaptioner as LabelParams
@@ -45,6 +45,10 @@ class LabelCaptioner:
                 made before a row with this captioner was added.
         """
         return [self._caption_one(picture.class_name) for picture in pictures]
+
+    def provenance(self) -> Provenance:
+        """As ``Captioner.provenance``."""
+        return Provenance(captioner="label")
 
     def _caption_one(self, class_name: str | None) -> Caption | Reject:
         if class_name is None or not class_name.strip():

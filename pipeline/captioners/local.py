@@ -1,23 +1,30 @@
 """Captions by a vision-language model run here: any chat model of transformers that reads pictures and writes text.
 
-Decoding is greedy and batched. A batch is padded on the left and checked to be: right padding gives wrong captions in
-silence. Prompts come from the processor's own chat template alone.
+Decoding is batched. A batch is padded on the left and checked to be: right padding gives wrong captions in silence.
+Prompts come from the processor's own chat template alone. For who builds on it: ``_prompts`` makes a model's inputs,
+``_generate`` its tokens, ``_read`` a caption of those of one row, and none knows of another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+import msgspec
 from PIL import Image
 
-from pipeline.captioners.base import Caption, Picture, Setting, draw_instruction
-from pipeline.captioners.checks import checked_caption
+from pipeline.captioners.base import Caption, Picture, Provenance, Setting, told
+from pipeline.captioners.checks import RETRIED, checked_caption
+from pipeline.captioners.decoding import FiniteWatch, SeededDraws, draw_numbers
+from pipeline.captioners.prompts import check_left_padding, prompts, tokenizer_of
+from pipeline.data.randomness import Coordinates
 from pipeline.data.schema import FinishReason
 from pipeline.digest import digest_json
 from pipeline.encoders.loading import ATTENTION, choose_device, load_strictly, loaded_or_refused, quiet, resolve_model
 from pipeline.encoders.parts import check_image_processor_files, check_tokenizer_files, prove_tokenizer
 from pipeline.errors import Refusal, Reject
+from pipeline.params.captioners import Decoding
 from pipeline.params.captioners import LocalCaptioner as LocalParams
 from pipeline.params.schema import Execution
 
@@ -40,11 +47,26 @@ class LocalCaptioner:
 
     def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
         """One caption per picture, under the instruction drawn for its key."""
+        views = [picture.view(self._params.side_px) for picture in pictures]
+        instructions, coordinates = told(self._params.instructions or {}, self._setting.seed, pictures)
+        return self._loaded().caption(views, instructions, coordinates)
+
+    def provenance(self) -> Provenance:
+        """As ``Captioner.provenance``; the model is loaded for it, whose processor holds the chat template."""
+        return replace(self._loaded().provenance(), model=self._setting.model)
+
+    def _loaded(self) -> LocalVlm:
         if self._model is None:
             self._model = LocalVlm(self._params, self._setting.execution)
-        views = [picture.view(self._params.side_px) for picture in pictures]
-        weights, seed = self._params.instructions, self._setting.seed
-        return self._model.caption(views, [draw_instruction(weights, seed, picture.key) for picture in pictures])
+        return self._model
+
+
+class Asked(NamedTuple):
+    """A picture, what a model is told about it, and the coordinates of what is drawn for it."""
+
+    image: Image.Image
+    instruction: str
+    coordinates: Coordinates
 
 
 class LocalVlm:
@@ -74,7 +96,7 @@ class LocalVlm:
         self._processor: Any = loaded_or_refused(
             lambda: auto_processor.from_pretrained(self._folder, local_files_only=True), self._folder
         )
-        self._tokenizer = _tokenizer_of(self._processor, self._folder)
+        self._tokenizer = tokenizer_of(self._processor, self._folder)
         prove_tokenizer(self._tokenizer, self._folder)
         self._dtype: torch.dtype = getattr(torch, params.dtype)
         model = load_strictly(
@@ -90,79 +112,112 @@ class LocalVlm:
         self._model.generation_config = generation_config(
             do_sample=False,
             num_beams=1,
-            max_new_tokens=params.max_new_tokens,
             eos_token_id=sorted(self._end_token_ids),
             pad_token_id=self._tokenizer.pad_token_id,
         )
 
-    def provenance(self) -> dict[str, str]:
-        """What a caption depends on beside parameters and weights: the engine and the chat template's digest."""
+    def provenance(self) -> Provenance:
+        """What captions depend on, but for the model's identity, which is not known here."""
         import transformers
 
-        return {
-            "engine": f"transformers {transformers.__version__}",
-            "chat_template": digest_json(self._processor.chat_template),
-        }
+        retry = self._params.retry
+        return Provenance(
+            captioner=self._params.captioner_name,
+            engine="transformers",
+            engine_version=transformers.__version__,
+            chat_template=digest_json(self._processor.chat_template),
+            decoding=msgspec.to_builtins(self._params.decoding),
+            retry=None if retry is None else msgspec.to_builtins(retry),
+        )
 
-    def caption(self, images: Sequence[Image.Image], instructions: Sequence[str]) -> list[Caption | Reject]:
+    def caption(
+        self, images: Sequence[Image.Image], instructions: Sequence[str], coordinates: Sequence[Coordinates]
+    ) -> list[Caption | Reject]:
         """One caption per picture, in order.
 
         ``Reject("not_finite")`` where the model gave no number to choose a token by, ``Reject("empty_caption")`` where
-        it wrote nothing, ``Reject("no_letters")`` where it wrote no letter, ``Reject("loop")`` where it repeats itself.
+        it wrote nothing, ``Reject("no_letters")`` where it wrote no letter, ``Reject("loop")`` where it repeats itself;
+        these last three after a second try, where the parameters have one.
 
         Args:
             images: square views of ``side_px``, RGB.
             instructions: what the model is told about each.
+            coordinates: of each picture; what is drawn for it hangs on them alone.
 
         Raises:
-            ValueError: pictures and instructions differ in number, or a picture is no such view.
+            ValueError: pictures, instructions and coordinates differ in number, or a picture is no such view.
         """
-        if len(images) != len(instructions):
-            raise ValueError(f"{len(images)} pictures and {len(instructions)} instructions")
+        if not len(images) == len(instructions) == len(coordinates):
+            raise ValueError(
+                f"{len(images)} pictures, {len(instructions)} instructions and {len(coordinates)} coordinates"
+            )
         view = ((self._params.side_px, self._params.side_px), "RGB")
         if others := {(image.size, image.mode) for image in images} - {view}:
             raise ValueError(f"pictures of {sorted(others)}; square views of {view} wanted")
+        asked = [Asked(*one) for one in zip(images, instructions, coordinates, strict=True)]
         rows: list[Caption | Reject] = []
-        for start in range(0, len(images), self._batch_size):
-            batch = slice(start, start + self._batch_size)
-            rows.extend(self._caption_batch(images[batch], instructions[batch]))
+        for start in range(0, len(asked), self._batch_size):
+            rows.extend(self.caption_batch(asked[start : start + self._batch_size]))
         return rows
 
-    def _caption_batch(self, images: Sequence[Image.Image], instructions: Sequence[str]) -> list[Caption | Reject]:
+    def caption_batch(self, batch: Sequence[Asked], inputs: Any = None) -> list[Caption | Reject]:
+        """As ``caption``, of pictures that fit into memory together; what is worth another try is written anew.
+
+        Args:
+            batch: what is asked.
+            inputs: the prompts, where they are made already.
+        """
+        params = self._params
+        rows = self._attempt(batch, params.decoding, 0, inputs)
+        again = [place for place, row in enumerate(rows) if isinstance(row, Reject) and row.reason in RETRIED]
+        if params.retry is None or not again:
+            return rows
+        second = self._attempt([batch[place] for place in again], params.retry, 1)
+        for place, row in zip(again, second, strict=True):
+            rows[place] = Reject(row.reason, f"{row.detail}; written twice") if isinstance(row, Reject) else row
+        return rows
+
+    def _attempt(
+        self, batch: Sequence[Asked], decoding: Decoding, attempt: int, inputs: Any = None
+    ) -> list[Caption | Reject]:
+        """One answer per picture as it is, 0 for the first attempt."""
+        import torch
+
+        numbers = None
+        if not decoding.is_greedy:
+            drawn = draw_numbers([one.coordinates for one in batch], attempt, self._params.max_new_tokens)
+            numbers = torch.from_numpy(drawn)
+        if inputs is None:
+            inputs = self._prompts([one.image for one in batch], [one.instruction for one in batch])
+        tokens, are_finite = self._generate(inputs, decoding, numbers)
+        return [
+            self._not_finite(row, are_row_finite) or self._read(row, one.instruction)
+            for row, are_row_finite, one in zip(tokens, are_finite, batch, strict=True)
+        ]
+
+    def _generate(
+        self, inputs: Any, decoding: Decoding, numbers: torch.Tensor | None
+    ) -> tuple[list[list[int]], list[list[bool]]]:
+        """Per prompt the tokens behind it, padded once it has ended, and whether each had a finite number."""
         import torch
         from transformers import LogitsProcessorList
 
-        inputs = self._prompts(images, instructions)
         check_left_padding(inputs["attention_mask"])
         watch = FiniteWatch()
+        processors: list[Any] = [watch]
+        if numbers is not None:
+            processors.append(SeededDraws(decoding, numbers.to(self._device)))
         with torch.inference_mode():
             inputs = inputs.to(self._device, self._dtype)
-            tokens = self._model.generate(**inputs, logits_processor=LogitsProcessorList([watch]))  # type: ignore[list-item]
-        num_prompt_tokens = inputs["input_ids"].shape[1]
-        rows = zip(tokens[:, num_prompt_tokens:].tolist(), watch.rows(), instructions, strict=True)
-        return [
-            self._not_finite(generated, are_finite) or self._read(generated, instruction)
-            for generated, are_finite, instruction in rows
-        ]
+            tokens = self._model.generate(
+                **inputs,
+                max_new_tokens=self._params.max_new_tokens,
+                logits_processor=LogitsProcessorList(processors),
+            )
+        return tokens[:, inputs["input_ids"].shape[1] :].tolist(), watch.rows()
 
     def _prompts(self, images: Sequence[Image.Image], instructions: Sequence[str]) -> Any:
-        conversations = [
-            [
-                {
-                    "role": "user",
-                    "content": [{"type": "image", "image": image}, {"type": "text", "text": instruction}],
-                }
-            ]
-            for image, instruction in zip(images, instructions, strict=True)
-        ]
-        return self._processor.apply_chat_template(
-            conversations,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True},
-        )
+        return prompts(self._processor, images, instructions)
 
     def _num_tokens(self, generated: Sequence[int]) -> int:
         """Tokens of one row before its end token; all where it has none."""
@@ -194,55 +249,3 @@ class LocalVlm:
         if ends is None:
             raise Refusal(f"{self._folder}: names no end token; a caption could not be told from a cut one")
         return frozenset(ends if isinstance(ends, list) else [ends])
-
-
-class FiniteWatch:
-    """Notes at every step of decoding which rows have a finite number to choose their token by; changes none.
-
-    Of numbers that are not finite, greedy decoding takes a token all the same, the first of the vocabulary. The largest
-    is asked alone: NaN and overflow win it, while -inf beside finite numbers is how a model forbids a token.
-    """
-
-    def __init__(self) -> None:
-        self._steps: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """As a logits processor.
-
-        Args:
-            input_ids: (batch, tokens), not looked at.
-            scores: (batch, vocabulary), given back as they are.
-        """
-        del input_ids
-        self._steps.append(scores.amax(dim=-1).isfinite())  # stays on the device: decoding does not wait for it
-        return scores
-
-    def rows(self) -> list[list[bool]]:
-        """(batch, steps): was there a finite number?"""
-        import torch
-
-        flags: list[list[bool]] = torch.stack(self._steps, dim=1).tolist()
-        return flags
-
-
-def check_left_padding(attention_mask: torch.Tensor) -> None:
-    """Refuse a batch whose prompts do not all end in its last column: a model would go on from padding.
-
-    Args:
-        attention_mask: (batch, tokens), 1 where a token is.
-    """
-    if not bool(attention_mask[:, -1].all()):
-        raise Refusal("prompts are padded on the right, which gives wrong captions; the tokenizer must pad on the left")
-
-
-def _tokenizer_of(processor: Any, folder: object) -> Any:
-    """The processor's tokenizer, made to pad on the left."""
-    if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
-        raise Refusal(f"{folder}: its processor reads no pictures or no text; a vision-language model is needed")
-    if processor.chat_template is None:
-        raise Refusal(f"{folder}: its processor has no chat template; prompts are written through nothing else")
-    tokenizer = processor.tokenizer
-    tokenizer.padding_side = "left"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer

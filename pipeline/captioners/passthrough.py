@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from pipeline.captioners.base import Caption, Picture, Setting
+from pipeline.captioners.base import Caption, Picture, Provenance, Setting
 from pipeline.captioners.checks import without_letters
 from pipeline.data.schema import FinishReason
 from pipeline.errors import Reject
@@ -38,6 +38,10 @@ class PassthroughCaptioner:
         """One caption per row, in order; ``Reject("no_text")`` where a row has none, ``Reject("no_letters")``."""
         missing = Reject("no_text", "the source brought no text along with the picture")
         return [drawn_text(picture.text, self._seed, picture.key, missing) for picture in pictures]
+
+    def provenance(self) -> Provenance:
+        """As ``Captioner.provenance``."""
+        return Provenance(captioner="passthrough")
 
 
 def drawn_text(found: Sequence[str], seed: int, key: str, missing: Reject) -> Caption | Reject:

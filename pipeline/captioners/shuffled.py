@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-from pipeline.captioners.base import Caption, Picture, Setting
+from pipeline.captioners.base import Caption, Picture, Provenance, Setting
 from pipeline.errors import Refusal, Reject
 from pipeline.params.captioners import ShuffledCaptioner as ShuffledParams
 
@@ -38,6 +38,10 @@ class ShuffledCaptioner:
     def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
         """For each picture the caption of another one."""
         return [self._captions[picture.number] for picture in pictures]
+
+    def provenance(self) -> Provenance:
+        """As ``Captioner.provenance``."""
+        return Provenance(captioner="shuffled")
 
 
 def partners(num_captions: int, seed: int, dataset: str, shard: int) -> list[int]:

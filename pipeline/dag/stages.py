@@ -55,7 +55,7 @@ from pipeline.params.references import (
 
 # What a row is judged by as a whole: of any stage the manifest alone reads it, and what is made from the row hangs on
 # it as little as a shard's bytes do.
-JUDGED_BY = frozenset({"max_reject_fraction"})
+JUDGED_BY = frozenset({"max_reject_fraction", "max_garbage_fraction"})
 TRAINED_ON = ("encode_images", "encode_text")  # stages whose rows training reads one by one
 SeedKind = Literal["data", "train", "generate"]
 _NEAR_FIELDS = frozenset({"near_duplicates", "near_duplicate_bits"})
@@ -84,6 +84,7 @@ class Stage:
             other parts do; they are no part of its recipe.
         models: fields (of rows and table entries) that name a model folder or Hub id.
         key_carries_name: keys of the result hold the row's name, so that it is part of the fingerprint.
+        has_sets: a row may be several sets, made in one pass (see ``pipeline.params.caption_sets``).
         does: one line for people.
         num_gpus: how many GPUs a unit computes on where there are any.
         mem_mb: memory of a unit's job at full size, for schedulers.
@@ -103,6 +104,7 @@ class Stage:
     unread: Callable[[Params, str, str], frozenset[str]] = _all_read
     models: tuple[str, ...] = ()
     key_carries_name: bool = False
+    has_sets: bool = False
 
 
 def _gpu_of_shard(params: Params, row: str, part: str) -> int:
@@ -388,6 +390,7 @@ STAGES: tuple[Stage, ...] = (
         tables=(("captioner", "captioners"),),
         unread=_unread_by_recaption,
         models=("model",),
+        has_sets=True,
     ),
     Stage(
         "encode_images",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import string
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pipeline.params.types import Count, Fault, Strict, Text, Weights, no_weight
+import msgspec
+
+from pipeline.params.caption_sets import CaptionSets
+from pipeline.params.types import Count, Fault, NotNegative, PositiveFraction, Strict, Text, Weights, no_weight
 
 
 class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
@@ -18,6 +21,7 @@ class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
         joins_by_id: it finds captions by the pictures' ids in their source, in an index of the row's own; derived
             pictures have none.
         index_only_fields: fields that this index alone is made by.
+        generates: a model writes its captions, so that a shard of them may be garbage (``max_garbage_fraction``).
     """
 
     reads_captions: ClassVar[bool] = False
@@ -25,6 +29,7 @@ class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
     needs_source_text: ClassVar[bool] = False
     joins_by_id: ClassVar[bool] = False
     index_only_fields: ClassVar[tuple[str, ...]] = ()
+    generates: ClassVar[bool] = False
 
     @property
     def captioner_name(self) -> str:
@@ -40,6 +45,15 @@ class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
     def view_side_px(self) -> int | None:
         """Side of the square view that it sees; None where it sees no picture."""
         return None
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """The caption sets that it writes, in the order of its parameters; none where it writes one without a name."""
+        return ()
+
+    def of_set(self, name: str) -> Self:
+        """The captioner that writes one of its sets alone."""
+        raise KeyError(name)
 
     def fault(self) -> Fault | None:
         """A value that no captioner of this kind can have: its key ("" for the whole), the value and why."""
@@ -64,16 +78,72 @@ class LabelCaptioner(CaptionerParams, tag="label", frozen=True, kw_only=True):
         return Fault("", self.template, "its template must hold {class_name}, and nothing else in braces")
 
 
-class LocalCaptioner(CaptionerParams, tag="local", frozen=True, kw_only=True):
+class Decoding(Strict, frozen=True, kw_only=True):
+    """How a model's next token is chosen: the likeliest at temperature 0, else drawn for the picture's key."""
+
+    temperature: NotNegative
+    top_p: PositiveFraction
+
+    @property
+    def is_greedy(self) -> bool:
+        """Nothing is drawn."""
+        return self.temperature == 0.0
+
+
+class GeneratingCaptioner(CaptionerParams, frozen=True, kw_only=True):
+    """A vision-language model, wherever it runs: what it is told, how it decodes, and what is made of its answer."""
+
+    generates: ClassVar[bool] = True
+
+    max_new_tokens: Count
+    decoding: Decoding
+    cut_at_full_stop: bool
+    loop_ngram_words: Count
+    loop_max_repeats: Count
+    instructions: Weights | None = None
+    sets: CaptionSets | None = None
+    retry: Decoding | None = None
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """As stated."""
+        return tuple(self.sets or ())
+
+    def of_set(self, name: str) -> Self:
+        """The same with the instructions and the token limit of the set."""
+        assert self.sets is not None
+        one = self.sets[name]
+        limit = self.max_new_tokens if one.max_new_tokens is None else one.max_new_tokens
+        return msgspec.structs.replace(self, instructions=one.instructions, max_new_tokens=limit, sets=None)
+
+    def fault(self) -> Fault | None:
+        """Instructions must be given, once, and another try must be able to say something else."""
+        if self.retry is not None and self.retry.is_greedy and self.decoding.is_greedy:
+            return Fault(
+                ".retry", msgspec.to_builtins(self.retry), "would give the same caption again; raise its temperature"
+            )
+        return self._instructions_fault()
+
+    def _instructions_fault(self) -> Fault | None:
+        if (self.instructions is None) == (self.sets is None):
+            why = "name instructions, or sets with instructions of their own: neither is there"
+            if self.sets is not None:
+                why = "sets have instructions of their own; leave these out, or the sets"
+            return Fault(".instructions", self.instructions, why)
+        told = (
+            {"": self.instructions}
+            if self.sets is None
+            else {f".sets.{n}": s.instructions for n, s in self.sets.items()}
+        )
+        faults = (no_weight(f"{where}.instructions", weights or {}) for where, weights in told.items())
+        return next((fault for fault in faults if fault is not None), None)
+
+
+class LocalCaptioner(GeneratingCaptioner, tag="local", frozen=True, kw_only=True):
     """A vision-language model run here."""
 
     model: Text
     side_px: Count
-    instructions: Weights
-    max_new_tokens: Count
-    cut_at_full_stop: bool
-    loop_ngram_words: Count
-    loop_max_repeats: Count
     dtype: Literal["float32", "float16", "bfloat16"]
     revision: Text | None = None
 
@@ -91,10 +161,6 @@ class LocalCaptioner(CaptionerParams, tag="local", frozen=True, kw_only=True):
     def view_side_px(self) -> int:
         """As stated."""
         return self.side_px
-
-    def fault(self) -> Fault | None:
-        """Some instruction must be given."""
-        return no_weight(".instructions", self.instructions)
 
 
 class ShuffledCaptioner(CaptionerParams, tag="shuffled", frozen=True, kw_only=True):

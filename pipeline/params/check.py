@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import Refusal
 from pipeline.params import benchmarks, datasets, kinds, schema, scoring
+from pipeline.params.caption_sets import why_no_set
 from pipeline.params.fits import kind_of, misfit
 from pipeline.params.load import Params, load
 from pipeline.params.network_sizes import downsampling_factor
@@ -28,6 +29,7 @@ from pipeline.params.references import (
 )
 from pipeline.params.schema import STAGE_NAMES
 from pipeline.params.types import Fault
+from pipeline.params.unpinned import pin_fault, refuse_unpinned
 
 IMAGE_STAGES = ("download", "augment")
 MODEL_STAGES = ("train", "finetune")
@@ -50,7 +52,8 @@ class _Where:
             raise self.refuse(key, reference, f"must refer to a row of {' or '.join(allowed)}")
         rows = self.params.sections[stage].rows
         if row not in rows:
-            raise self.refuse(key, reference, f"no such row; {stage} has {', '.join(sorted(rows)) or 'none'}")
+            none = f"no such row; {stage} has {', '.join(sorted(rows)) or 'none'}"
+            raise self.refuse(key, reference, why_no_set(stage, row, rows) or none)
         return rows[row]
 
     def table(self, key: str, name: str, table: str) -> Any:
@@ -66,8 +69,10 @@ def project_params(path: Path, project: Path) -> Params:
 
     Raises:
         Refusal: as ``load`` and ``check`` do.
+        Unpinned: something of the Hub has no commit yet.
     """
     params = load(path, project)
+    refuse_unpinned(params)
     check(params)
     refuse_places_of_results(params, project)
     return params
@@ -166,8 +171,8 @@ def _shuffled(where: _Where, row: schema.RecaptionRow) -> None:
 
 def _known_model(where: _Where, key: str, model: str, revision: str | None) -> None:
     """A folder here, or a Hub id with a pinned revision."""
-    if revision is None and not Path(model).is_dir():
-        raise where.refuse(f"{key}.model", model, "no such folder; a Hub id needs a pinned `revision`")
+    if (fault := pin_fault(model, revision)) is not None:
+        raise where.refuse(f"{key}.{fault.key or 'model'}", fault.value, fault.why)
 
 
 def _encode_images(where: _Where, row: schema.EncodeImagesRow) -> None:
@@ -287,8 +292,8 @@ def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
 
 
 def _known_import(where: _Where, row: Any) -> None:
-    if getattr(row, "revision", None) is None and not Path(row.import_).is_dir():
-        raise where.refuse("import", row.import_, "no such folder; a Hub id needs a pinned `revision`")
+    if (fault := pin_fault(row.import_, getattr(row, "revision", None))) is not None:
+        raise where.refuse(fault.key or "import", fault.value, fault.why)
 
 
 def _finetune(where: _Where, row: schema.FinetuneRow) -> None:

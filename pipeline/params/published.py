@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from pipeline.params.captioners import CaptionerParams
 from pipeline.params.parquet import REPOSITORY_PATTERN
-from pipeline.params.types import UNPINNED, Count, Fault, Fraction, Strict, Text
+from pipeline.params.types import Count, Fault, Fraction, Strict, Text
 
 TableForm = Literal["parquet", "jsonl", "csv", "tsv", "lines"]
 ColumnName = Text | Count  # the name of a column, or of files without a header its number, from 1 on
@@ -77,9 +77,6 @@ class PublishedCaptioner(CaptionerParams, tag="published", frozen=True, kw_only=
         for key in ("commit", "files"):
             if getattr(self, key) is None:
                 return Fault(f".{key}", None, f"a repository needs {key}")
-        if self.commit == UNPINNED:
-            why = "nobody has looked up a commit yet: write its 40 digits, or type make fetch-models PIN=1"
-            return Fault(".commit", self.commit, why)
         return None
 
     def _fault_of_columns(self) -> Fault | None:

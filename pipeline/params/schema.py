@@ -68,6 +68,7 @@ class RecaptionRow(ShardedRow, frozen=True, kw_only=True):
 
     images: Reference
     captioner: Name
+    max_garbage_fraction: Fraction
     captions: Reference | None = None
 
 

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Meta
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_+\-]*\Z"
-REFERENCE_PATTERN = r"^[a-z_]+/[A-Za-z0-9][A-Za-z0-9_+\-]*\Z"
+# A row, or one of its several caption sets: recaption/imagenet-vlm.full
+REFERENCE_PATTERN = r"^[a-z_]+/[A-Za-z0-9][A-Za-z0-9_+\-]*(\.[A-Za-z0-9][A-Za-z0-9_+\-]*)?\Z"
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]
@@ -16,6 +17,7 @@ Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+PositiveFraction = Annotated[float, Meta(gt=0.0, le=1.0)]
 OpenFraction = Annotated[float, Meta(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
@@ -25,7 +27,6 @@ Interval = Annotated[list[Fraction], Meta(min_length=2, max_length=2)]
 References = Annotated[dict[Reference, Positive], Meta(min_length=1)]
 PerChannel = float | list[float]
 StorageDtype = Literal["float32", "float16"]
-UNPINNED = "unpinned"  # in the place of a commit that nobody has looked up yet: nothing runs with it
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

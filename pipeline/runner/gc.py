@@ -25,8 +25,10 @@ from pathlib import Path
 
 from pipeline.dag.plan import Plan
 from pipeline.errors import Refusal, exit_status
-from pipeline.layout import PARAMS_YAML, PRESETS
+from pipeline.layout import DATA, LOGS, PARAMS_YAML, PRESETS, REPORTS
 from pipeline.params.check import project_params
+from pipeline.params.load import load
+from pipeline.params.unpinned import Unpinned
 from pipeline.runner.runlock import RunLock
 from pipeline.runner.status import aligned, format_bytes
 from pipeline.store.entries import MODEL_KINDS, read_index
@@ -66,6 +68,11 @@ def wants_of(files: list[Path], project: Path) -> Wants:
         try:
             plan = Plan(project_params(path, project), project)
             _add_wants(plan, wants)
+        except Unpinned as refusal:
+            # No run starts with such a file, so that it wants nothing; unless it was pinned when one did.
+            run = load(path, project).run
+            if any((project / folder / run).exists() for folder in (DATA, REPORTS, LOGS)):
+                wants.unknown.append(str(refusal))
         except Refusal as refusal:
             wants.unknown.append(str(refusal))
     for plan in wants.plans:

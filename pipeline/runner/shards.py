@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.batches import Bounds, Kept, keep_batches, kept_batches
+from pipeline.data.batches import Bounds, Kept, keep_batches_of_all, kept_batches
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, ROWS_ARROW, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
 from pipeline.data.row_index import RowIndexBuilder
@@ -24,20 +24,10 @@ from pipeline.store.made_by import this_code
 COMMON_METADATA = (Meta.CHANNELS, Meta.DIM, Meta.DTYPE)
 
 
-def make_shard_or_manifest(
-    job: Job, table: Table, make_shard: Callable[[Job], None], *, more: Callable[[], Mapping[str, Any]] | None = None
-) -> None:
-    """Make the part of a sharded row that the job is for: its manifest, or a shard by ``make_shard``.
-
-    Args:
-        job: of any part.
-        table: what the shards hold.
-        make_shard: makes one.
-        more: what the manifest says beside what all of them do.
-    """
+def make_shard_or_manifest(job: Job, table: Table, make_shard: Callable[[Job], None]) -> None:
+    """Make the part of a sharded row that the job is for: its manifest, or a shard by ``make_shard``."""
     if job.unit_id.part == MANIFEST:
-        shards = shard_units(job.plan.params, job.unit_id.reference)
-        make_manifest(job, table, shards, more=more() if more else None)
+        make_manifest(job, table, shard_units(job.plan.params, job.unit_id.reference))
     else:
         make_shard(job)
 
@@ -65,28 +55,55 @@ def write_shard(
     Raises:
         Refusal: its rejects alone pass the limit; said as soon as they do.
     """
+    return write_shards([job], table, runs, lambda start, stop, _: [make(start, stop)], limits=[limit])[0]
+
+
+def write_shards(
+    jobs: Sequence[Job],
+    table: Table,
+    runs: Sequence[Bounds],
+    make: Callable[[int, int, list[int]], list[RowBatch]],
+    *,
+    limits: Sequence[float],
+) -> list[BatchFacts]:
+    """As ``write_shard``, of the shards that one pass makes: every batch of the pass is kept for each of them.
+
+    Args:
+        jobs: units whose first file is a shard, all of the same rows.
+        table: what the rows are of.
+        runs: (start, stop) of each batch.
+        make: the rows of one run for those of the jobs, by their numbers, for which no earlier job kept them.
+        limits: as ``limit``, of each job.
+    """
     num_rows = runs[-1][1] if runs else 0
-    num_rows_of_all = num_rows * job.plan.num_shards(job.unit_id)  # shards are of one size, but for a row
-    facts = BatchFacts()
-    progress = job.log.progress(num_rows, str(job.unit_id))
-    kept = Kept(job.work, table, runs, _made_with(job))
-    for batch in keep_batches(kept, make):
-        facts.add(batch)
-        try:
-            refuse_too_many(str(job.unit_id), facts.rejects, num_rows_of_all, limit)
-        except Refusal:
-            kept.drop_rejects()
-            raise
-        progress.advance(batch.num_rows)
+    all_facts = [BatchFacts() for _ in jobs]
+    progress = jobs[0].log.progress(num_rows, ", ".join(str(job.unit_id) for job in jobs))
+    totals = [num_rows * job.plan.num_shards(job.unit_id) for job in jobs]  # shards are of one size, but for a row
+    all_kept = [Kept(job.work, table, runs, _made_with(job)) for job in jobs]
+    for batches in keep_batches_of_all(all_kept, make):
+        for number, batch in enumerate(batches):
+            all_facts[number].add(batch)
+            rejects = all_facts[number].rejects
+            try:
+                refuse_too_many(str(jobs[number].unit_id), rejects, totals[number], limits[number])
+            except Refusal:
+                all_kept[number].drop_rejects()
+                raise
+        progress.advance(batches[0].num_rows)
     progress.close()
+    for job, kept, facts in zip(jobs, all_kept, all_facts, strict=True):
+        _write_kept(job, table, kept)
+        job.log.info(f"{job.unit_id}: {facts.num_rows} rows, {len(facts.rejects)} rejected")
+    return all_facts
+
+
+def _write_kept(job: Job, table: Table, kept: Kept) -> None:
     path = job.out / job.plan.unit(job.unit_id).files[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     row_group_rows = job.row_params.row_group_rows
     with ShardWriter(path, table, fingerprint=job.fingerprint, row_group_rows=row_group_rows) as writer:
         for rows, batch in kept_batches(kept):
             writer.append(rows, batch)
-    job.log.info(f"{facts.num_rows} rows, {len(facts.rejects)} rejected")
-    return facts
 
 
 def require_disk(job: Job, num_bytes: float, what: str) -> None:
@@ -126,6 +143,7 @@ def make_manifest(
         Refusal: more rows were rejected than ``max_reject_fraction`` allows, or shards do not fit together.
     """
     facts, rejects, common = [], [], None
+    provenance: set[str] = set()
     index = RowIndexBuilder(table) if ROWS_ARROW in job.plan.unit(job.unit_id).files else None
     num_null_upstream = num_truncated = 0
     for unit_id in shards:
@@ -136,6 +154,7 @@ def make_manifest(
                 f"{unit_id}: {metadata} where the shards before it have {common}; raise the section's version"
             )
         common = metadata
+        provenance |= {text for key, text in shard.metadata.items() if key == Meta.PROVENANCE}
         rejects += shard.rejects
         num_null_upstream += shard.num_null_upstream
         num_truncated += int(shard.metadata.get(Meta.NUM_TRUNCATED, "0"))
@@ -168,6 +187,7 @@ def make_manifest(
         "metadata": common or {},
         "parameters": recipe["row"],
         "seed": recipe.get("seed"),
+        **({"provenance": [json.loads(text) for text in sorted(provenance)]} if provenance else {}),
         "shards": facts,
         "upstream": _upstream(job),
         FILES: {name: sha256_of_file(target / name) for name in files},

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import Refusal, refuse_system_error
+from pipeline.hub.files import HubFiles
 from pipeline.params.published import PublishedCaptioner, TableForm
 from pipeline.sources import json_lines
 from pipeline.sources.captions import captions_in
-from pipeline.sources.hub_files import HubFiles
 from pipeline.sources.names import is_foreign
 from pipeline.sources.parquet_columns import values_of
 from pipeline.sources.parquet_files import EXTENSION, opened, refuse_missing_parts, small_rows, some

@@ -6,21 +6,25 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_models import SIDE_PX, make_tiny_vlm
 
 from pipeline.captioners.base import Caption
-from pipeline.captioners.local import FiniteWatch, LocalVlm, check_left_padding
-from pipeline.data.randomness import generator
+from pipeline.captioners.decoding import FiniteWatch
+from pipeline.captioners.local import LocalVlm
+from pipeline.captioners.prompts import check_left_padding
+from pipeline.data.randomness import Coordinates, generator
 from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
-from pipeline.params.captioners import LocalCaptioner
+from pipeline.params.captioners import Decoding, LocalCaptioner
 from pipeline.params.schema import Execution
 
 INSTRUCTIONS = ["full", "a brief one, please", "x", "name only", "full", "describe this image in a few words"]
@@ -44,6 +48,7 @@ def params(folder: Path) -> LocalCaptioner:
         side_px=SIDE_PX,
         instructions={"full": 1.0},
         max_new_tokens=MAX_NEW_TOKENS,
+        decoding=Decoding(temperature=0.0, top_p=1.0),
         cut_at_full_stop=False,
         loop_ngram_words=2,
         loop_max_repeats=3,
@@ -79,6 +84,10 @@ def end_often(folder: Path) -> None:
     path.write_text(json.dumps(config))
 
 
+def captions_of(vlm: LocalVlm, images: list[Image.Image], instructions: list[str]) -> list[Caption | Reject]:
+    return vlm.caption(images, instructions, [Coordinates(0, number) for number in range(len(images))])
+
+
 def texts(rows: list[Caption | Reject]) -> list[str]:
     return [row.text if isinstance(row, Caption) else row.reason for row in rows]
 
@@ -86,8 +95,8 @@ def texts(rows: list[Caption | Reject]) -> list[str]:
 def test_a_batch_gives_what_single_pictures_give(own_folder: Path) -> None:
     end_often(own_folder)
     images = pictures(len(INSTRUCTIONS))
-    together = LocalVlm(params(own_folder), execution(4)).caption(images, INSTRUCTIONS)
-    alone = LocalVlm(params(own_folder), execution(1)).caption(images, INSTRUCTIONS)
+    together = captions_of(LocalVlm(params(own_folder), execution(4)), images, INSTRUCTIONS)
+    alone = captions_of(LocalVlm(params(own_folder), execution(1)), images, INSTRUCTIONS)
     assert [repr(row) for row in together] == [repr(row) for row in alone]
     captions = [row for row in together if isinstance(row, Caption)]
     assert {row.finish_reason for row in captions} == {FinishReason.STOP, FinishReason.LENGTH}
@@ -98,7 +107,7 @@ def test_a_batch_gives_what_single_pictures_give(own_folder: Path) -> None:
 
 
 def test_a_caption_that_meets_the_limit_says_so(vlm_folder: Path) -> None:
-    rows = LocalVlm(params(vlm_folder), execution(4)).caption(pictures(3), ["full"] * 3)
+    rows = captions_of(LocalVlm(params(vlm_folder), execution(4)), pictures(3), ["full"] * 3)
     assert [(row.finish_reason, row.num_generated_tokens) for row in rows if isinstance(row, Caption)] == [
         (FinishReason.LENGTH, MAX_NEW_TOKENS)
     ] * 3
@@ -109,8 +118,8 @@ def test_greedy_decoding_overrules_the_models_own_settings(vlm_folder: Path, own
     path = own_folder / "generation_config.json"
     config = {**json.loads(path.read_text()), "do_sample": True, "temperature": 5.0, "repetition_penalty": 3.0}
     path.write_text(json.dumps(config))
-    plain = LocalVlm(params(vlm_folder), execution(4)).caption(pictures(2), ["full"] * 2)
-    assert LocalVlm(params(own_folder), execution(4)).caption(pictures(2), ["full"] * 2) == plain
+    plain = captions_of(LocalVlm(params(vlm_folder), execution(4)), pictures(2), ["full"] * 2)
+    assert captions_of(LocalVlm(params(own_folder), execution(4)), pictures(2), ["full"] * 2) == plain
 
 
 def test_the_prompt_is_the_chat_template_and_is_padded_on_the_left(vlm_folder: Path) -> None:
@@ -129,7 +138,7 @@ def test_right_padding_is_refused(vlm_folder: Path) -> None:
     vlm = LocalVlm(params(vlm_folder), execution(4))
     vlm._tokenizer.padding_side = "right"
     with pytest.raises(Refusal, match="padded on the right"):
-        vlm.caption(pictures(2), ["full", "a longer one"])
+        captions_of(vlm, pictures(2), ["full", "a longer one"])
     check_left_padding(torch.tensor([[0, 1], [1, 1]]))
     with pytest.raises(Refusal, match="padded on the right"):
         check_left_padding(torch.tensor([[1, 0], [1, 1]]))
@@ -158,10 +167,10 @@ def spoil(vlm: LocalVlm, token: str) -> None:
 @pytest.mark.parametrize("batch_size", [1, 2, 4])
 def test_a_row_without_finite_numbers_is_rejected_and_the_others_are_as_ever(vlm_folder: Path, batch_size: int) -> None:
     images, instructions = pictures(4), ["full", "z", "a brief one, please", "zz"]
-    right = LocalVlm(params(vlm_folder), execution(4)).caption(images, instructions)
+    right = captions_of(LocalVlm(params(vlm_folder), execution(4)), images, instructions)
     vlm = LocalVlm(params(vlm_folder), execution(batch_size))
     spoil(vlm, "z")
-    rows = vlm.caption(images, instructions)
+    rows = captions_of(vlm, images, instructions)
     for place in (1, 3):
         reject = rows[place]
         assert isinstance(reject, Reject)
@@ -173,10 +182,10 @@ def test_a_row_without_finite_numbers_is_rejected_and_the_others_are_as_ever(vlm
 def test_numbers_that_overflow_later_reject_a_row_too(vlm_folder: Path) -> None:
     images = pictures(3)
     vlm = LocalVlm(params(vlm_folder), execution(4))
-    (right, *_) = vlm.caption(images, ["full"] * 3)
+    (right, *_) = captions_of(vlm, images, ["full"] * 3)
     assert isinstance(right, Caption)
     heads = vlm._model.lm_head.register_forward_hook(overflow_from_call(5))
-    rows = vlm.caption(images, ["full"] * 3)
+    rows = captions_of(vlm, images, ["full"] * 3)
     heads.remove()
     details = [(row.reason, row.detail) for row in rows if isinstance(row, Reject)]
     assert details == [("not_finite", "the model gave no finite number to choose token 5 by")] * 3
@@ -196,11 +205,11 @@ def test_what_comes_behind_a_rows_end_rejects_nothing(own_folder: Path) -> None:
     end_often(own_folder)
     images, instructions = pictures(6), ["full"] * 6
     vlm = LocalVlm(params(own_folder), execution(6))
-    right = vlm.caption(images, instructions)
+    right = captions_of(vlm, images, instructions)
     lengths = {row.num_generated_tokens for row in right if isinstance(row, Caption)}
     assert len(lengths) > 1  # shorter rows are padded while the longest goes on
     spoil(vlm, "<pad>")
-    assert [repr(row) for row in vlm.caption(images, instructions)] == [repr(row) for row in right]
+    assert [repr(row) for row in captions_of(vlm, images, instructions)] == [repr(row) for row in right]
 
 
 def test_a_watch_changes_no_number_and_lets_models_forbid_tokens() -> None:
@@ -216,10 +225,10 @@ def test_a_watch_changes_no_number_and_lets_models_forbid_tokens() -> None:
 
 def test_wrong_numbers_and_sizes_are_errors(vlm_folder: Path) -> None:
     vlm = LocalVlm(params(vlm_folder), execution(4))
-    with pytest.raises(ValueError, match="1 pictures and 2 instructions"):
-        vlm.caption(pictures(1), ["full"] * 2)
+    with pytest.raises(ValueError, match="1 pictures, 2 instructions and 1 coordinates"):
+        captions_of(vlm, pictures(1), ["full"] * 2)
     with pytest.raises(ValueError, match="square views"):
-        vlm.caption([Image.new("RGB", (SIDE_PX, SIDE_PX + 1))], ["full"])
+        captions_of(vlm, [Image.new("RGB", (SIDE_PX, SIDE_PX + 1))], ["full"])
 
 
 def test_missing_and_unexpected_weights_are_refused(own_folder: Path) -> None:
@@ -251,8 +260,10 @@ def test_the_provenance_follows_the_chat_template(vlm_folder: Path, own_folder: 
     template.write_text(template.read_text() + " ")
     before = LocalVlm(params(vlm_folder), execution(4)).provenance()
     after = LocalVlm(params(own_folder), execution(4)).provenance()
-    assert before["engine"] == after["engine"]
-    assert before["chat_template"] != after["chat_template"]
+    assert before.chat_template != after.chat_template
+    assert replace(before, captioner="", chat_template=None) == replace(after, captioner="", chat_template=None)
+    assert (before.engine, before.engine_version) == ("transformers", transformers.__version__)
+    assert json.loads(before.as_json())["decoding"] == {"temperature": 0.0, "top_p": 1.0}
 
 
 @pytest.mark.parametrize("kept", [[], ["tokenizer_config.json"]])

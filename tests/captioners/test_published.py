@@ -130,9 +130,10 @@ def test_of_several_captions_each_is_drawn_as_often(tmp_path: Path, monkeypatch:
     from pipeline.captioners.published import PublishedCaptioner
     from pipeline.params.load import convert
 
-    execution = convert(parameters(published()), "params.yaml").execution
+    converted = convert(parameters(published()), "params.yaml")
+    execution, params = converted.execution, converted.sections["recaption"].tables["captioners"]["others"]
     texts = [("long", "short", "middle")] * 3000
-    captioner = PublishedCaptioner(Setting(execution, 0, "download/x", 0, None, texts))
+    captioner = PublishedCaptioner(params, Setting(execution, 0, "download/x", 0, None, None, texts))
 
     def view(side_px: int) -> Any:
         raise AssertionError(side_px)
@@ -195,10 +196,7 @@ PLACE = {"repository": "maker/captions", "commit": "0" * 40, "files": "*", "path
         ({"commit": "0" * 40}, "commit = '0000000000000000000000000000000000000000': goes with a repository"),
         ({**PLACE, "commit": None}, "commit = None: a repository needs commit"),
         ({**PLACE, "files": None}, "files = None: a repository needs files"),
-        (
-            {**PLACE, "commit": "unpinned"},
-            "commit = 'unpinned': nobody has looked up a commit yet: write its 40 digits",
-        ),
+        ({**PLACE, "commit": "unpinned"}, "commit = 'unpinned': no commit of maker/captions is written yet"),
         ({"columns": {"picture": 1, "caption": 1}}, "columns.caption = 1: is the column of the pictures' names too"),
         ({"columns": {"picture": "name", "caption": 2}}, "columns.picture = 'name': name both columns, or number both"),
         ({"columns": {"picture": 2, "caption": 1}}, "columns.picture = 2: form lines is a name, a tab and a caption"),

@@ -36,6 +36,7 @@ def parameters(captioner: str | None) -> dict[str, Any]:
             "side_px": 16,
             "instructions": {"full": 1.0},
             "max_new_tokens": 4,
+            "decoding": {"temperature": 0.0, "top_p": 1.0},
             "cut_at_full_stop": False,
             "loop_ngram_words": 6,
             "loop_max_repeats": 3,

@@ -207,7 +207,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr("pipeline.sources.hub_files._WAITS_SECONDS", (0.0, 0.0))
+        monkeypatch.setattr("pipeline.hub.files._WAITS_SECONDS", (0.0, 0.0))
         monkeypatch.setenv("HF_TOKEN", "a-token-for-tests")
         huggingface_hub.close_session()
         yield served

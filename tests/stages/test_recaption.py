@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
-from pipeline.data.schema import CAPTIONS, IMAGES, Column
+import transformers
+
+from pipeline.data.schema import CAPTIONS, IMAGES, Column, Meta
 from pipeline.data.shards import Shard
 
 if TYPE_CHECKING:
@@ -30,6 +34,18 @@ def test_generated_captions_count_their_tokens_and_differ_between_pictures(whole
     assert all(1 <= row["num_generated_tokens"] <= 6 for row in written)
     assert all((row["finish_reason"] == "length") == (row["num_generated_tokens"] == 6) for row in written)
     assert len({row["caption"] for row in written}) > 1
+
+
+def test_a_shard_says_where_its_captions_come_from(whole: WholeRuns) -> None:
+    metadata = Shard(whole.result("recaption/imagenet-vlm", "0"), CAPTIONS).metadata
+    said = json.loads(metadata[Meta.PROVENANCE])
+    assert (said["engine"], said["engine_version"]) == ("transformers", transformers.__version__)
+    assert re.fullmatch("[0-9a-f]{40}", said["model"])
+    assert re.fullmatch("[0-9a-f]{40}", said["chat_template"])
+    assert said["decoding"] == {"temperature": 0.0, "top_p": 1.0}
+    assert said["captioner"] == "vlm" or said["captioner"].endswith("/vlm")
+    label = Shard(whole.result("recaption/imagenet-label", "0"), CAPTIONS).metadata
+    assert json.loads(label[Meta.PROVENANCE]) == {"captioner": "label"}
 
 
 def test_rows_without_a_picture_have_no_caption(whole: WholeRuns) -> None:
