@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from small_project import PROJECT, run_stage, small_parameters, write_parameters
 
-from pipeline.captions.__main__ import main
+from pipeline.captions import main
 from pipeline.data.schema import CAPTIONS, Column
 from pipeline.data.shards import Shard
 from pipeline.digest import sha256_of_file

@@ -12,6 +12,7 @@ from checkout import PROJECT, Checkout, Ended
 from expect import planned
 
 from pipeline.dag.plan import Plan
+from pipeline.params.check import project_params
 from pipeline.params.load import Params, load
 from pipeline.params.pinning import write_commits
 from pipeline.params.references import side_table
@@ -58,7 +59,7 @@ def test_presets_without_all_commits_are_refused_and_told_how_to_have_them(
         for key, _ in unpinned_in(load(Path(f"params/{name}.yaml"), bare.folder).resolved):
             refused.add(name)
             with pytest.raises(Unpinned) as caught:
-                use(name, bare.folder)
+                project_params(Path(f"params/{name}.yaml"), bare.folder)
             assert key in str(caught.value)
             assert f"`make fetch-models P={name} PIN=1`" in str(caught.value)
     assert {"paper_captions", "published_captions"} <= refused
