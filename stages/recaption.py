@@ -4,12 +4,15 @@ Reads image shards. Writes one caption shard per part and the manifest. Finished
 captioner has several sets gets a caption set of each in one pass; ``--row cutmix-vlm.brief`` makes one of them alone.
 
     python -m stages.recaption --params params.yaml --row cutmix-vlm [--part manifest|<shard>]
+    python -m stages.recaption --params params.yaml --row cutmix-vlm --preview 16
+
+The second form captions a few pictures, writes a page of them with the time of all, and makes nothing.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -183,5 +186,35 @@ def columns_of(caption: Caption) -> dict[str, Any]:
     }
 
 
+def wanted_rows(job: Job) -> list[int]:
+    """Numbers of the rows of a shard that are captioned."""
+    from pipeline.data.schema import IMAGES
+    from pipeline.runner.shards import open_input
+
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
+    others = other_captions(job)
+    return [number for number, whole in enumerate(shard.valid_rows()) if whole and (others is None or others[number])]
+
+
+def pictures_at(job: Job, numbers: Sequence[int]) -> list[Picture]:
+    """Some rows of a shard, as captioners are given them."""
+    from pipeline.data.schema import IMAGES
+    from pipeline.runner.shards import open_input
+
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
+    return [picture for number in numbers for picture in pictures_of(shard, number, number + 1)]
+
+
+def preview() -> int:
+    """Caption a few pictures of a row and write a page of them; returns the exit status."""
+    from pipeline.reporting import preview_command
+    from pipeline.reporting.preview import Captioning
+
+    ways = Captioning(lambda job: open_captioner(job, other_captions(job)), wanted_rows, pictures_at)
+    return preview_command.main(ways)
+
+
 if __name__ == "__main__":
+    if any(argument.partition("=")[0] == "--preview" for argument in sys.argv):
+        sys.exit(preview())
     sys.exit(main("recaption", make))
