@@ -98,6 +98,7 @@ def environment() -> jinja2.Environment:
     made.filters.update(
         duration=duration,
         short_seconds=short_seconds,
+        pace=pace,
         size=size,
         spaced=spaced,
         meaning=meaning,
@@ -263,6 +264,11 @@ def duration(seconds: float) -> str:
 def short_seconds(seconds: float) -> str:
     """Seconds for people where few of them count: ``2.31 s``, ``3.07 ms``."""
     return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
+
+
+def pace(per_second: float) -> str:
+    """How many captions a second, or where that is few, how many seconds each."""
+    return f"{per_second:,.3g} a second" if per_second >= 1 else f"{1 / per_second:.3g} s each"
 
 
 def size(num_bytes: float) -> str:
