@@ -5,12 +5,15 @@ captioner has several sets gets a caption set of each in one pass; ``--row cutmi
 Captions that others published are joined with the pictures first, in an index.
 
     python -m stages.recaption --params params.yaml --row cutmix-vlm [--part index|manifest|<shard>]
+    python -m stages.recaption --params params.yaml --row cutmix-vlm --preview 16
+
+The second form captions a few pictures, writes a page of them with the time of all, and makes nothing.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +66,7 @@ def make_shards(jobs: list[Job]) -> None:
         is_whole and (others is None or others[number] is not None)
         for number, is_whole in enumerate(shard.valid_rows())
     ]
-    captioner = open_captioner(job, others, published_captions(job, shard))
+    captioner = open_captioner(job, others)
     limits = [one.row_params.max_reject_fraction for one in jobs]
 
     def make(start: int, stop: int, lacking: list[int]) -> list[RowBatch]:
@@ -108,9 +111,7 @@ def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, in
     return list(zip(starts, [*starts[1:], len(wanted)], strict=True))
 
 
-def open_captioner(
-    job: Job, others: list[Caption | None] | None, published: list[tuple[str, ...]] | None
-) -> SetsCaptioner:
+def open_captioner(job: Job, others: list[Caption | None] | None) -> SetsCaptioner:
     """What captions the row: all sets that its parameters name, whichever of them are to be made."""
     from pipeline.captioners.base import Setting
     from pipeline.captioners.sets import open_sets
@@ -125,7 +126,7 @@ def open_captioner(
         int(job.unit_id.part),
         others,
         recipe["row"]["captioner"]["model"] if captioner_of(job).pretrained else None,
-        published,
+        published_captions(job),
     )
     rows = params.rows_named("recaption", split_set(job.unit_id.row)[0])
     return open_sets({row: captioner_of(job, row) for row in rows}, setting)
@@ -179,14 +180,16 @@ def other_captions(job: Job) -> list[Caption | None] | None:
     ]
 
 
-def published_captions(job: Job, shard: Shard) -> list[tuple[str, ...]] | None:
+def published_captions(job: Job) -> list[tuple[str, ...]] | None:
     """Per row the captions that the row's index has for its picture; None where it has no index."""
-    from pipeline.data.schema import Column
+    from pipeline.data.schema import IMAGES, Column
+    from pipeline.runner.shards import open_input
 
     if not captioner_of(job).joins_by_id:
         return None
     from pipeline.captioners.published_index import captions_of_shard
 
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
     return captions_of_shard(job, shard.read([Column.KEY]).column(0))
 
 
@@ -213,5 +216,35 @@ def columns_of(caption: Caption) -> dict[str, Any]:
     }
 
 
+def wanted_rows(job: Job) -> list[int]:
+    """Numbers of the rows of a shard that are captioned."""
+    from pipeline.data.schema import IMAGES
+    from pipeline.runner.shards import open_input
+
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
+    others = other_captions(job)
+    return [number for number, whole in enumerate(shard.valid_rows()) if whole and (others is None or others[number])]
+
+
+def pictures_at(job: Job, numbers: Sequence[int]) -> list[Picture]:
+    """Some rows of a shard, as captioners are given them."""
+    from pipeline.data.schema import IMAGES
+    from pipeline.runner.shards import open_input
+
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
+    return [picture for number in numbers for picture in pictures_of(shard, number, number + 1)]
+
+
+def preview() -> int:
+    """Caption a few pictures of a row and write a page of them; returns the exit status."""
+    from pipeline.reporting import preview_command
+    from pipeline.reporting.preview import Captioning
+
+    ways = Captioning(lambda job: open_captioner(job, other_captions(job)), wanted_rows, pictures_at)
+    return preview_command.main(ways)
+
+
 if __name__ == "__main__":
+    if any(argument.partition("=")[0] == "--preview" for argument in sys.argv):
+        sys.exit(preview())
     sys.exit(main("recaption", make))

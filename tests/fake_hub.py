@@ -113,7 +113,13 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
         def _api(self, what: str, repo: str, files: dict[str, bytes]) -> None:
             if what == "revision":
-                body: Any = {"id": repo, "sha": hub.commit, "siblings": [], "private": False, "tags": []}
+                body: Any = {
+                    "id": repo,
+                    "sha": hub.commit,
+                    "siblings": [{"rfilename": name} for name in files],
+                    "private": False,
+                    "tags": [],
+                }
             else:
                 body = [_listed(name, content) for name, content in sorted(files.items())]
             self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})

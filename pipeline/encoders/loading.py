@@ -132,16 +132,34 @@ def _not_fetched(model: str, revision: str, error: BaseException) -> Refusal:
 
 def _download_pipeline(model: str, revision: str) -> Path:
     import diffusers
+    import transformers
     from huggingface_hub.errors import HFValidationError, RevisionResolutionError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     pipeline: Any = diffusers.DiffusionPipeline
+    quiet(transformers)
+    quiet(diffusers)
     disable_progress_bars()
     try:
         # Leaves single-file checkpoints, other formats and code where they are.
         return Path(pipeline.download(model, revision=revision, use_safetensors=True))
     except (OSError, ValueError, HFValidationError, RevisionResolutionError) as error:
-        raise _not_fetched(model, revision, error) from error
+        raise _not_fetched(model, revision, _in_our_words(error.__cause__ or error, model, revision)) from error
+
+
+def _in_our_words(error: BaseException, model: str, revision: str) -> BaseException:
+    """What the Hub answered, as it is said of any model; the error itself where it is none of the Hub's."""
+    from pipeline.hub.answers import MODEL, asking
+
+    try:
+        with asking(model, revision, MODEL):
+            raise error
+    except Refusal as refusal:
+        return refusal
+    except Exception as other:
+        if other is not error:
+            raise
+        return error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sandbox
 from published_project import (
     IDS,
     ROW,
@@ -273,3 +274,13 @@ def test_manifest_parameters_hold_no_place(project: Path) -> None:
         "num_files": 1,
         "first_file": "captions.tsv",
     }
+
+
+def test_a_preview_of_what_is_there_already_is_refused(project: Path) -> None:
+    (project / "captions.tsv").write_text(lines(CAPTIONS))
+    start(project, published())
+    ended = sandbox.stage(project, "recaption", "--row", ROW, "--preview", "2")
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == (
+        f"recaption/{ROW}: its captioner writes nothing whose time could be told; make the row, and look at the page"
+    )

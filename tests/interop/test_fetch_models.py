@@ -15,12 +15,14 @@ import pytest
 import small_project
 from fake_hub import COMMIT, Hub, serving
 from huggingface_hub import constants
+from test_diffusers_folder import make_stable_diffusion
 from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder, make_tiny_vlm
 
 from pipeline.errors import Refusal
 from pipeline.hub import files as hub_files
-from pipeline.interop import fetch_models
+from pipeline.interop import fetch_models, references
 from pipeline.params.check import project_params
+from pipeline.params.encoders import Autoencoder, TextEncoder
 from pipeline.params.load import read_yaml
 
 VLM, AUTOENCODER, T5 = "maker/vlm", "maker/stable", "maker/t5"
@@ -113,6 +115,22 @@ def parameters() -> dict[str, Any]:
     return raw
 
 
+COMMAND = [sys.executable, "-m", "pipeline.interop.fetch_models"]
+
+
+def environment_of(hub: Hub, folder: Path) -> dict[str, str]:
+    """Of a process of its own, with a cache of its own."""
+    return {
+        **os.environ,
+        **{"PYTHONPATH": str(small_project.PROJECT), "HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_XET": "1"},
+        **{"HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
+    }
+
+
+def run_in(hub: Hub, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(COMMAND, env=environment_of(hub, folder) | more, capture_output=True, text=True, check=False)
+
+
 def fetched(*arguments: str) -> int:
     return fetch_models.main(list(arguments))
 
@@ -201,13 +219,9 @@ def test_a_killed_fetch_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
     name, large = "model.safetensors", os.urandom(13_000_000)
     hub.models[VLM][name] = large
     hub.faults[f"{VLM}/resolve/{COMMIT}/{name}"] = [("hang", 11_000_000)]
-    environment = {
-        **os.environ,
-        **{"PYTHONPATH": str(small_project.PROJECT), "HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_XET": "1"},
-        **{"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-    }
-    command = [sys.executable, "-m", "pipeline.interop.fetch_models"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        COMMAND, env=environment_of(hub, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert hub.hanging.wait(120)
     pieces = tmp_path / "home/hub/models--maker--vlm/blobs"
     for _ in range(600):
@@ -218,7 +232,7 @@ def test_a_killed_fetch_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
     process.communicate()
     hub.released.set()
     hub.asked.clear()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = run_in(hub, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert hub.sent(f"{VLM}/resolve/{COMMIT}/{name}") == [(10 * 1024 * 1024, len(large) - 10 * 1024 * 1024)]
@@ -301,3 +315,72 @@ def test_folders_are_no_business_of_the_hub(hub: Hub, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "params.yaml names no model of the Hub\n"
     assert hub.asked == []
     assert project_params(Path("params.yaml"), Path()).run == "small"
+
+
+# --- what is taken in
+
+
+def with_imports(**rows: dict[str, Any]) -> None:
+    """Parameters whose models are taken in from the Hub, and nothing else of it."""
+    raw = parameters()
+    for section in ("recaption", "encode_images", "encode_text"):
+        raw[section]["rows"] = {}
+    raw["train"]["rows"] = rows
+    small_project.write_parameters(Path("params.yaml"), raw)
+
+
+def test_a_network_brings_the_encoders_that_it_refers_to(hub: Hub, tmp_path: Path) -> None:
+    refers = references.References(
+        schema=references.VERSION,
+        arm="ta",
+        seed=0,
+        autoencoder=Autoencoder(model=AUTOENCODER, revision=COMMIT, subfolder="vae", scale=0.18, source="its file"),
+        autoencoder_identity="x",
+        text_encoder=TextEncoder(model=T5, revision=COMMIT, max_text_tokens=8),
+        text_encoder_identity="y",
+        shift=1.0,
+    )
+    references.write(tmp_path, refers)
+    hub.models["maker/network"] = {
+        **{".gitattributes": b"x", "config.json": b"{}", "diffusion_pytorch_model.safetensors": b"w" * 2000},
+        "references.json": (tmp_path / "references.json").read_bytes(),
+    }
+    with_imports(theirs={"import": "maker/network", "revision": COMMIT, "arm": "theirs", "seed": 0})
+    assert fetched() == 0
+    there = {path.name for path in (tmp_path / "cache").glob("models--*")}
+    assert there == {"models--maker--network", "models--maker--stable", "models--maker--t5"}
+
+
+def test_a_pipeline_comes_whole_and_is_opened_without_a_network(hub: Hub, tmp_path: Path) -> None:
+    """In processes of their own: diffusers keeps the Hub's address from when it was imported."""
+    make_stable_diffusion(tmp_path / "made")
+    loaded = files_below(tmp_path / "made")
+    junk = (
+        *("unet/diffusion_pytorch_model.bin", "v1.ckpt", "v1.safetensors"),
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+    )
+    hub.models["maker/pipeline"] = {**loaded, **dict.fromkeys(junk, b"x" * 3000), ".gitattributes": b"x"}
+    row = {"import": "maker/pipeline", "revision": COMMIT, "kind": "diffusers", "arm": "sd", "seed": 0}
+    with_imports(sd={**row, "dtype": "float32"})
+    done = run_in(hub, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "maker/pipeline at 0123456789ab for train/sd: " in done.stdout
+    names = " ".join(path for _, path, _, size in hub.asked if size)
+    assert not [name for name in junk if name in names]
+    hub.asked.clear()
+    again = run_in(hub, tmp_path, HF_HUB_OFFLINE="1")
+    assert again.returncode == 0, again.stderr
+    assert "all there already" in again.stdout
+    assert hub.asked == []
+    snapshot = next((tmp_path / "home").glob("hub/models--maker--pipeline/snapshots/*"))
+    assert files_below(snapshot).keys() >= loaded.keys() - {"README.md"}
+
+
+def test_a_pipeline_that_is_not_there(hub: Hub, tmp_path: Path) -> None:
+    row = {"import": "maker/none", "revision": COMMIT, "kind": "diffusers", "arm": "sd", "seed": 0}
+    with_imports(sd={**row, "dtype": "float32"})
+    done = run_in(hub, tmp_path)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert "cannot be had from the Hub (hub model maker/none: there is none (401), or it is private" in last
