@@ -13,7 +13,7 @@ The second form captions a few pictures, writes a page of them with the time of 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,28 +24,56 @@ from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pipeline.captioners.base import Caption, Picture, Provenance, SetsCaptioner
     from pipeline.data.shards import Shard
-    from pipeline.data.writer import RowBatch
+    from pipeline.data.writer import RejectedRow, RowBatch
     from pipeline.errors import Reject
     from pipeline.params.captioners import CaptionerParams
 
 
 def make(job: Job) -> None:
-    """Make one part of a caption set, and the same part of the sets that its pass makes too."""
-    from pipeline.data.schema import CAPTIONS
-    from pipeline.runner.shards import make_manifest
+    """Make one part of a caption set, and the same part of the sets that its pass makes too.
+
+    A manifest judges each shard by the limit of garbage anew, which may be lower.
+    """
+    from pipeline.data.schema import CAPTIONS, Column
+    from pipeline.runner.shards import make_manifest, open_input
 
     jobs = [job, *job.beside]
     if job.unit_id.part == units.INDEX:
         from pipeline.captioners.published_index import make_index
 
         make_index(job)
-    elif job.unit_id.part == units.MANIFEST:
-        for one in jobs:
-            make_manifest(one, CAPTIONS, shard_units(one.plan.params, one.unit_id.reference), more=told_of_table(one))
-    else:
+        return
+    if job.unit_id.part != units.MANIFEST:
         make_shards(jobs)
+        return
+    for one in jobs:
+        shards = shard_units(one.plan.params, one.unit_id.reference)
+        for unit_id in shards:
+            shard = open_input(one, unit_id, CAPTIONS)
+            if judge := garbage_judge(one, str(unit_id), shard.num_rows):
+                judge(shard.read([Column.KEY, Column.CAPTION]), shard.rejects)
+            shard.close()
+        make_manifest(one, CAPTIONS, shards, more=told_of_table(one))
+
+
+def garbage_judge(job: Job, what: str, num_rows: int) -> Callable[[pa.Table, list[RejectedRow]], None] | None:
+    """What stops a shard of garbage; None where no model writes the captions: equal ones are right then."""
+    from pipeline.captioners.garbage import GarbageGuard
+    from pipeline.data.schema import Column
+
+    if not job.table_entry("captioners", job.row_params.captioner).generates:
+        return None
+    guard = GarbageGuard(what, job.row_params.max_garbage_fraction, num_rows)
+
+    def judge(rows: pa.Table, rejects: list[RejectedRow]) -> None:
+        keys, captions = (rows.column(str(name)).to_pylist() for name in (Column.KEY, Column.CAPTION))
+        guard.look(zip(keys, captions, strict=True), rejects)
+
+    return judge
 
 
 def make_shards(jobs: list[Job]) -> None:
@@ -81,7 +109,8 @@ def make_shards(jobs: list[Job]) -> None:
         return batches
 
     runs = runs_of_wanted(wanted, captioner.num_in_flight)
-    write_shards(jobs, CAPTIONS, runs, make, limits=limits)
+    judges = [garbage_judge(one, str(one.unit_id), shard.num_rows) for one in jobs]
+    write_shards(jobs, CAPTIONS, runs, make, limits=limits, judges=judges)
 
 
 def batch_of(

@@ -8,10 +8,13 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from small_project import plan_of, small_parameters, write_parameters
 from tiny_models import SIDE_PX, make_tiny_vlm
+
+from pipeline.params.schema import Execution
 
 FULL, BRIEF, NAME = {"full": 1.0, "at length": 1.0}, {"a brief one, please": 1.0}, {"x": 1.0}
 SETS: dict[str, Any] = {"full": {"instructions": FULL}, "brief": {"instructions": BRIEF, "max_new_tokens": 5}}
@@ -102,3 +105,9 @@ def watch_sets(monkeypatch: pytest.MonkeyPatch, ends_at: int | None = None) -> l
 
     monkeypatch.setattr(sets, "open_sets", opened)
     return asked
+
+
+def execution(batch_size: int) -> Execution:
+    """One thread of a CPU."""
+    values = parameters(instructions=FULL)["execution"]
+    return msgspec.convert({**values, "inference_batch_size": batch_size}, Execution)

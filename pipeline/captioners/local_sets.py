@@ -10,10 +10,13 @@ from PIL import Image
 
 from pipeline.captioners.base import Caption, Picture, Provenance, Setting, SharesPictures, told
 from pipeline.captioners.local import Asked, LocalCaptioner
+from pipeline.captioners.prefix import PicturePrefix
 from pipeline.captioners.sharing import SharingVlm
 from pipeline.errors import Reject
 from pipeline.params.captioners import LocalCaptioner as LocalParams
 
+# What a family's code says to a call that it was not made for.
+UNFIT = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 NUM_PROBED = 2  # pictures by which a model proves that it goes on from a shared beginning
 
 
@@ -62,7 +65,7 @@ class LocalSets:
             if name not in self.shares:
                 self.shares[name] = self._can_share(name, asked[name][:NUM_PROBED])
         sharing = [name for name in names if self.shares[name]]
-        prefix = self._model_of(names[0]).prefix([one.image for one in asked[names[0]]]) if sharing else None
+        prefix = self._prefix(views) if sharing else None
         rows = {}
         for name in names:
             model, inputs = self._model_of(name), None
@@ -80,14 +83,19 @@ class LocalSets:
         import torch
 
         try:
-            why = self._model_of(name).why_not_shared(probed)
+            prefix = self._prefix([one.image for one in probed])
+            why = self._model_of(name).why_not_shared(prefix, probed)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # whatever a family's code says to a call that it was not made for
+        except UNFIT as error:
             why = f"{type(error).__name__}: {error}"
         if why:
             print(f"{name}: pictures are computed for this set alone: {why}", flush=True)  # into the job's log
         return why is None
+
+    def _prefix(self, images: Sequence[Image.Image]) -> PicturePrefix | None:
+        """Of all sets the same, whichever are asked for."""
+        return self._model_of(next(iter(self._captioners))).prefix(images)
 
     def _model_of(self, name: str) -> SharingVlm:
         """The model as it is told for a set; loaded once for all."""

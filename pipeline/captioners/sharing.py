@@ -38,23 +38,27 @@ class SharingVlm(LocalVlm):
             asked: what is asked about each.
             last: as of ``PicturePrefix.prompts``.
         """
-        endings = {one.instruction: self._ending(prefix, asked[0].image, one.instruction) for one in asked}
+        instructions = {one.instruction for one in asked}
+        endings = {instruction: self._ending(prefix, asked[0].image, instruction) for instruction in instructions}
         rows = [ending for one in asked if (ending := endings[one.instruction]) is not None]
         if len(rows) < len(asked):
             return None
         return prefix.prompts(rows, self._tokenizer.pad_token_id, last=last)
 
-    def why_not_shared(self, asked: Sequence[Asked]) -> str | None:
-        """Why these pictures are to be computed for each instruction anew; None where the model says the same."""
+    def why_not_shared(self, prefix: PicturePrefix | None, asked: Sequence[Asked]) -> str | None:
+        """Why these pictures are to be computed for each instruction anew; None where the model says the same.
+
+        Args:
+            prefix: of these pictures; it is used up.
+            asked: what is asked about each.
+        """
         import torch
 
-        images = [one.image for one in asked]
-        prefix = self.prefix(images)
         continued = None if prefix is None else self.prompts_behind(prefix, asked, last=True)
         if continued is None:
             return "prompts do not begin alike"
         with torch.inference_mode():
-            whole = self._inputs(images, [one.instruction for one in asked])
+            whole = self._inputs([one.image for one in asked], [one.instruction for one in asked])
             if goes_on_alike(self._model, whole, continued):
                 return None
         return "the model goes on from them otherwise than from a whole prompt"

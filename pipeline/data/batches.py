@@ -64,6 +64,11 @@ class Kept:
             if facts is None or facts.rejects:
                 path.unlink(missing_ok=True)
 
+    def drop(self) -> None:
+        """Remove all batches: what was wrong with them may be none of their recipe, and is then mended."""
+        for path in self.files():
+            path.unlink(missing_ok=True)
+
 
 def keep_batches(kept: Kept, make: Callable[[int, int], RowBatch]) -> Iterator[BatchFacts]:
     """Make the batches that an earlier, killed job did not finish, in order; facts of each, found or made.
@@ -103,19 +108,24 @@ def keep_batches_of_all(
 
 
 def kept_batches(kept: Kept) -> Iterator[tuple[pa.Table, BatchFacts]]:
-    """All rows, in order, a piece of a batch at a time, each read when it is asked for; facts add up.
+    """The rows of all batches, in order. Raises as ``kept_batch``."""
+    for path in kept.files():
+        yield from kept_batch(path)
+
+
+def kept_batch(path: Path) -> Iterator[tuple[pa.Table, BatchFacts]]:
+    """The rows of a batch that was kept, a piece at a time, each read when it is asked for; facts add up.
 
     Raises:
-        Transient: a batch was damaged since it was kept. It is removed: the next run makes its rows anew.
-        Refusal: the system cannot read one.
+        Transient: it was damaged since it was kept. It is removed: the next run makes its rows anew.
+        Refusal: the system cannot read it.
     """
-    for path in kept.files():
-        with system_errors_refused(path):
-            try:
-                yield from _read(path)
-            except _Damaged as error:
-                path.unlink()
-                raise Transient(f"{path}: {error}, and was removed; run again, its rows are made anew") from error
+    with system_errors_refused(path):
+        try:
+            yield from _read(path)
+        except _Damaged as error:
+            path.unlink()
+            raise Transient(f"{path}: {error}, and was removed; run again, its rows are made anew") from error
 
 
 class _Damaged(ValueError):

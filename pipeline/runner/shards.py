@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.batches import Bounds, Kept, keep_batches_of_all, kept_batches
+from pipeline.data.batches import Bounds, Kept, keep_batches_of_all, kept_batch, kept_batches
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, ROWS_ARROW, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
 from pipeline.data.row_index import RowIndexBuilder
 from pipeline.data.schema import REJECTS, Meta, Table
 from pipeline.data.shards import Shard, count_reasons, write_rejects
-from pipeline.data.writer import BatchFacts, RowBatch, ShardWriter
+from pipeline.data.writer import BatchFacts, RejectedRow, RowBatch, ShardWriter
 from pipeline.digest import digest_json, sha256_of_file
-from pipeline.errors import Refusal
+from pipeline.errors import Refusal, Transient
 from pipeline.runner.job import Job
 from pipeline.store.embedded import FILES, FINGERPRINT
 from pipeline.store.made_by import this_code
 
+Judge = Callable[[pa.Table, list[RejectedRow]], None]
 COMMON_METADATA = (Meta.CHANNELS, Meta.DIM, Meta.DTYPE)
 
 
@@ -40,7 +44,13 @@ def open_input(job: Job, unit_id: UnitId, table: Table) -> Shard:
 
 
 def write_shard(
-    job: Job, table: Table, runs: Sequence[Bounds], make: Callable[[int, int], RowBatch], *, limit: float = 1.0
+    job: Job,
+    table: Table,
+    runs: Sequence[Bounds],
+    make: Callable[[int, int], RowBatch],
+    *,
+    limit: float = 1.0,
+    judge: Judge | None = None,
 ) -> BatchFacts:
     """Make the rows of a shard in batches that survive a kill, then write it.
 
@@ -51,11 +61,17 @@ def write_shard(
         make: the rows of one run.
         limit: the share of the whole row that this shard's rejects may be. It ends a job that is of no use early, and
             changes no byte of a shard, so that it is no part of its recipe: the manifest judges.
+        judge: is shown all rows in order with their rejects, found or made, as soon as they are there; may refuse them.
 
     Raises:
-        Refusal: its rejects alone pass the limit; said as soon as they do.
+        Refusal: its rejects alone pass the limit, or what ``judge`` says; said as soon as they do. After a judge's word
+            no batch stays: it is asked about new ones.
     """
-    return write_shards([job], table, runs, lambda start, stop, _: [make(start, stop)], limits=[limit])[0]
+
+    def make_one(start: int, stop: int, lacking: list[int]) -> list[RowBatch]:
+        return [make(start, stop) for _ in lacking]
+
+    return write_shards([job], table, runs, make_one, limits=[limit], judges=[judge])[0]
 
 
 def write_shards(
@@ -65,6 +81,7 @@ def write_shards(
     make: Callable[[int, int, list[int]], list[RowBatch]],
     *,
     limits: Sequence[float],
+    judges: Sequence[Judge | None],
 ) -> list[BatchFacts]:
     """As ``write_shard``, of the shards that one pass makes: every batch of the pass is kept for each of them.
 
@@ -74,16 +91,19 @@ def write_shards(
         runs: (start, stop) of each batch.
         make: the rows of one run for those of the jobs, by their numbers, for which no earlier job kept them.
         limits: as ``limit``, of each job.
+        judges: as ``judge``, of each job.
     """
     num_rows = runs[-1][1] if runs else 0
     all_facts = [BatchFacts() for _ in jobs]
     progress = jobs[0].log.progress(num_rows, ", ".join(str(job.unit_id) for job in jobs))
     totals = [num_rows * job.plan.num_shards(job.unit_id) for job in jobs]  # shards are of one size, but for a row
     all_kept = [Kept(job.work, table, runs, _made_with(job)) for job in jobs]
-    for batches in keep_batches_of_all(all_kept, make):
+    files = zip(*(kept.files() for kept in all_kept), strict=True)
+    for paths, batches in zip(files, keep_batches_of_all(all_kept, make), strict=True):
         for number, batch in enumerate(batches):
             all_facts[number].add(batch)
             rejects = all_facts[number].rejects
+            _judge(judges[number], all_kept[number], paths[number])
             try:
                 refuse_too_many(str(jobs[number].unit_id), rejects, totals[number], limits[number])
             except Refusal:
@@ -104,6 +124,19 @@ def _write_kept(job: Job, table: Table, kept: Kept) -> None:
     with ShardWriter(path, table, fingerprint=job.fingerprint, row_group_rows=row_group_rows) as writer:
         for rows, batch in kept_batches(kept):
             writer.append(rows, batch)
+
+
+def _judge(judge: Judge | None, kept: Kept, file: Path) -> None:
+    if judge is None:
+        return
+    try:
+        for rows, facts in kept_batch(file):
+            judge(rows, facts.rejects)
+    except Transient:
+        raise
+    except Refusal:
+        kept.drop()
+        raise
 
 
 def require_disk(job: Job, num_bytes: float, what: str) -> None:
