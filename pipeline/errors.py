@@ -31,6 +31,19 @@ class Transient(Refusal):
     """
 
 
+class NotFetched(Refusal):
+    """A model of the Hub that is not in its cache and cannot be fetched here, as where jobs have no network.
+
+    Args:
+        what: the model, and why it cannot be had.
+        command: that fetches it, in quotes.
+    """
+
+    def __init__(self, what: str, command: str = "`make fetch-models`") -> None:
+        super().__init__(f"{what}; run {command} where there is a network")
+        self.what = what
+
+
 class Reject(Exception):
     """One row that cannot be used.
 

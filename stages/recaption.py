@@ -1,15 +1,19 @@
-"""Recaption: a caption for each picture, by a vision-language model, from its class name or from a text beside it.
+"""Recaption: a caption for each picture, by a vision-language model, from its class name, a text beside it or a table.
 
 Reads image shards. Writes one caption shard per part and the manifest. Finished batches survive a kill. A row whose
 captioner has several sets gets a caption set of each in one pass; ``--row cutmix-vlm.brief`` makes one of them alone.
+Captions that others published are joined with the pictures first, in an index.
 
-    python -m stages.recaption --params params.yaml --row cutmix-vlm [--part manifest|<shard>]
+    python -m stages.recaption --params params.yaml --row cutmix-vlm [--part index|manifest|<shard>]
+    python -m stages.recaption --params params.yaml --row cutmix-vlm --preview 16
+
+The second form captions a few pictures, writes a page of them with the time of all, and makes nothing.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +42,11 @@ def make(job: Job) -> None:
     from pipeline.runner.shards import make_manifest, open_input
 
     jobs = [job, *job.beside]
+    if job.unit_id.part == units.INDEX:
+        from pipeline.captioners.published_index import make_index
+
+        make_index(job)
+        return
     if job.unit_id.part != units.MANIFEST:
         make_shards(jobs)
         return
@@ -48,7 +57,7 @@ def make(job: Job) -> None:
             if judge := garbage_judge(one, str(unit_id), shard.num_rows):
                 judge(shard.read([Column.KEY, Column.CAPTION]), shard.rejects)
             shard.close()
-        make_manifest(one, CAPTIONS, shards)
+        make_manifest(one, CAPTIONS, shards, more=told_of_table(one))
 
 
 def garbage_judge(job: Job, what: str, num_rows: int) -> Callable[[pa.Table, list[RejectedRow]], None] | None:
@@ -161,6 +170,7 @@ def open_captioner(job: Job, others: list[Caption | None] | None) -> SetsCaption
         int(job.unit_id.part),
         others,
         recipe["row"]["captioner"].get("model"),
+        published_captions(job),
     )
     rows = params.rows_named("recaption", split_set(job.unit_id.row)[0])
     return open_sets({row: captioner_of(job, row) for row in rows}, setting)
@@ -214,6 +224,30 @@ def other_captions(job: Job) -> list[Caption | None] | None:
     ]
 
 
+def published_captions(job: Job) -> list[tuple[str, ...]] | None:
+    """Per row the captions that the row's index has for its picture; None where it has no index."""
+    from pipeline.data.schema import IMAGES, Column
+    from pipeline.runner.shards import open_input
+
+    if not captioner_of(job).joins_by_id:
+        return None
+    from pipeline.captioners.published_index import captions_of_shard
+
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
+    return captions_of_shard(job, shard.read([Column.KEY]).column(0))
+
+
+def told_of_table(job: Job) -> dict[str, Any] | None:
+    """What the row's manifest tells of the table that its captions are from; None where they are from none."""
+    from pipeline.data.manifest import PUBLISHED
+
+    if not captioner_of(job).joins_by_id:
+        return None
+    from pipeline.captioners.published_index import found_of
+
+    return {PUBLISHED: found_of(job)}
+
+
 def columns_of(caption: Caption) -> dict[str, Any]:
     """The columns of a caption."""
     from pipeline.data.schema import Column
@@ -226,5 +260,35 @@ def columns_of(caption: Caption) -> dict[str, Any]:
     }
 
 
+def wanted_rows(job: Job) -> list[int]:
+    """Numbers of the rows of a shard that are captioned."""
+    from pipeline.data.schema import IMAGES
+    from pipeline.runner.shards import open_input
+
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
+    others = other_captions(job)
+    return [number for number, whole in enumerate(shard.valid_rows()) if whole and (others is None or others[number])]
+
+
+def pictures_at(job: Job, numbers: Sequence[int]) -> list[Picture]:
+    """Some rows of a shard, as captioners are given them."""
+    from pipeline.data.schema import IMAGES
+    from pipeline.runner.shards import open_input
+
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
+    return [picture for number in numbers for picture in pictures_of(shard, number, number + 1)]
+
+
+def preview() -> int:
+    """Caption a few pictures of a row and write a page of them; returns the exit status."""
+    from pipeline.reporting import preview_command
+    from pipeline.reporting.preview import Captioning
+
+    ways = Captioning(lambda job: open_captioner(job, other_captions(job)), wanted_rows, pictures_at)
+    return preview_command.main(ways)
+
+
 if __name__ == "__main__":
+    if any(argument.partition("=")[0] == "--preview" for argument in sys.argv):
+        sys.exit(preview())
     sys.exit(main("recaption", make))

@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 REPOSITORY, COMMIT = "maker/pictures", "0123456789abcdef0123456789abcdef01234567"
 LFS_FROM_BYTES = 1000  # what is smaller lies in the repository itself
-_API = re.compile(r"/api/datasets/(?P<repo>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)")
-_FILE = re.compile(r"/datasets/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
+_API = re.compile(r"/api/(?P<kind>datasets|models)/(?P<repo>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)")
+_FILE = re.compile(r"/(?:(?P<kind>datasets)/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
 
 
 @dataclass
@@ -26,7 +26,8 @@ class Hub:
     Attributes:
         files: path in the data set to content.
         repository: its only data set.
-        commit: the only one of it, which main is, too.
+        commit: the only one of all that it has, which main is, too.
+        models: its models: id to path to content.
         token: what a request must bring; None: anybody may read.
         gated: who brings no token, or another one, is told that the data set is gated.
         faults: path to what happens to the next requests for it: a status, or ("cut", bytes that are sent), or
@@ -37,6 +38,7 @@ class Hub:
     files: dict[str, bytes]
     repository: str = REPOSITORY
     commit: str = COMMIT
+    models: dict[str, dict[str, bytes]] = field(default_factory=dict)
     token: str | None = None
     gated: bool = False
     faults: dict[str, list[Any]] = field(default_factory=dict)
@@ -49,6 +51,16 @@ class Hub:
     def sent(self, name: str) -> list[tuple[int, int]]:
         """First byte and number of bytes of each time that a file's content was sent."""
         return [(start, size) for method, path, start, size in self.asked if method == "GET" and path.endswith(name)]
+
+    def num_sent(self) -> int:
+        """Bytes of files' contents that were sent in all."""
+        return sum(size for method, path, _, size in self.asked if method == "GET" and "/resolve/" in path)
+
+    def files_of(self, kind: str | None, repo: str) -> dict[str, bytes] | None:
+        """The files of one of its repositories; None where it has no such."""
+        if kind == "datasets":
+            return self.files if repo == self.repository else None
+        return self.models.get(repo)
 
     def fault_of(self, path: str) -> Any:
         with self.lock:
@@ -77,14 +89,18 @@ def serving(hub: Hub) -> Iterator[Hub]:
             fault = hub.fault_of(path) if self.command == "GET" else None
             if isinstance(fault, int):
                 self._end(fault)
-            elif (api := _API.fullmatch(path)) and self._may_read(api["repo"], api["revision"]):
-                self._api(api["what"])
-            elif (file := _FILE.fullmatch(path)) and self._may_read(file["repo"], file["revision"]):
-                self._file(file["name"], fault)
+            elif asked := _API.fullmatch(path) or _FILE.fullmatch(path):
+                files = hub.files_of(asked["kind"], asked["repo"])
+                if self._may_read(files, asked["revision"]):
+                    assert files is not None
+                    if asked.re is _API:
+                        self._api(asked["what"], asked["repo"], files)
+                    else:
+                        self._file(asked["name"], files, fault)
 
-        def _may_read(self, repo: str, revision: str) -> bool:
+        def _may_read(self, files: dict[str, bytes] | None, revision: str) -> bool:
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            if repo != hub.repository:
+            if files is None:
                 self._end(404 if token else 401, "RepoNotFound")
             elif hub.token is not None and token != hub.token:
                 code = "GatedRepo" if hub.gated else "RepoNotFound"
@@ -95,18 +111,24 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 return True
             return False
 
-        def _api(self, what: str) -> None:
+        def _api(self, what: str, repo: str, files: dict[str, bytes]) -> None:
             if what == "revision":
-                body: Any = {"id": hub.repository, "sha": hub.commit, "siblings": [], "private": False, "tags": []}
+                body: Any = {
+                    "id": repo,
+                    "sha": hub.commit,
+                    "siblings": [{"rfilename": name} for name in files],
+                    "private": False,
+                    "tags": [],
+                }
             else:
-                body = [_listed(name, content) for name, content in sorted(hub.files.items())]
+                body = [_listed(name, content) for name, content in sorted(files.items())]
             self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
-        def _file(self, name: str, fault: Any) -> None:
-            if name not in hub.files:
+        def _file(self, name: str, files: dict[str, bytes], fault: Any) -> None:
+            if name not in files:
                 self._end(404, "EntryNotFound")
                 return
-            content = hub.files[name]
+            content = files[name]
             headers = {"X-Repo-Commit": hub.commit, "ETag": f'"{_identity(content)}"', "Accept-Ranges": "bytes"}
             if len(content) >= LFS_FROM_BYTES:
                 headers |= {"X-Linked-Etag": f'"{_identity(content)}"', "X-Linked-Size": str(len(content))}

@@ -16,6 +16,7 @@ from PIL import Image
 from pipeline.encoders import scaling
 from pipeline.encoders.base import Latent
 from pipeline.encoders.loading import choose_device, load_strictly, one_line, quiet, read_config, resolve_model
+from pipeline.encoders.wanted import AUTOENCODER
 from pipeline.errors import Refusal, Reject
 from pipeline.params.encoders import Autoencoder
 from pipeline.params.schema import Execution
@@ -256,7 +257,7 @@ class ImageAutoencoder(LoadedAutoencoder):
 
     def __init__(self, params: Autoencoder, execution: Execution, *, is_scale_known: bool = False) -> None:
         """Load the model, measure its latents and check the scale."""
-        folder = resolve_model(params.model, params.revision, params.subfolder)
+        folder = resolve_model(params.model, params.revision, params.subfolder, AUTOENCODER)
         self.scale_source = params.source
         if not is_scale_known:
             self.scale_source = scaling.check_scale(params, read_config(folder), str(folder / "config.json"))

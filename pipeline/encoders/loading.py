@@ -8,46 +8,41 @@ Code from a model's repository is never run.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.encoders.packages import refuse_missing_packages
-from pipeline.errors import Refusal, refuse_system_error
+from pipeline.encoders.wanted import ANY_MODEL, Parts, wanted_files
+from pipeline.errors import NotFetched, Refusal, refuse_system_error
+from pipeline.hub.commits import COMMIT, PIN, UNPINNED
 from pipeline.params.schema import Execution
 
 if TYPE_CHECKING:
     import torch
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
-
-# Names of the weights that the libraries load; other files of a repository (single-file checkpoints, weights for
-# other frameworks, half-precision variants) are left where they are.
-_WANTED = (
-    *("*.json", "*.txt", "*.model", "*.jinja", "model*.safetensors", "diffusion_pytorch_model*.safetensors"),
-    "uncond_embedding.npy",  # of the released MIRO
-)
-_UNWANTED = ("*.fp16.*", "*.fp16-*", "*.non_ema.*", "*.bf16.*")
+    from pipeline.hub.files import HubFiles
 
 ATTENTION = {"matmul": "eager", "sdpa": "sdpa"}
 
 Model = TypeVar("Model")
 
 
-def resolve_model(model: str, revision: str | None, subfolder: str | None = None) -> Path:
-    """The folder that a model's files lie in; a model on the Hub is downloaded, or taken from its cache.
+def resolve_model(model: str, revision: str | None, subfolder: str | None = None, parts: Parts = ANY_MODEL) -> Path:
+    """The folder that a model's files lie in; a model on the Hub is taken from its cache, or downloaded.
 
     Args:
         model: a local folder, or a Hub id such as ``stabilityai/sd-vae-ft-ema``.
         revision: the commit (40 hexadecimal digits) of a Hub id; None for a folder.
         subfolder: where in it the model lies; None: at the top.
+        parts: what of it is loaded; nothing else is downloaded.
 
     Raises:
-        Refusal: no such folder, a Hub id without a commit, or a download that failed.
+        Refusal: no such folder, a Hub id without a commit, or no weights that could be loaded.
+        NotFetched: it is not in the cache and cannot be downloaded.
     """
-    top = _top_folder(model, revision, lambda commit: _download(model, commit, subfolder))
+    top = _top_folder(model, revision, lambda commit: _from_cache(model, commit, subfolder, parts))
     folder = top / subfolder if subfolder else top
     if not (folder / "config.json").is_file():
         raise Refusal(f"{folder}: no config.json; name a folder that a model was saved to")
@@ -62,7 +57,8 @@ def resolve_pipeline(model: str, revision: str | None) -> Path:
         revision: the commit of a Hub id; None for a folder.
 
     Raises:
-        Refusal: no such folder, a Hub id without a commit, or a download that failed.
+        Refusal: no such folder, or a Hub id without a commit.
+        NotFetched: it is not in the cache and cannot be downloaded.
     """
     return _top_folder(model, revision, lambda commit: _download_pipeline(model, commit))
 
@@ -76,46 +72,94 @@ def _top_folder(model: str, revision: str | None, download: Callable[[str], Path
     if top.is_dir():
         raise Refusal(f"{model}: is a folder here and has a revision too; leave out the revision, or rename the folder")
     if not COMMIT.fullmatch(revision):
-        raise Refusal(f"{model}: revision {revision!r} can move; pin a commit (its 40 hexadecimal digits)")
+        raise Refusal(
+            f"{model}: revision {revision!r} can move; pin a commit (its 40 hexadecimal digits; `{PIN}` writes it in "
+            f"place of {UNPINNED!r})"
+        )
     return download(revision)
 
 
-def _download(model: str, revision: str, subfolder: str | None) -> Path:
-    import huggingface_hub
+def model_files(files: HubFiles, parts: Parts, subfolder: str | None) -> list[str]:
+    """The files of a repository that are loaded.
 
-    prefix = f"{subfolder}/" if subfolder else ""
-    return _had_or_refused(
-        lambda: huggingface_hub.snapshot_download(
-            model,
-            revision=revision,
-            allow_patterns=[prefix + pattern for pattern in _WANTED],
-            ignore_patterns=[*_UNWANTED, f"{prefix}*/*"],
-        ),
-        model,
-        revision,
-    )
+    Raises:
+        Refusal: it has no weights that could be, or its list cannot be had.
+        Transient: its list cannot be had now.
+    """
+    wanted = wanted_files(files.listed, parts, subfolder)
+    if not wanted:
+        stems = " or ".join(f"{kind.stem}*.safetensors" for kind in parts.weights)
+        place = f" in {subfolder}" if subfolder else ""
+        raise Refusal(
+            f"hub model {files.repository} at {files.commit}: no {stems}{place}, and nothing else is loaded; name a "
+            "commit, subfolder or model that has it"
+        )
+    return wanted
+
+
+def _from_cache(model: str, revision: str, subfolder: str | None, parts: Parts) -> Path:
+    from huggingface_hub.utils.tqdm import disable_progress_bars  # which the package itself does not load
+
+    from pipeline.hub.answers import MODEL
+    from pipeline.hub.files import HubFiles
+
+    disable_progress_bars()
+    files = HubFiles(model, revision, MODEL)
+    try:
+        files.sizes  # noqa: B018  asked for here, so that what it raises is told from the rest
+    except Refusal as refusal:
+        # Where another program fetched it, its list may be missing; loading is strict about what else is.
+        if files.here(f"{subfolder}/config.json" if subfolder else "config.json"):
+            return files.folder
+        raise _not_fetched(model, revision, refusal) from refusal
+    names = model_files(files, parts, subfolder)
+    try:
+        files.fetch_all(names)
+    except Refusal as refusal:
+        raise _not_fetched(model, revision, refusal) from refusal
+    return files.folder
+
+
+def _not_fetched(model: str, revision: str, error: BaseException) -> Refusal:
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        why = "and HF_HUB_OFFLINE forbids to fetch it"
+    else:
+        why = f"and cannot be had from the Hub ({one_line(error).partition(';')[0]})"
+    return NotFetched(f"{model} at {revision}: not whole in the cache ({constants.HF_HUB_CACHE}), {why}")
 
 
 def _download_pipeline(model: str, revision: str) -> Path:
     import diffusers
+    import transformers
+    from huggingface_hub.errors import HFValidationError, RevisionResolutionError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     pipeline: Any = diffusers.DiffusionPipeline
-    # Leaves single-file checkpoints, other formats and code where they are.
-    return _had_or_refused(lambda: pipeline.download(model, revision=revision, use_safetensors=True), model, revision)
-
-
-def _had_or_refused(download: Callable[[], Any], model: str, revision: str) -> Path:
-    from huggingface_hub.errors import HFValidationError, RevisionResolutionError
-    from huggingface_hub.utils.tqdm import disable_progress_bars  # which the package itself does not load
-
+    quiet(transformers)
+    quiet(diffusers)
     disable_progress_bars()
     try:
-        return Path(download())
+        # Leaves single-file checkpoints, other formats and code where they are.
+        return Path(pipeline.download(model, revision=revision, use_safetensors=True))
     except (OSError, ValueError, HFValidationError, RevisionResolutionError) as error:
-        raise Refusal(
-            f"{model} at {revision}: cannot be had from the Hub ({one_line(error)}); download it where there is a "
-            "network, or name a folder"
-        ) from error
+        raise _not_fetched(model, revision, _in_our_words(error.__cause__ or error, model, revision)) from error
+
+
+def _in_our_words(error: BaseException, model: str, revision: str) -> BaseException:
+    """What the Hub answered, as it is said of any model; the error itself where it is none of the Hub's."""
+    from pipeline.hub.answers import MODEL, asking
+
+    try:
+        with asking(model, revision, MODEL):
+            raise error
+    except Refusal as refusal:
+        return refusal
+    except Exception as other:
+        if other is not error:
+            raise
+        return error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

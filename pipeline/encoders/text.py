@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.encoders.base import TextEmbedding
 from pipeline.encoders.loading import ATTENTION, choose_device, load_strictly, loaded_or_refused, quiet, resolve_model
 from pipeline.encoders.parts import PROBE_WORDS, check_tokenizer_files, prove_embeddings, prove_tokenizer
+from pipeline.encoders.wanted import TEXT_ENCODER
 from pipeline.errors import Refusal, Reject
 from pipeline.params.encoders import TextEncoder as TextEncoderParams
 from pipeline.params.schema import Execution
@@ -121,7 +122,7 @@ class TextEncoder(LoadedTextEncoder):
         return cls(params, execution)
 
     def __init__(self, params: TextEncoderParams, execution: Execution) -> None:
-        folder = resolve_model(params.model, params.revision)
+        folder = resolve_model(params.model, params.revision, parts=TEXT_ENCODER)
         tokenizer = load_tokenizer(folder)
         model = load_t5_encoder(folder, tokenizer, execution.attention)
         super().__init__(

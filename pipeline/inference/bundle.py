@@ -30,6 +30,7 @@ from pipeline.dag.identities import Digests
 from pipeline.data.files import WEIGHTS_FILE
 from pipeline.diffusion.path import draw_noise
 from pipeline.digest import sha256_of_file
+from pipeline.encoders import wanted
 from pipeline.encoders.autoencoder import LoadedAutoencoder, load_autoencoder
 from pipeline.encoders.loading import resolve_model
 from pipeline.encoders.text import LoadedTextEncoder, load_t5_encoder, load_tokenizer
@@ -137,9 +138,9 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
         refers = references.read(model)
         check_encoders(refers, identify, where)
         image, text = refers.autoencoder, refers.text_encoder
-        text_folder = resolve_model(text.model, text.revision)
+        text_folder = resolve_model(text.model, text.revision, parts=wanted.TEXT_ENCODER)
         folders = {
-            AUTOENCODER: resolve_model(image.model, image.revision, image.subfolder),
+            AUTOENCODER: resolve_model(image.model, image.revision, image.subfolder, wanted.AUTOENCODER),
             TEXT_ENCODER: text_folder,
             TOKENIZER: text_folder,
         }

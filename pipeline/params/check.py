@@ -29,6 +29,7 @@ from pipeline.params.references import (
 )
 from pipeline.params.schema import STAGE_NAMES
 from pipeline.params.types import Fault
+from pipeline.params.unpinned import pin_fault, refuse_unpinned
 
 IMAGE_STAGES = ("download", "augment")
 MODEL_STAGES = ("train", "finetune")
@@ -68,8 +69,10 @@ def project_params(path: Path, project: Path) -> Params:
 
     Raises:
         Refusal: as ``load`` and ``check`` do.
+        Unpinned: something of the Hub has no commit yet.
     """
     params = load(path, project)
+    refuse_unpinned(params)
     check(params)
     refuse_places_of_results(params, project)
     return params
@@ -146,6 +149,12 @@ def _recaption(where: _Where, row: schema.RecaptionRow) -> None:
     if captioner.needs_source_text and isinstance(images, datasets.AugmentRow):
         why = f"{row.images} has no texts: its pictures are made here; name {images.images}, or a captioner that looks"
         raise where.refuse("captioner", row.captioner, why)
+    if captioner.joins_by_id and isinstance(images, datasets.AugmentRow):
+        why = (
+            f"{row.images} has pictures that are made here, which nobody else has captioned: take a captioner that "
+            f"looks (kind local), or name {images.images}"
+        )
+        raise where.refuse("captioner", row.captioner, why)
     if captioner.pretrained is not None:
         _known_model(where, "captioner", *captioner.pretrained)
 
@@ -162,8 +171,8 @@ def _shuffled(where: _Where, row: schema.RecaptionRow) -> None:
 
 def _known_model(where: _Where, key: str, model: str, revision: str | None) -> None:
     """A folder here, or a Hub id with a pinned revision."""
-    if revision is None and not Path(model).is_dir():
-        raise where.refuse(f"{key}.model", model, "no such folder; a Hub id needs a pinned `revision`")
+    if (fault := pin_fault(model, revision)) is not None:
+        raise where.refuse(f"{key}.{fault.key or 'model'}", fault.value, fault.why)
 
 
 def _encode_images(where: _Where, row: schema.EncodeImagesRow) -> None:
@@ -283,8 +292,8 @@ def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
 
 
 def _known_import(where: _Where, row: Any) -> None:
-    if getattr(row, "revision", None) is None and not Path(row.import_).is_dir():
-        raise where.refuse("import", row.import_, "no such folder; a Hub id needs a pinned `revision`")
+    if (fault := pin_fault(row.import_, getattr(row, "revision", None))) is not None:
+        raise where.refuse(fault.key or "import", fault.value, fault.why)
 
 
 def _finetune(where: _Where, row: schema.FinetuneRow) -> None:

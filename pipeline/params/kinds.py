@@ -14,7 +14,18 @@ from typing import Any
 
 import msgspec
 
-from pipeline.params import benchmarks, captioners, datasets, encoders, parquet, schema, scoring, servers, urls
+from pipeline.params import (
+    benchmarks,
+    captioners,
+    datasets,
+    encoders,
+    parquet,
+    published,
+    schema,
+    scoring,
+    servers,
+    urls,
+)
 
 _num_added = 0
 
@@ -112,6 +123,7 @@ CAPTIONERS = Kinds(
         servers.ServerCaptioner: "pipeline.captioners.server:ServerCaptioner",
         captioners.ShuffledCaptioner: "pipeline.captioners.shuffled:ShuffledCaptioner",
         captioners.PassthroughCaptioner: "pipeline.captioners.passthrough:PassthroughCaptioner",
+        published.PublishedCaptioner: "pipeline.captioners.published:PublishedCaptioner",
     },
 )
 AUTOENCODERS = Kinds("autoencoder", {encoders.Autoencoder: "pipeline.encoders.autoencoder:ImageAutoencoder"})

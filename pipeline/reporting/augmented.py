@@ -91,7 +91,7 @@ class _Derived:
             name=self.unit_id.row,
             is_cutmix=self.values.mixes,
             without_labels=all(label is None for label in labels),
-            sets=tuple(count_captions(self.job, name) for name in self.caption_rows),
+            sets=tuple(count_captions(self.job, name, self.real) for name in self.caption_rows),
             num_kinds=dict(sorted(Counter(kinds.values()).items())),
             pictures=tuple(self._augmented(int(number)) for number in chosen),
         )

@@ -41,20 +41,26 @@ def stage_costs(job: Job) -> list[StageCost]:
         fingerprint = job.plan.made(unit_id)
         if fingerprint is None:
             continue
-        try:
-            # Read here and not through the store, which would hash the files of a result that came another way.
-            seconds = json.loads((job.plan.store.entry(fingerprint) / JOB_JSON).read_text()).get("seconds")
-        except FileNotFoundError:
-            seconds = None
+        seconds = recorded_seconds(job, fingerprint)
         if seconds is None:
             without[unit_id.stage] = without.get(unit_id.stage, 0) + 1
         else:
-            timed_jobs.setdefault(unit_id.stage, []).append((float(seconds), str(unit_id)))
+            timed_jobs.setdefault(unit_id.stage, []).append((seconds, str(unit_id)))
     return [
         _cost(stage, timed_jobs.get(stage, []), without.get(stage, 0))
         for stage in STAGE_NAMES
         if stage in timed_jobs or stage in without
     ]
+
+
+def recorded_seconds(job: Job, fingerprint: str) -> float | None:
+    """How long a result took to make; None where it came another way, without a record."""
+    try:
+        # Read here and not through the store, which would hash the files of a result that came another way.
+        seconds = json.loads((job.plan.store.entry(fingerprint) / JOB_JSON).read_text()).get("seconds")
+    except FileNotFoundError:
+        return None
+    return None if seconds is None else float(seconds)
 
 
 def _cost(stage: str, jobs: list[tuple[float, str]], num_without: int) -> StageCost:

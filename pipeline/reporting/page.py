@@ -86,17 +86,19 @@ class Content:
     picture_side_px: int
 
 
-def report_html(content: Content) -> str:
-    """The page."""
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """What fills templates in: texts are escaped, and a value that is not there is an error."""
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    made.filters.update(
         duration=duration,
+        short_seconds=short_seconds,
+        pace=pace,
         size=size,
         spaced=spaced,
         meaning=meaning,
@@ -105,6 +107,11 @@ def report_html(content: Content) -> str:
         breakable=breakable,
         distance_text=distance_text,
     )
+    return made
+
+
+def report_html(content: Content) -> str:
+    """The page."""
     shapes = {name: _of_benchmark(content.scores, name) for name in _names(content.scores, SHAPES)}
     questions = {name: _of_benchmark(content.scores, name) for name in _names(content.scores, QUESTIONS)}
     judged = {**shapes, **questions}
@@ -112,26 +119,30 @@ def report_html(content: Content) -> str:
     distances = {
         name: scores for name, scores in compared.items() if any(s.benchmarks[name]["distances"] for s in scores)
     }
-    return environment.get_template("report.html").render(
-        c=content,
-        sections=_sections(content, shapes, questions, distances),
-        style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
-        shapes=shapes,
-        questions=questions,
-        judged=judged,
-        distances=distances,
-        findings={name: findings(name, scores) for name, scores in judged.items()},
-        refusals={name: refusals(name, scores) for name, scores in distances.items()},
-        colors=colors(content),
-        tasks=TASKS,
-        task_meanings=TASK_MEANINGS,
-        categories={name: _categories(name, scores) for name, scores in questions.items()},
-        category_meanings=CATEGORY_MEANINGS,
-        published=published,
-        total_seconds=sum(cost.seconds for cost in content.costs),
-        most_seconds=max((cost.seconds for cost in content.costs), default=0.0),
-        parameters=yaml.safe_dump(content.parameters, sort_keys=False, allow_unicode=True, width=100),
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            c=content,
+            sections=_sections(content, shapes, questions, distances),
+            style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
+            shapes=shapes,
+            questions=questions,
+            judged=judged,
+            distances=distances,
+            findings={name: findings(name, scores) for name, scores in judged.items()},
+            refusals={name: refusals(name, scores) for name, scores in distances.items()},
+            colors=colors(content),
+            tasks=TASKS,
+            task_meanings=TASK_MEANINGS,
+            categories={name: _categories(name, scores) for name, scores in questions.items()},
+            category_meanings=CATEGORY_MEANINGS,
+            published=published,
+            total_seconds=sum(cost.seconds for cost in content.costs),
+            most_seconds=max((cost.seconds for cost in content.costs), default=0.0),
+            parameters=yaml.safe_dump(content.parameters, sort_keys=False, allow_unicode=True, width=100),
+            written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        )
     )
 
 
@@ -248,6 +259,16 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
+def short_seconds(seconds: float) -> str:
+    """Seconds for people where few of them count: ``2.31 s``, ``3.07 ms``."""
+    return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
+
+
+def pace(per_second: float) -> str:
+    """How many captions a second, or where that is few, how many seconds each."""
+    return f"{per_second:,.3g} a second" if per_second >= 1 else f"{1 / per_second:.3g} s each"
 
 
 def size(num_bytes: float) -> str:

@@ -27,6 +27,7 @@ REASONS = {
     "no_other_row": "no other picture to mix with",
     "no_class_name": "the row has no class name to make a caption of",
     "no_text": "the source brought no text along to take as the caption",
+    "no_caption": "nobody has published a caption of it",
     "empty_caption": "the captioner wrote nothing",
     "no_letters": "the caption holds no letter of any script",
     "loop": "the caption repeats itself",
@@ -95,7 +96,7 @@ def _count(job: Job, unit_id: UnitId) -> RowCount:
         num_rows=manifest["num_rows"],
         num_null_upstream=manifest["num_null_upstream"],
         rejected=manifest["rejected"],
-        examples=_examples(job, unit_id, f"{folder}{REJECTS_PARQUET}") if manifest["rejected"] else {},
+        examples=examples_of(job, unit_id, f"{folder}{REJECTS_PARQUET}") if manifest["rejected"] else {},
         fingerprint=manifest["fingerprint"],
         parameters=manifest["parameters"],
         num_unread_texts=_num_unread_texts(job, unit_id.reference) if unit_id.stage == "download" else 0,
@@ -110,7 +111,8 @@ def _num_unread_texts(job: Job, reference: str) -> int:
     return sum(any(texts or ()) for column in columns for texts in column.drop_null().to_pylist())
 
 
-def _examples(job: Job, unit_id: UnitId, name: str) -> dict[str, list[tuple[str, str]]]:
+def examples_of(job: Job, unit_id: UnitId, name: str) -> dict[str, list[tuple[str, str]]]:
+    """Reason to (key, detail) of the first rows rejected for it, of a table of rejects."""
     examples: dict[str, list[tuple[str, str]]] = {}
     for row in Shard(job.input(unit_id, name), REJECTS).rows([Column.KEY, Column.REASON, Column.DETAIL]):
         examples_of_reason = examples.setdefault(row[Column.REASON], [])

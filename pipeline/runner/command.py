@@ -23,11 +23,12 @@ from pipeline.dag.missing_sources import not_at_hand_lines, refuse_missing
 from pipeline.dag.plan import Plan
 from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import UnitId, part_name
-from pipeline.errors import Refusal, exit_status, refusal_line, system_line
+from pipeline.errors import NotFetched, Refusal, exit_status, refusal_line, system_line
 from pipeline.layout import PARAMS_YAML
 from pipeline.params.caption_sets import split_set
 from pipeline.params.check import project_params
 from pipeline.params.load import load
+from pipeline.params.presets import fetch_command
 from pipeline.runner.devices import CLAIMS
 from pipeline.runner.log import JobLog
 from pipeline.runner.making import Make, make_locked
@@ -191,7 +192,7 @@ def _logged(plan: Plan, unit_ids: list[UnitId]) -> Iterator[JobLog]:
         try:
             yield log
         except BaseException as error:
-            message = _one_line(error, plan.store.root)
+            message = _one_line(error, plan)
             for unit_id in unit_ids:
                 message = message.removeprefix(f"{unit_id}: ")  # which is said in front of it
             with contextlib.suppress(OSError):  # a full disk has no room for these either; the line is said anyway
@@ -238,12 +239,14 @@ def _outputs_to(log: TextIO) -> Iterator[TextIO]:
         terminal.close()
 
 
-def _one_line(error: BaseException, store: Path) -> str:
+def _one_line(error: BaseException, plan: Plan) -> str:
     """An error in one line; a full disk and its like with what helps, the others by their type and text."""
+    if isinstance(error, NotFetched):
+        error = NotFetched(error.what, fetch_command(plan.params, plan.layout))
     text = " ".join(str(error).split())
     if isinstance(error, Refusal):
         return text
-    return system_line(error, nearby=store) or f"{type(error).__name__}: {text}"
+    return system_line(error, nearby=plan.store.root) or f"{type(error).__name__}: {text}"
 
 
 def _some(names: list[str]) -> str:

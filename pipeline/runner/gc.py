@@ -24,10 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.dag.plan import Plan
-from pipeline.dag.units import INDEX, UnitId
 from pipeline.errors import Refusal, exit_status
-from pipeline.layout import PARAMS_YAML, PRESETS
+from pipeline.layout import DATA, LOGS, PARAMS_YAML, PRESETS, REPORTS
 from pipeline.params.check import project_params
+from pipeline.params.load import load
+from pipeline.params.unpinned import Unpinned
 from pipeline.runner.runlock import RunLock
 from pipeline.runner.status import aligned, format_bytes
 from pipeline.store.entries import MODEL_KINDS, read_index
@@ -67,6 +68,11 @@ def wants_of(files: list[Path], project: Path) -> Wants:
         try:
             plan = Plan(project_params(path, project), project)
             _add_wants(plan, wants)
+        except Unpinned as refusal:
+            # No run starts with such a file, so that it wants nothing; unless it was pinned when one did.
+            run = load(path, project).run
+            if any((project / folder / run).exists() for folder in (DATA, REPORTS, LOGS)):
+                wants.unknown.append(str(refusal))
         except Refusal as refusal:
             wants.unknown.append(str(refusal))
     for plan in wants.plans:
@@ -89,8 +95,7 @@ def _add_wants(plan: Plan, wants: Wants) -> None:
 def _not_known_below_indexes(plan: Plan, results: set[str]) -> list[str]:
     """Indexes not made of their source as it is now, where the store has an older one that may be made of it too."""
     unknown = []
-    for row in plan.params.rows("download"):
-        unit_id = UnitId("download", row, INDEX)
+    for unit_id in plan.indexes():
         shown = read_index(plan.shown_folder(unit_id))
         if plan.is_made(unit_id) or (shown and shown.get("fingerprint") == plan.fingerprints.of(unit_id)):
             continue
@@ -98,7 +103,8 @@ def _not_known_below_indexes(plan: Plan, results: set[str]) -> list[str]:
         if any(index.get("recipe") == recipe for index in _surplus_indexes(plan.store.root, results)):
             unknown.append(
                 f"{plan.params.source}: the source of {unit_id.reference} is gone, or was changed after its index was "
-                "made, so what hangs on it cannot be told: bring it back, run the stage download, or remove the file"
+                f"made, so what hangs on it cannot be told: bring it back, run the stage {unit_id.stage}, or remove "
+                "the file"
             )
     return unknown
 

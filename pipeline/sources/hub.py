@@ -19,8 +19,9 @@ from fsspec.utils import glob_translate
 from huggingface_hub import metadata_load
 
 from pipeline.errors import Refusal
+from pipeline.hub.answers import CARD
+from pipeline.hub.files import HubFiles
 from pipeline.params.parquet import HubRow
-from pipeline.sources.hub_files import CARD, HubFiles
 from pipeline.sources.parquet import ParquetPictures
 from pipeline.sources.parquet_files import EXTENSION, chosen, some, split_of
 from pipeline.sources.parts import refuse_missing_parts

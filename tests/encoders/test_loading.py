@@ -10,6 +10,7 @@ from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder, make_tiny
 
 from pipeline.digest import sha256_of_file
 from pipeline.encoders import loading
+from pipeline.encoders.wanted import ANY_MODEL, AUTOENCODER, TEXT_ENCODER, wanted_files
 from pipeline.errors import Refusal
 from pipeline.params.schema import Execution
 
@@ -58,35 +59,44 @@ def test_a_hub_id_without_a_network_is_refused_in_one_line(tmp_path: Path, monke
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(Refusal, match=f"some/model at {COMMIT}: cannot be had from the Hub") as refused:
+    with pytest.raises(Refusal, match=f"some/model at {COMMIT}: not whole in the cache") as refused:
         loading.resolve_model("some/model", COMMIT)
-    assert "\n" not in str(refused.value)
+    line = "HF_HUB_OFFLINE forbids to fetch it; run `make fetch-models` where there is a network"
+    assert str(refused.value).endswith(line)
 
 
-def test_only_the_wanted_files_of_a_repository_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-    from huggingface_hub.utils import filter_repo_objects
+NUMBERED = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
 
-    weights = "diffusion_pytorch_model.safetensors"
-    names = ("config.json", weights, "uncond_embedding.npy")
-    files = [f"{folder}{name}" for folder in ("", "vae/", "vae/old/") for name in names]
-    extra = ["sd-v1.safetensors", "vae/diffusion_pytorch_model.fp16.safetensors", "pytorch_model.bin", "code.py"]
-    asked: list[list[str]] = []
 
-    def snapshot_download(model: str, *, revision: str, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
-        assert (model, revision) == ("some/model", COMMIT)
-        asked.append(
-            list(filter_repo_objects([*files, *extra], allow_patterns=allow_patterns, ignore_patterns=ignore_patterns))
-        )
-        (tmp_path / "vae").mkdir(exist_ok=True)
-        for folder in (tmp_path, tmp_path / "vae"):
-            (folder / "config.json").write_text("{}")
-        return str(tmp_path)
+@pytest.mark.parametrize(
+    ("parts", "listed", "wanted"),
+    [
+        (ANY_MODEL, ["config.json", "model.safetensors", *NUMBERED], ["config.json", "model.safetensors"]),
+        (ANY_MODEL, ["config.json", "model.fp16.safetensors", *NUMBERED], ["config.json", *NUMBERED]),
+        (ANY_MODEL, ["a.jinja", "model.safetensors", "a/model.safetensors", "a.py"], ["a.jinja", "model.safetensors"]),
+        (
+            AUTOENCODER,
+            ["config.json", "diffusion_pytorch_model.safetensors", "model.safetensors", "model_index.json"],
+            ["config.json", "diffusion_pytorch_model.safetensors"],
+        ),
+        (
+            TEXT_ENCODER,
+            ["config.json", "spiece.model", "model.safetensors", "generation_config.json"],
+            ["config.json", "spiece.model", "model.safetensors"],
+        ),
+        (TEXT_ENCODER, ["config.json", "pytorch_model.bin", "flax_model.msgpack"], []),
+    ],
+)
+def test_one_set_of_weights_is_wanted(parts: Any, listed: list[str], wanted: list[str]) -> None:
+    assert wanted_files(listed, parts, None) == sorted(wanted)
+    below = [f"part/{name}" for name in listed]
+    assert wanted_files([*below, *listed], parts, "part") == sorted(f"part/{name}" for name in wanted)
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    assert loading.resolve_model("some/model", COMMIT) == tmp_path
-    assert loading.resolve_model("some/model", COMMIT, "vae") == tmp_path / "vae"
-    assert asked == [list(names), [f"vae/{name}" for name in names]]
+
+def test_of_whole_and_sharded_weights_the_library_decides() -> None:
+    stem = "diffusion_pytorch_model"
+    shards = [f"{stem}-00001-of-00001.safetensors", f"{stem}.safetensors.index.json"]
+    assert wanted_files([f"{stem}.safetensors", *shards], AUTOENCODER, None) == shards
 
 
 def test_a_configuration_that_is_no_object_is_refused(tmp_path: Path) -> None:

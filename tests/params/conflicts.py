@@ -12,6 +12,7 @@ from pipeline.errors import Refusal
 from pipeline.params.check import check
 from pipeline.params.load import convert
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Changes = dict[tuple[Any, ...], Any]
 IMAGENET = ("download", "rows", "imagenet")
 CUTMIX = ("augment", "rows", "cutmix")
@@ -21,9 +22,9 @@ FINETUNE = ("finetune", "rows", "ta_ia+aesthetic")
 NO_MIXES = {(*FINETUNE, "swap"): ...}  # in finetuning
 PROBE = ("score", "style_probes", "demo_style")
 CROP = {"kind": "crop", "images": "download/imagenet", "side_px": 64, "min_scale": 0.9, "max_scale": 0.5}
-OTHER_AUTOENCODER = {"kind": "diffusers", "model": "owner/ae", "revision": "abc", "scale": 1.0, "source": "its card"}
-OTHER_ENCODER = {"kind": "t5", "model": "owner/t5", "revision": "abc", "max_text_tokens": 64}
-CAD_I = {"import": "owner/model", "revision": "abc", "arm": "cad_i", "seed": 0}
+OTHER_AUTOENCODER = {"kind": "diffusers", "model": "owner/ae", "revision": COMMIT, "scale": 1.0, "source": "its card"}
+OTHER_ENCODER = {"kind": "t5", "model": "owner/t5", "revision": COMMIT, "max_text_tokens": 64}
+CAD_I = {"import": "owner/model", "revision": COMMIT, "arm": "cad_i", "seed": 0}
 FOLDER = {"source": "folder", "revision": 1, "path": "pictures", "num_rows": "all", "num_shards": 1}
 TARS = {**FOLDER, "source": "webdataset", "tars": "*.tar", "ids": "path", "texts": []}
 

@@ -197,7 +197,7 @@ def test_a_value_of_the_row_wins_over_the_common_one() -> None:
 
 
 def test_imported_rows_take_only_the_common_values_that_they_know() -> None:
-    row = {"import": "owner/model", "revision": "abc", "arm": "cad_i", "seed": 3}
+    row = {"import": "owner/model", "revision": "0123456789abcdef0123456789abcdef01234567", "arm": "cad_i", "seed": 3}
     params = convert(sandbox.changed(sandbox.demo(), ("train", "rows", "cad_i"), row), "demo.yaml")
     assert params.row("train", "cad_i").import_ == "owner/model"
     with pytest.raises(Refusal, match=r"train\.rows\.cad_i\.num_steps is not a parameter"):

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import HOSTILE, NUM_ROWS, job_of, picture
+from made_up import HOSTILE, NUM_ROWS, SECONDS, job_of, picture
 from report_runs import REPORT_PLACE, Reported
 
 from pipeline.data.schema import Column
@@ -18,6 +20,7 @@ from pipeline.digest import sha256_of_bytes
 from pipeline.evaluation.geneval import TASKS
 from pipeline.reporting.augmented import AugmentedDataset, augmented_datasets
 from pipeline.reporting.captions import CaptionedDataset, captioned_datasets
+from pipeline.reporting.lengths import lengths_of, num_words
 from pipeline.reporting.pictures import PictureBook
 from pipeline.reporting.real import RealPictures
 from pipeline.reporting.scores import read_scores
@@ -138,10 +141,49 @@ def test_the_main_set_comes_first_and_says_what_became_of_each_row(galleries: _G
 
 def test_ends_of_captions_are_counted_over_all_shards(galleries: _Galleries) -> None:
     label, vlm = galleries.captioned[0].sets
-    assert (label.num_ended_by("template"), label.median_tokens) == (NUM_ROWS - 1, None)
+    assert label.num_ended_by("template") == NUM_ROWS - 1
+    assert label.lengths is not None
+    assert (label.lengths.unit, label.lengths.shortest, label.lengths.longest) == ("word", 4, 4)
     assert (vlm.num_captions, vlm.num_ended_by("length"), vlm.num_ended_by("stop")) == (9, 2, 7)
     assert vlm.instructions == {"full": 9}
-    assert vlm.longest_tokens == 15
+    assert vlm.lengths is not None
+    assert (vlm.lengths.unit, vlm.lengths.shortest, vlm.lengths.longest) == ("token", 10, 15)
+    assert sum(bar.number for bar in vlm.lengths.bars) == 9
+
+
+def test_what_a_set_lost_has_examples_with_their_pictures(galleries: _Galleries) -> None:
+    label, vlm = galleries.captioned[0].sets
+    assert label.rejects == ()
+    (loops,) = vlm.rejects
+    assert (loops.reason, loops.number) == ("loop", 2)
+    assert [key for key, _, _ in loops.examples] == ["imagenet/1", "imagenet/7"]
+    assert {detail for _, detail, _ in loops.examples} == {f"'{HOSTILE}' stands 9 times in it"}
+    assert None not in {shown for _, _, shown in loops.examples}
+
+
+def test_pace_is_of_the_jobs_on_record(galleries: _Galleries) -> None:
+    _, vlm = galleries.captioned[0].sets
+    assert vlm.pace == (9 + 2) / (2 * SECONDS)  # two shards; the row that was lost before was not captioned
+
+
+@given(numbers=st.lists(st.integers(0, 3000), max_size=200))
+def test_every_length_is_in_one_bar(numbers: list[int]) -> None:
+    found = lengths_of(np.array(numbers, dtype=np.int64), "token")
+    if not numbers:
+        assert found is None
+        return
+    assert found is not None
+    assert 1 <= len(found.bars) <= 24
+    for bar in found.bars:
+        assert bar.number == sum(bar.first <= number <= bar.last for number in numbers)
+    assert (found.bars[0].first, found.bars[-1].last) == (min(numbers), max(numbers))
+    assert max(bar.height for bar in found.bars) == 1.0
+    assert found.median == float(np.median(numbers))
+
+
+def test_words_are_counted_as_blanks_part_them() -> None:
+    captions = pa.chunked_array([["a red ring", " two  blanks ", "one"], []], pa.string())
+    assert num_words(captions).tolist() == [3, 2, 1]
 
 
 def test_mixes_show_where_the_second_picture_is(galleries: _Galleries) -> None:

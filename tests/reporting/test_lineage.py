@@ -42,7 +42,7 @@ def test_a_model_without_finetuning_has_none_named() -> None:
 
 def test_models_and_pictures_made_elsewhere_say_so() -> None:
     params = _params(
-        train={"there": {"import": "some/model", "arm": "theirs", "seed": 2, "revision": "abc"}},
+        train={"there": {"import": "some/model", "arm": "theirs", "seed": 2, "revision": "0" * 40}},
         generate={
             "with_model": {"model": "train/there", "benchmarks": ["geneval_shapes"]},
             "pictures": {

@@ -16,8 +16,8 @@ from huggingface_hub import constants
 from parquet_made import png, rows, table, write
 
 from pipeline.errors import Refusal, Transient
+from pipeline.hub import files as hub_files
 from pipeline.params.parquet import HubRow, ParquetColumns
-from pipeline.sources import hub_files
 from pipeline.sources.hub import HubSource
 
 COLUMNS = {"image": "image", "label": "label", "text": ["caption"], "id": "image.path"}

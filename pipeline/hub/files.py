@@ -1,4 +1,4 @@
-"""Files of a data set on the Hugging Face Hub at one commit, fetched once into the Hub's own cache.
+"""Files of a repository of the Hugging Face Hub at one commit, fetched once into the Hub's own cache.
 
 ``huggingface_hub`` fetches them, so that what other programs have fetched is there, a token and ``HF_ENDPOINT`` count,
 and Xet is used where the Hub has it. One thing is done here, since it begins a file anew that a kill cut short: a file
@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,12 +39,9 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 
 from pipeline.digest import sha256_of_file
 from pipeline.errors import Refusal, Transient
-from pipeline.sources.hub_errors import asking
+from pipeline.hub.answers import DATA_SET, Kind, asking
+from pipeline.hub.commits import COMMIT
 
-KIND = "dataset"
-CARD = "README.md"
-_FOUND_EVERYWHERE = ".gitattributes"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")  # what the Hub calls a large file by; a small one goes by git's own
 _NUM_AT_ONCE = 4
 _WAITS_SECONDS = (1.0, 4.0)  # before a file is asked for anew
@@ -53,40 +51,64 @@ class HubFiles:
     """Files of one commit.
 
     Args:
-        repository: id of the data set.
+        repository: its id.
         commit: 40 hexadecimal digits.
+        kind: what it is.
     """
 
-    def __init__(self, repository: str, commit: str) -> None:
-        self.repository, self.commit = repository, commit
+    def __init__(self, repository: str, commit: str, kind: Kind = DATA_SET) -> None:
+        self.repository, self.commit, self.kind = repository, commit, kind
+        self._repo_type = kind.repo_type
 
     def refuse_unpinned(self) -> None:
         """Raise a Refusal where the commit is none: a branch's name means other pictures tomorrow."""
-        if _COMMIT.fullmatch(self.commit):
+        if COMMIT.fullmatch(self.commit):
             return
+        key = self.kind.commit_key
         try:
-            with asking(self.repository, self.commit):
-                now = HfApi().dataset_info(self.repository, revision=self.commit).sha
-            hint = f"it is {now} now: write commit: {now}"
+            now = self.commit_now()
+            hint = f"it is {now} now: write {key}: {now}"
         except Refusal as refusal:
             hint = f"write the 40 digits of a commit (what it is now is not known: {refusal})"
-        raise Refusal(f"hub data set {self.repository}: commit {self.commit!r} is not pinned; {hint}")
+        raise Refusal(f"hub {self.kind.noun} {self.repository}: {key} {self.commit!r} is not pinned; {hint}")
 
-    @cached_property
+    def commit_now(self) -> str:
+        """The commit that ``commit`` is now, where it is a branch. Raises as ``fetch``."""
+        with self._asking():
+            info = HfApi().repo_info(self.repository, revision=self.commit, repo_type=self._repo_type)
+        return str(info.sha)
+
+    @property
     def listed(self) -> list[str]:
         """All files of the commit. Raises Refusal, or Transient where the Hub does not answer."""
+        return list(self.sizes)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The same with their sizes in bytes."""
         try:
             files = self._cached_tree()
         except CachedRepoTreeNotFoundError:
-            with asking(self.repository, self.commit), disable_progress_bars():
+            with self._asking(), disable_progress_bars():
                 snapshot_download(
                     self.repository,
-                    repo_type=KIND,
+                    repo_type=self._repo_type,
                     revision=self.commit,
-                    allow_patterns=[_FOUND_EVERYWHERE, CARD],
+                    allow_patterns=list(self.kind.listed_with),
                 )
-            files = self._cached_tree()
-        return [file.path for file in files]
+            files = self._tree_or_refused()
+        return {file.path: file.size for file in files}
+
+    @property
+    def folder(self) -> Path:
+        """Where the cache shows the files of the commit."""
+        name = repo_folder_name(repo_id=self.repository, repo_type=self._repo_type)
+        return Path(constants.HF_HUB_CACHE) / name / "snapshots" / self.commit
+
+    def here(self, name: str) -> Path | None:
+        """Where a file lies in the cache; None where it does not."""
+        cached = try_to_load_from_cache(self.repository, name, revision=self.commit, repo_type=self._repo_type)
+        return Path(cached) if isinstance(cached, str) else None
 
     def fetch_all(self, names: Sequence[str]) -> None:
         """Have all of these files here. Raises as ``fetch``; what arrived until then stays."""
@@ -105,9 +127,8 @@ class HubFiles:
             Refusal: it is not there, may not be read, or must not be fetched now.
             Transient: the Hub or the way to it fails.
         """
-        cached = try_to_load_from_cache(self.repository, name, revision=self.commit, repo_type=KIND)
-        if isinstance(cached, str):
-            return Path(cached)
+        if cached := self.here(name):
+            return cached
         for seconds in _WAITS_SECONDS:
             try:
                 return self._fetch(name)
@@ -116,9 +137,9 @@ class HubFiles:
         return self._fetch(name)
 
     def _fetch(self, name: str) -> Path:
-        with asking(self.repository, self.commit):
+        with self._asking():
             if not constants.is_offline_mode():
-                url = hf_hub_url(self.repository, name, repo_type=KIND, revision=self.commit)
+                url = hf_hub_url(self.repository, name, repo_type=self._repo_type, revision=self.commit)
                 told = get_hf_file_metadata(url)
                 is_large = told.etag is not None and told.size is not None and _SHA256.fullmatch(told.etag) is not None
                 over_http = told.xet_file_data is None or not _has_xet()
@@ -126,13 +147,13 @@ class HubFiles:
                     self._refuse_too_large(name, told.size or 0)
                 if is_large and over_http:
                     self._continue(name, url, str(told.etag), int(told.size or 0))
-            return Path(hf_hub_download(self.repository, name, repo_type=KIND, revision=self.commit))
+            return Path(hf_hub_download(self.repository, name, repo_type=self._repo_type, revision=self.commit))
 
     def _refuse_too_large(self, name: str, num_bytes: int) -> None:
         """Raise a Refusal for what ``huggingface_hub`` does not fetch over plain HTTP."""
         if num_bytes > constants.MAX_HTTP_DOWNLOAD_SIZE:
             raise Refusal(
-                f"hub data set {self.repository}: {name} has {num_bytes} bytes, and more than "
+                f"hub {self.kind.noun} {self.repository}: {name} has {num_bytes} bytes, and more than "
                 f"{constants.MAX_HTTP_DOWNLOAD_SIZE} come over Xet alone; install hf_xet and unset HF_HUB_DISABLE_XET, "
                 "or name other files"
             )
@@ -146,7 +167,7 @@ class HubFiles:
             sha256: as the Hub says, by which the cache calls it.
             num_bytes: as the Hub says.
         """
-        folder = repo_folder_name(repo_id=self.repository, repo_type=KIND)
+        folder = repo_folder_name(repo_id=self.repository, repo_type=self._repo_type)
         blobs = Path(constants.HF_HUB_CACHE) / folder / "blobs"
         lock = Path(constants.HF_HUB_CACHE) / ".locks" / folder / f"{sha256}.lock"
         blobs.mkdir(parents=True, exist_ok=True)
@@ -169,13 +190,22 @@ class HubFiles:
                 )
             if sha256_of_file(piece) != sha256:
                 piece.unlink()
-                raise Transient(
-                    f"hub data set {self.repository}: {name} did not arrive as the Hub says that it is; run again later"
-                )
+                where = f"hub {self.kind.noun} {self.repository}"
+                raise Transient(f"{where}: {name} did not arrive as the Hub says that it is; run again later")
             os.replace(piece, blobs / sha256)
 
+    def _asking(self) -> AbstractContextManager[None]:
+        return asking(self.repository, self.commit, self.kind)
+
+    def _tree_or_refused(self) -> list[RepoFile]:
+        try:
+            return self._cached_tree()
+        except CachedRepoTreeNotFoundError as error:  # other programs fetched files, and none may be asked for now
+            where = f"hub {self.kind.noun} {self.repository} at {self.commit}"
+            raise Refusal(f"{where}: which files it has is not in the cache; {self.kind.fetched_by}") from error
+
     def _cached_tree(self) -> list[RepoFile]:
-        return get_cached_repo_tree(self.repository, repo_type=KIND, revision=self.commit)
+        return get_cached_repo_tree(self.repository, repo_type=self._repo_type, revision=self.commit)
 
 
 def _has_xet() -> bool:
