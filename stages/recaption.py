@@ -1,9 +1,10 @@
-"""Recaption: a caption for each picture, by a vision-language model, from its class name or from a text beside it.
+"""Recaption: a caption for each picture, by a vision-language model, from its class name, a text beside it or a table.
 
 Reads image shards. Writes one caption shard per part and the manifest. Finished batches survive a kill. A row whose
 captioner has several sets gets a caption set of each in one pass; ``--row cutmix-vlm.brief`` makes one of them alone.
+Captions that others published are joined with the pictures first, in an index.
 
-    python -m stages.recaption --params params.yaml --row cutmix-vlm [--part manifest|<shard>]
+    python -m stages.recaption --params params.yaml --row cutmix-vlm [--part index|manifest|<shard>]
     python -m stages.recaption --params params.yaml --row cutmix-vlm --preview 16
 
 The second form captions a few pictures, writes a page of them with the time of all, and makes nothing.
@@ -36,9 +37,13 @@ def make(job: Job) -> None:
     from pipeline.runner.shards import make_manifest
 
     jobs = [job, *job.beside]
-    if job.unit_id.part == units.MANIFEST:
+    if job.unit_id.part == units.INDEX:
+        from pipeline.captioners.published_index import make_index
+
+        make_index(job)
+    elif job.unit_id.part == units.MANIFEST:
         for one in jobs:
-            make_manifest(one, CAPTIONS, shard_units(one.plan.params, one.unit_id.reference))
+            make_manifest(one, CAPTIONS, shard_units(one.plan.params, one.unit_id.reference), more=told_of_table(one))
     else:
         make_shards(jobs)
 
@@ -61,7 +66,7 @@ def make_shards(jobs: list[Job]) -> None:
         is_whole and (others is None or others[number] is not None)
         for number, is_whole in enumerate(shard.valid_rows())
     ]
-    captioner = open_captioner(job, others)
+    captioner = open_captioner(job, others, published_captions(job, shard))
     limits = [one.row_params.max_reject_fraction for one in jobs]
 
     def make(start: int, stop: int, lacking: list[int]) -> list[RowBatch]:
@@ -106,7 +111,9 @@ def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, in
     return list(zip(starts, [*starts[1:], len(wanted)], strict=True))
 
 
-def open_captioner(job: Job, others: list[Caption | None] | None) -> SetsCaptioner:
+def open_captioner(
+    job: Job, others: list[Caption | None] | None, published: list[tuple[str, ...]] | None
+) -> SetsCaptioner:
     """What captions the row: all sets that its parameters name, whichever of them are to be made."""
     from pipeline.captioners.base import Setting
     from pipeline.captioners.sets import open_sets
@@ -121,6 +128,7 @@ def open_captioner(job: Job, others: list[Caption | None] | None) -> SetsCaption
         int(job.unit_id.part),
         others,
         recipe["row"]["captioner"]["model"] if captioner_of(job).pretrained else None,
+        published,
     )
     rows = params.rows_named("recaption", split_set(job.unit_id.row)[0])
     return open_sets({row: captioner_of(job, row) for row in rows}, setting)
@@ -174,6 +182,28 @@ def other_captions(job: Job) -> list[Caption | None] | None:
     ]
 
 
+def published_captions(job: Job, shard: Shard) -> list[tuple[str, ...]] | None:
+    """Per row the captions that the row's index has for its picture; None where it has no index."""
+    from pipeline.data.schema import Column
+
+    if not captioner_of(job).joins_by_id:
+        return None
+    from pipeline.captioners.published_index import captions_of_shard
+
+    return captions_of_shard(job, shard.read([Column.KEY]).column(0))
+
+
+def told_of_table(job: Job) -> dict[str, Any] | None:
+    """What the row's manifest tells of the table that its captions are from; None where they are from none."""
+    from pipeline.data.manifest import PUBLISHED
+
+    if not captioner_of(job).joins_by_id:
+        return None
+    from pipeline.captioners.published_index import found_of
+
+    return {PUBLISHED: found_of(job)}
+
+
 def columns_of(caption: Caption) -> dict[str, Any]:
     """The columns of a caption."""
     from pipeline.data.schema import Column
@@ -184,6 +214,15 @@ def columns_of(caption: Caption) -> dict[str, Any]:
         Column.FINISH_REASON: str(caption.finish_reason),
         Column.NUM_GENERATED_TOKENS: caption.num_generated_tokens,
     }
+
+
+def opened(job: Job) -> SetsCaptioner:
+    """What captions the row, for a look at some of its pictures."""
+    from pipeline.data.schema import IMAGES
+    from pipeline.runner.shards import open_input
+
+    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
+    return open_captioner(job, other_captions(job), published_captions(job, shard))
 
 
 def wanted_rows(job: Job) -> list[int]:
@@ -210,7 +249,7 @@ def preview() -> int:
     from pipeline.reporting import preview_command
     from pipeline.reporting.preview import Captioning
 
-    ways = Captioning(lambda job: open_captioner(job, other_captions(job)), wanted_rows, pictures_at)
+    ways = Captioning(opened, wanted_rows, pictures_at)
     return preview_command.main(ways)
 
 

@@ -28,7 +28,7 @@ TREES = {path: ast.parse(path.read_text()) for path in CODE}
 # From the top down; a room may import those further down, and its own. Those of one line do not know each other.
 LAYERS = (
     ("perf", "stages"),
-    ("demo", "inference"),
+    ("demo", "inference", "captions"),
     ("reporting",),
     ("evaluation", "training"),
     ("interop",),

@@ -94,6 +94,7 @@ class Setting:
         others: per row of the shard its caption in the other set that the row names, None where it has none; None
             where the row names no other set.
         model: identity of the model that the captioner's parameters name; None where they name none.
+        published: per row of the shard the captions that an index of the row has for it; None where it has no index.
     """
 
     execution: Execution
@@ -102,6 +103,7 @@ class Setting:
     shard: int
     others: Sequence[Caption | None] | None
     model: str | None
+    published: Sequence[tuple[str, ...]] | None = None
 
 
 class Captioner(Protocol):

@@ -36,26 +36,36 @@ class PassthroughCaptioner:
 
     def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
         """One caption per row, in order; ``Reject("no_text")`` where a row has none, ``Reject("no_letters")``."""
-        return [self._caption_one(picture) for picture in pictures]
+        missing = Reject("no_text", "the source brought no text along with the picture")
+        return [drawn_text(picture.text, self._seed, picture.key, missing) for picture in pictures]
 
     def provenance(self) -> Provenance:
         """As ``Captioner.provenance``."""
         return Provenance(captioner="passthrough")
 
-    def _caption_one(self, picture: Picture) -> Caption | Reject:
-        from pipeline.data.randomness import uniform
 
-        texts = [stripped for text in picture.text if (stripped := text.strip())]
-        if not texts:
-            return Reject("no_text", "the source brought no text along with the picture")
-        faults = [without_letters(text) for text in texts]
-        usable = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
-        if not usable:
-            assert faults[0] is not None
-            return faults[0]
-        # Drawn from (seed, key) alone, as instructions are: order, shard and batch play no part.
-        number = int(uniform(self._seed, "recaption", picture.key, "text") * len(usable))
-        return Caption(usable[number], "", FinishReason.TEMPLATE, 0)
+def drawn_text(found: Sequence[str], seed: int, key: str, missing: Reject) -> Caption | Reject:
+    """One of the texts that were found for a picture, drawn from (seed, key) alone, as it is but for blanks around it.
+
+    Args:
+        found: the texts; those without a letter are not drawn.
+        seed: the run's data seed.
+        key: the picture's key.
+        missing: why there is no caption where nothing was found.
+    """
+    from pipeline.data.randomness import uniform
+
+    texts = [stripped for text in found if (stripped := text.strip())]
+    if not texts:
+        return missing
+    faults = [without_letters(text) for text in texts]
+    usable = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
+    if not usable:
+        assert faults[0] is not None
+        return faults[0]
+    # As instructions are: order, shard and batch play no part.
+    number = int(uniform(seed, "recaption", key, "text") * len(usable))
+    return Caption(usable[number], "", FinishReason.TEMPLATE, 0)
 
 
 def reads_texts(params: Params, images: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from pipeline.dag.identities import Digests
+from pipeline.dag.places import places_of
 from pipeline.dag.stages import BY_NAME, JUDGED_BY, unit_of
 from pipeline.dag.units import INDEX, MANIFEST, UnitId, split_benchmark
 from pipeline.data.files import INDEX_JSON, SCHEMA_VERSION
@@ -97,7 +98,7 @@ class Fingerprints:
         row = _substitute(row, {reference: digest_json(digests) for reference, digests in marks.items()}, named)
         # What is made from its row's index counts the rows that the index found at the path, not the path's stamp.
         if not any((need.stage, need.row, need.part) == (unit_id.stage, unit_id.row, INDEX) for need in needs):
-            stamps = self._stamps(unit_id, resolved)
+            stamps = self._stamps(unit_id)
             missing = {field for field, stamp in stamps.items() if stamp is None}
             if missing:
                 if SOURCE_PATH in missing or SOURCE_PATH not in path_fields:
@@ -125,7 +126,10 @@ class Fingerprints:
         """A digest of an index's recipe without its source's stamp, by which it is known where the source is gone."""
         row, _ = self._resolved_row(unit_id)
         row = {k: v for k, v in row.items() if k != SOURCE_PATH}  # other machines have it elsewhere
-        return digest_json({"row": row, "name": unit_id.row, "seed": self._params.seeds.data})
+        told = {"row": row, "name": unit_id.row, "seed": self._params.seeds.data}
+        if unit_id.stage != "download":  # a table that was joined with other pictures says nothing of these
+            told["needs"] = [self._mark(need) for need in unit_of(self._params, unit_id).needs]
+        return digest_json(told)
 
     def _resolved_row(self, unit_id: UnitId) -> tuple[dict[str, Any], set[str]]:
         """A row as its parts are made from it, and the references in it; one object for all parts, never changed."""
@@ -150,7 +154,7 @@ class Fingerprints:
             if field == stage.names_parts:
                 names = split_benchmark(unit_id.part)[0]
             entries: dict[str, Any] = {
-                name: _without_none(msgspec.to_builtins(side_table(self._params, unit_id.stage, table)[name]))
+                name: self._entry(unit_id.stage, field, table, name, unread)
                 for name in (names if isinstance(names, list) else [names])
             }
             holders += entries.values()
@@ -166,10 +170,16 @@ class Fingerprints:
         fields: tuple[str, ...] = self._params.row(unit_id.stage, unit_id.row).path_fields
         return fields
 
-    def _stamps(self, unit_id: UnitId, row: dict[str, Any]) -> dict[str, str | None]:
-        """What stands for each of the paths that a row names; None for one that is not at hand."""
-        places = self._params.row(unit_id.stage, unit_id.row).places()
-        return {field: self._digests.stamp(place) for field, place in places.items() if field in row}
+    def _entry(self, stage: str, field: str, table: str, name: str, unread: frozenset[str]) -> dict[str, Any]:
+        """An entry of a side table, which ``field`` names, without what is not read and without paths."""
+        entry = side_table(self._params, stage, table)[name]
+        values: dict[str, Any] = _without_none(msgspec.to_builtins(entry))
+        return {k: v for k, v in values.items() if f"{field}.{k}" not in unread and k not in entry.path_fields}
+
+    def _stamps(self, unit_id: UnitId) -> dict[str, str | None]:
+        """What stands for each of the paths that a row or its entries name; None for one that is not at hand."""
+        places = places_of(self._params, unit_id.stage, unit_id.row)
+        return {place.field: self._digests.stamp(place.path) for place in places}
 
     def _mark(self, need: UnitId) -> str | None:
         """What stands for an input in the recipes of what is made from it."""

@@ -1,4 +1,4 @@
-"""Sources of pictures that are not there: named in one line before any work starts, with the keys that name them.
+"""Sources of pictures and captions that are not there: named in one line before any work starts, by their keys.
 
 A source may be gone once its index is made and shown (``dvc pull`` into a fresh clone): such a one is not missed.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipeline.dag.places import places_of
 from pipeline.dag.plan import Plan
 from pipeline.dag.units import INDEX, UnitId
 from pipeline.errors import Refusal
@@ -14,8 +15,7 @@ from pipeline.errors import Refusal
 
 def missing_in_run(plan: Plan) -> str | None:
     """One line on the sources that the run lacks; None where it lacks none."""
-    indexes = [UnitId("download", row, INDEX) for row in plan.params.rows("download")]
-    return missing_line(plan, [unit_id for unit_id in indexes if plan.fingerprints.of(unit_id) is None])
+    return missing_line(plan, [unit_id for unit_id in plan.indexes() if plan.fingerprints.of(unit_id) is None])
 
 
 def refuse_missing(plan: Plan, unit_ids: Iterable[UnitId]) -> None:
@@ -35,21 +35,21 @@ def missing_line(plan: Plan, indexes: Iterable[UnitId]) -> str | None:
     """One line on those paths of these indexes at which nothing is; None where there are all."""
     keys: dict[str, list[str]] = {}
     for unit_id in indexes:
-        row = plan.params.row(unit_id.stage, unit_id.row)
-        for field, path in row.places().items():
-            if plan.digests.stamp(path) is None:
-                keys.setdefault(path, []).append(f"{unit_id.stage}.rows.{unit_id.row}.{field}")
-    missing = [f"{' and '.join(named)} = {path!r}" for path, named in keys.items()]
+        for place in places_of(plan.params, unit_id.stage, unit_id.row):
+            named = keys.setdefault(place.path, [])
+            if plan.digests.stamp(place.path) is None and place.key not in named:
+                named.append(place.key)
+    missing = [f"{' and '.join(named)} = {path!r}" for path, named in keys.items() if named]
     if not missing:
         return None
-    return f"{plan.params.source}: {'; '.join(missing)}: nothing is there; put the pictures there or correct the path"
+    what = "pictures" if any(key.startswith("download.") for named in keys.values() for key in named) else "captions"
+    return f"{plan.params.source}: {'; '.join(missing)}: nothing is there; put the {what} there or correct the path"
 
 
 def not_at_hand_lines(plan: Plan) -> list[str]:
     """A line for each index that counts though its source is gone, so that nobody takes it for another source's."""
     lines = []
     for unit_id in plan.fingerprints.sources_not_at_hand():
-        row = plan.params.row(unit_id.stage, unit_id.row)
-        keys = [f"{unit_id.stage}.rows.{unit_id.row}.{field} = {place!r}" for field, place in row.places().items()]
+        keys = [f"{one.key} = {one.path!r}" for one in places_of(plan.params, unit_id.stage, unit_id.row)]
         lines.append(f"{', '.join(keys)}: not at hand; the index that was made before counts")
     return lines

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.dag.fingerprints import Fingerprints
 from pipeline.dag.identities import Digests
 from pipeline.dag.stages import BY_NAME, STAGES, unit_of
-from pipeline.dag.units import MANIFEST, Unit, UnitId, benchmark_part, split_benchmark
+from pipeline.dag.units import INDEX, MANIFEST, Unit, UnitId, benchmark_part, split_benchmark
 from pipeline.errors import Refusal
 from pipeline.layout import Layout
 from pipeline.params.load import Params
@@ -40,6 +40,11 @@ class Plan:
             for row in self.rows_in_order(stage.name):
                 for part in stage.part_names(self.params, row):
                     yield UnitId(stage.name, row, part)
+
+    def indexes(self) -> list[UnitId]:
+        """The indexes of all rows that have one: first parts of download, and of captions that others published."""
+        rows = [(stage, row) for stage in STAGES for row in self.params.rows(stage.name)]
+        return [UnitId(stage.name, row, INDEX) for stage, row in rows if INDEX in stage.part_names(self.params, row)]
 
     def unit_ids_by_folder(self) -> dict[Path, list[UnitId]]:
         """All units, by the folder in which they are shown, in DAG order; computed once."""

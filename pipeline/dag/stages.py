@@ -7,7 +7,7 @@ generic loop. Nothing here reads a file or knows an engine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.dag import units
@@ -41,6 +41,7 @@ from pipeline.data.files import (
 )
 from pipeline.digest import digest_coordinates
 from pipeline.params.benchmarks import ROLES
+from pipeline.params.captioners import CaptionerParams
 from pipeline.params.load import Params
 from pipeline.params.references import (
     AUTOENCODERS,
@@ -79,7 +80,8 @@ class Stage:
         seed: which of the three seeds its results are drawn from; None: nothing random.
         tables: row field -> side table whose entry it names, or whose entries it lists (see ``side_table``).
         names_parts: the field whose list names the parts; a part counts the entry that it is called after alone.
-        unread: fields of a row that a part does not read, though other parts do; they are no part of its recipe.
+        unread: fields of a row, or as ``<field>.<key>`` of an entry that it names, that a part does not read, though
+            other parts do; they are no part of its recipe.
         models: fields (of rows and table entries) that name a model folder or Hub id.
         key_carries_name: keys of the result hold the row's name, so that it is part of the fingerprint.
         has_sets: a row may be several sets, made in one pass (see ``pipeline.params.caption_sets``).
@@ -109,9 +111,13 @@ def _gpu_of_shard(params: Params, row: str, part: str) -> int:
     return int(part != MANIFEST)
 
 
+def _captioner_of(params: Params, row: str) -> CaptionerParams:
+    entry: CaptionerParams = side_table(params, "recaption", "captioners")[params.row("recaption", row).captioner]
+    return entry
+
+
 def _gpu_of_captioner(params: Params, row: str, part: str) -> int:
-    entry = side_table(params, "recaption", "captioners")[params.row("recaption", row).captioner]
-    return int(part != MANIFEST and entry.pretrained is not None)
+    return int(part != MANIFEST and _captioner_of(params, row).pretrained is not None)
 
 
 def _gpus_of_training(stage: str) -> Callable[[Params, str, str], int]:
@@ -213,6 +219,32 @@ def _row_by_row(stage: str, field: str) -> Callable[[Params, str, str], Unit]:
         return _shard(unit_id, tuple(units.unit_id(one, part) for one in (source, *others)))
 
     return declare
+
+
+_captions = _row_by_row("recaption", "images")
+
+
+def _recaption_names(params: Params, row: str) -> list[str]:
+    first = (INDEX,) if _captioner_of(params, row).joins_by_id else ()
+    return _sharded_names("recaption", first)(params, row)
+
+
+def _recaption(params: Params, row: str, part: str) -> Unit:
+    """Published captions are joined with the pictures once, in an index of which each shard reads its own run."""
+    if not _captioner_of(params, row).joins_by_id:
+        return _captions(params, row, part)
+    index = UnitId("recaption", row, INDEX)
+    if part == INDEX:
+        pictures = units.unit_id(params.row("recaption", row).images, INDEX)
+        return Unit(index, (INDEX_JSON, INDEX_PARQUET), (pictures,))
+    unit = _captions(params, row, part)
+    return replace(unit, needs=(index, *unit.needs))
+
+
+def _unread_by_recaption(params: Params, row: str, part: str) -> frozenset[str]:
+    """How the captions of an index were found is told by the index."""
+    fields = () if part == INDEX else _captioner_of(params, row).index_only_fields
+    return frozenset(f"captioner.{field}" for field in fields)
 
 
 def _model(stage: str) -> Callable[[Params, str, str], Unit]:
@@ -348,14 +380,15 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "recaption",
-        _sharded_names("recaption"),
-        _row_by_row("recaption", "images"),
+        _recaption_names,
+        _recaption,
         "data",
         "write a caption for each picture",
         mem_mb=32000,
         runtime_min=1440,
         num_gpus=_gpu_of_captioner,
         tables=(("captioner", "captioners"),),
+        unread=_unread_by_recaption,
         models=("model",),
         has_sets=True,
     ),

@@ -28,6 +28,15 @@ def picture_keys(dataset: str, source_ids: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(picture_key(dataset, ""), source_ids, "")
 
 
+def ids_of_keys(keys: pa.ChunkedArray) -> pa.Array:
+    """The ids in their source of pictures of one dataset, as it has them; large_string."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = keys.combine_chunks().cast(pa.large_string())
+    return pc.replace_substring_regex(whole, pattern=f"^[^{_DATASET_END}]*{_DATASET_END}", replacement="")
+
+
 def derived_key(key: str, dataset: str) -> str:
     """The key of the picture that ``dataset`` made from the one behind ``key``."""
     return f"{key}{_DERIVED_MARK}{dataset}"

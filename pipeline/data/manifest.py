@@ -16,6 +16,8 @@ from pipeline.data.shards import count_reasons
 from pipeline.data.writer import RejectedRow
 from pipeline.errors import Refusal
 
+PUBLISHED = "published"  # what it tells of captions that others published
+
 
 class TooManyRejects(Refusal):
     """More than the allowed share of rows was rejected."""

@@ -163,6 +163,15 @@ INDEX = Table(
     payload=(Column.LOCATION,),
 )
 
+PUBLISHED = Table(
+    "published",
+    _schema(
+        (Column.KEY, pa.string()),
+        (Column.TEXT, pa.list_(pa.string())),
+    ),
+    payload=(Column.TEXT,),
+)
+
 IMAGES = Table(
     "images",
     _schema(
@@ -272,4 +281,5 @@ REJECTS = Table(
     payload=(),
 )
 
-TABLES = {table.name: table for table in (INDEX, IMAGES, CAPTIONS, LATENTS, TEXT, GENERATED, VERDICTS, STYLES, REJECTS)}
+_ALL = (INDEX, PUBLISHED, IMAGES, CAPTIONS, LATENTS, TEXT, GENERATED, VERDICTS, STYLES, REJECTS)
+TABLES = {table.name: table for table in _ALL}

@@ -18,12 +18,17 @@ class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
         reads_captions: it is given another caption set of the same pictures, which its row names.
         needs_labels: it reads class names, which derived pictures have not.
         needs_source_text: it reads the texts that a source brought along, which derived pictures have not.
+        joins_by_id: it finds captions by the pictures' ids in their source, in an index of the row's own; derived
+            pictures have none.
+        index_only_fields: fields that this index alone is made by.
         generates: a model writes its captions, so that a shard of them may be garbage (``max_garbage_fraction``).
     """
 
     reads_captions: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     needs_source_text: ClassVar[bool] = False
+    joins_by_id: ClassVar[bool] = False
+    index_only_fields: ClassVar[tuple[str, ...]] = ()
     generates: ClassVar[bool] = False
 
     @property

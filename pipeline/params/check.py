@@ -149,6 +149,12 @@ def _recaption(where: _Where, row: schema.RecaptionRow) -> None:
     if captioner.needs_source_text and isinstance(images, datasets.AugmentRow):
         why = f"{row.images} has no texts: its pictures are made here; name {images.images}, or a captioner that looks"
         raise where.refuse("captioner", row.captioner, why)
+    if captioner.joins_by_id and isinstance(images, datasets.AugmentRow):
+        why = (
+            f"{row.images} has pictures that are made here, which nobody else has captioned: take a captioner that "
+            f"looks (kind local), or name {images.images}"
+        )
+        raise where.refuse("captioner", row.captioner, why)
     if captioner.pretrained is not None:
         _known_model(where, "captioner", *captioner.pretrained)
 

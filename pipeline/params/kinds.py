@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.params import benchmarks, captioners, datasets, encoders, parquet, schema, scoring, urls
+from pipeline.params import benchmarks, captioners, datasets, encoders, parquet, published, schema, scoring, urls
 
 _num_added = 0
 
@@ -111,6 +111,7 @@ CAPTIONERS = Kinds(
         captioners.LocalCaptioner: "pipeline.captioners.local_sets:LocalSetsCaptioner",
         captioners.ShuffledCaptioner: "pipeline.captioners.shuffled:ShuffledCaptioner",
         captioners.PassthroughCaptioner: "pipeline.captioners.passthrough:PassthroughCaptioner",
+        published.PublishedCaptioner: "pipeline.captioners.published:PublishedCaptioner",
     },
 )
 AUTOENCODERS = Kinds("autoencoder", {encoders.Autoencoder: "pipeline.encoders.autoencoder:ImageAutoencoder"})

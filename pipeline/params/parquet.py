@@ -9,6 +9,7 @@ from msgspec import Meta
 from pipeline.params.datasets import DownloadRow
 from pipeline.params.types import Fault, Strict, Text
 
+REPOSITORY_PATTERN = r"^[\w.\-]+(/[\w.\-]+)?\Z"  # of a data set on the Hub
 IMAGENET = "imagenet"  # class_names: those of ImageNet's thousand classes
 
 
@@ -83,7 +84,7 @@ class HubRow(ParquetTable, tag="hub", frozen=True, kw_only=True):
 
     same_as_heldout: ClassVar[tuple[str, ...]] = ("repository", "commit")
 
-    repository: Annotated[str, Meta(pattern=r"^[\w.\-]+(/[\w.\-]+)?\Z")]
+    repository: Annotated[str, Meta(pattern=REPOSITORY_PATTERN)]
     commit: Text
     subset: Text | None = None
     split: Text | None = None

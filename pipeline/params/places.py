@@ -20,6 +20,8 @@ def refuse_places_of_results(params: Params, project: Path) -> None:
     for row in params.rows("download"):
         places = params.row("download", row).places()
         named |= {f"download.rows.{row}.{field}": str(place) for field, place in places.items()}
+    for name, entry in params.sections["recaption"].tables["captioners"].items():
+        named |= {f"recaption.captioners.{name}.{field}": place for field, place in entry.places().items()}
     for key, place in named.items():
         path = Path(os.path.abspath(project / place))
         for folder in shown:

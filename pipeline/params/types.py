@@ -30,7 +30,17 @@ StorageDtype = Literal["float32", "float16"]
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A set of parameters that knows its keys: an unknown one is refused, none can be changed later."""
+    """A set of parameters that knows its keys: an unknown one is refused, none can be changed later.
+
+    Attributes:
+        path_fields: fields that name a place in the file system; a stamp of what lies there counts, not the path.
+    """
+
+    path_fields: ClassVar[tuple[str, ...]] = ()
+
+    def places(self) -> dict[str, str]:
+        """Where ``path_fields`` lead, from the project's folder on; those that are left out lead nowhere."""
+        return {field: path for field in self.path_fields if (path := getattr(self, field)) is not None}
 
 
 class TableRow(Strict, frozen=True, kw_only=True):
@@ -39,18 +49,12 @@ class TableRow(Strict, frozen=True, kw_only=True):
     Attributes:
         is_import: the row names something made elsewhere.
         is_pipeline: that is a whole pipeline of diffusers.
-        path_fields: fields that name a place in the file system; a stamp of what lies there counts, not the path.
     """
 
     is_import: ClassVar[bool] = False
     is_pipeline: ClassVar[bool] = False
-    path_fields: ClassVar[tuple[str, ...]] = ()
 
     version: Count
-
-    def places(self) -> dict[str, str]:
-        """Where ``path_fields`` lead, from the project's folder on; those that are left out lead nowhere."""
-        return {field: path for field in self.path_fields if (path := getattr(self, field)) is not None}
 
 
 class ShardedRow(TableRow, frozen=True, kw_only=True):

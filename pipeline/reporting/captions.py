@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from pipeline.dag import units
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import MANIFEST, UnitId
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET
-from pipeline.data.manifest import read_manifest
+from pipeline.data.manifest import PUBLISHED, read_manifest
 from pipeline.data.schema import CAPTIONS, Column, FinishReason
 from pipeline.data.shards import Shard
 from pipeline.params.references import num_shards_of, split_reference
@@ -47,6 +48,7 @@ class CaptionSet:
         rejects: those that the set lost, by reason.
         pace: captions and rejects a second, of all jobs whose time is on record; None where none is. Sets of one pass
             share its time.
+        published: what table and pictures have of each other, where others published the captions.
     """
 
     name: str
@@ -57,6 +59,7 @@ class CaptionSet:
     lengths: Lengths | None
     rejects: tuple[RejectedCaptions, ...]
     pace: float | None
+    published: dict[str, Any] | None
 
     def num_ended_by(self, reason: str) -> int:
         """Captions that ended for this reason."""
@@ -180,6 +183,7 @@ def _view_px(job: Job, rows: list[str]) -> int | None:
 
 def count_captions(job: Job, row: str, real: RealPictures) -> CaptionSet:
     """Count a whole caption set; of its shards only the short columns are read, and texts where none were generated."""
+    manifest = read_manifest(job.input(units.unit_id(f"recaption/{row}", MANIFEST), MANIFEST_JSON))
     reasons: Counter[str] = Counter()
     instructions: Counter[str] = Counter()
     lengths: dict[str, list[np.ndarray]] = {"token": [], "word": []}
@@ -202,15 +206,15 @@ def count_captions(job: Job, row: str, real: RealPictures) -> CaptionSet:
         finish_reasons=dict(sorted(reasons.items())),
         instructions=dict(sorted(instructions.items(), key=lambda item: (-item[1], item[0]))),
         lengths=lengths_of(np.concatenate(lengths[unit]), unit),
-        rejects=_rejects(job, row, real),
+        rejects=_rejects(job, row, manifest["rejected"], real),
         pace=_pace(job, row),
+        published=manifest.get(PUBLISHED),
     )
 
 
-def _rejects(job: Job, row: str, real: RealPictures) -> tuple[RejectedCaptions, ...]:
+def _rejects(job: Job, row: str, counted: dict[str, int], real: RealPictures) -> tuple[RejectedCaptions, ...]:
     """What a set lost, the commonest reason first, with examples and their pictures."""
     manifest = UnitId("recaption", row, MANIFEST)
-    counted: dict[str, int] = read_manifest(job.input(manifest, MANIFEST_JSON))["rejected"]
     examples = examples_of(job, manifest, REJECTS_PARQUET) if counted else {}
     return tuple(
         RejectedCaptions(

@@ -27,6 +27,7 @@ REASONS = {
     "no_other_row": "no other picture to mix with",
     "no_class_name": "the row has no class name to make a caption of",
     "no_text": "the source brought no text along to take as the caption",
+    "no_caption": "nobody has published a caption of it",
     "empty_caption": "the captioner wrote nothing",
     "no_letters": "the caption holds no letter of any script",
     "loop": "the caption repeats itself",

@@ -26,6 +26,14 @@ use rule recaption as recaption_manifest with:
         part="manifest",
 
 
+use rule recaption as recaption_index with:
+    output:
+        f"{RUN.folder('recaption')}/{{row}}/{{part}}.json",
+    wildcard_constraints:
+        row=NAME,
+        part="index",
+
+
 for several in RUN.rows_of_sets("recaption"):
     for ending, parts in (("parquet", SHARD), ("json", "manifest")):
 

@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.dag.plan import Plan
-from pipeline.dag.units import INDEX, UnitId
 from pipeline.errors import Refusal, exit_status
 from pipeline.layout import DATA, LOGS, PARAMS_YAML, PRESETS, REPORTS
 from pipeline.params.check import project_params
@@ -96,8 +95,7 @@ def _add_wants(plan: Plan, wants: Wants) -> None:
 def _not_known_below_indexes(plan: Plan, results: set[str]) -> list[str]:
     """Indexes not made of their source as it is now, where the store has an older one that may be made of it too."""
     unknown = []
-    for row in plan.params.rows("download"):
-        unit_id = UnitId("download", row, INDEX)
+    for unit_id in plan.indexes():
         shown = read_index(plan.shown_folder(unit_id))
         if plan.is_made(unit_id) or (shown and shown.get("fingerprint") == plan.fingerprints.of(unit_id)):
             continue
@@ -105,7 +103,8 @@ def _not_known_below_indexes(plan: Plan, results: set[str]) -> list[str]:
         if any(index.get("recipe") == recipe for index in _surplus_indexes(plan.store.root, results)):
             unknown.append(
                 f"{plan.params.source}: the source of {unit_id.reference} is gone, or was changed after its index was "
-                "made, so what hangs on it cannot be told: bring it back, run the stage download, or remove the file"
+                f"made, so what hangs on it cannot be told: bring it back, run the stage {unit_id.stage}, or remove "
+                "the file"
             )
     return unknown
 

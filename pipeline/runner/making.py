@@ -82,7 +82,7 @@ def _make(jobs: list[Job], make: Make) -> None:
 
 def _without_index(plan: Plan, unit_id: UnitId) -> str:
     """What to do where the index that a unit hangs on is not known: not made yet, or made and not to be read."""
-    if unit_id.stage != "download":
-        return f"{unit_id}: its index is not made; run the stage download first"
     index = unit_id._replace(part=INDEX)
+    if unit_id.stage != "download" and index not in plan.unit(unit_id).needs:
+        return f"{unit_id}: its index is not made; run the stage download first"
     return f"{unit_id}: {plan.made_folder(index) / INDEX_JSON} cannot be read; remove its folder and run again"

@@ -7,7 +7,6 @@ spelt otherwise than they are in the folder, and the pictures would silently go 
 
 from __future__ import annotations
 
-import csv
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -20,9 +19,10 @@ import pyarrow as pa
 from pipeline.data.keys import fault_of_id
 from pipeline.digest import digests_of_texts
 from pipeline.errors import Refusal, refuse_system_error
-from pipeline.sources.captions import captions_in, json_object
+from pipeline.sources.captions import captions_in
+from pipeline.sources.json_lines import json_lines
 from pipeline.sources.listing import ENTRIES_AT_ONCE
-from pipeline.sources.names import IMAGE_EXTENSIONS
+from pipeline.sources.separated import cells_of, refuse_twice
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = ".jsonl"
@@ -182,70 +182,14 @@ def rows_of(path: Path, columns: Columns) -> Iterator[Row]:
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
-    with path.open("rb") as handle:
-        for number, line in enumerate(handle, start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise Refusal(f"{path} line {number}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-            if text.strip():
-                yield Row(number, json_object(text, f"{path} line {number}"))
+    return (Row(number, cells) for number, cells in json_lines(path))
 
 
 def _separated(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.reader(handle, delimiter=_SEPARATORS[path.suffix.lower()], strict=True)
-        header: list[str] | None = None
-        last_line = 0
-        try:
-            for cells in reader:
-                first_line, last_line = last_line + 1, reader.line_num
-                if not cells:  # an empty line
-                    continue
-                if header is None:
-                    header = cells
-                    _refuse_twice(path, header)
-                    continue
-                _refuse_swallowed_rows(path, first_line, reader.line_num, cells)
-                if len(cells) != len(header):
-                    raise Refusal(
-                        f"{path} line {reader.line_num}: {len(cells)} cells where the first line names {len(header)}; "
-                        "quote cells that hold separators"
-                    )
-                yield Row(reader.line_num, dict(zip(header, cells, strict=True)))
-        except csv.Error as error:
-            begins = f" in a row from line {last_line + 1} on" if reader.line_num > last_line + 1 else ""
-            raise Refusal(f"{path} line {reader.line_num}: {error}{begins}; correct its quotes") from None
-        except UnicodeDecodeError:
-            raise Refusal(f"{path}: not UTF-8 behind line {reader.line_num}; save it as UTF-8") from None
-
-
-def _refuse_swallowed_rows(path: Path, first_line: int, last_line: int, cells: list[str]) -> None:
-    """Raise a Refusal where a quote that only begins a caption made one cell of several rows, up to the next quote.
-
-    Texts with tabs have no line breaks in cells by their definition. Those with commas may: there a line of a cell that
-    reads as a picture's row tells.
-    """
-    if first_line == last_line:
-        return
-    separator = _SEPARATORS[path.suffix.lower()]
-    if separator == "\t" or any(_has_row(cell, separator) for cell in cells):
-        raise Refusal(
-            f"{path} line {first_line}: a quote opens a cell that ends in line {last_line}, with the rows between in "
-            f"it; double and enclose quotes of captions, or write the table as {JSON_LINES}, where cells may hold lines"
-        )
-
-
-def _has_row(cell: str, separator: str) -> bool:
-    """Has a cell of several lines one with a picture's path between separators?"""
-    lines = cell.splitlines()
-    return len(lines) > 1 and any(
-        separator in line and any(Path(part).suffix.lower() in IMAGE_EXTENSIONS for part in line.split(separator))
-        for line in lines
-    )
-
-
-def _refuse_twice(path: Path, header: list[str]) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise Refusal(f"{path} line 1: two columns are called {twice[0]!r}; rename one")
+    header: list[str] | None = None
+    for line, cells in cells_of(path, _SEPARATORS[path.suffix.lower()]):
+        if header is None:
+            header = cells
+            refuse_twice(path, header)
+        else:
+            yield Row(line, dict(zip(header, cells, strict=True)))

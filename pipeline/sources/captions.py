@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pipeline.errors import Refusal
@@ -38,18 +37,3 @@ def captions_in(value: Any, where: object) -> tuple[str, ...]:
         if not isinstance(one, str):
             raise Refusal(f"{where}: a caption must be a text, a list of texts or null, not {one!r:.60}")
     return tuple(text for one in values if (text := checked_caption(one, where)))
-
-
-def json_object(text: str, where: object) -> dict[str, Any]:
-    """The object that a JSON text is. Numbers that are none (NaN) are read, since Python writes them.
-
-    Raises:
-        Refusal: it is no JSON, or JSON of another kind; ``where`` is named.
-    """
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(f"{where}: no JSON: {error}; correct or remove it") from None
-    if not isinstance(value, dict):
-        raise Refusal(f"{where}: need a JSON object with named fields, not {text!r:.60}")
-    return value

@@ -89,14 +89,7 @@ class Columns:
 
     def values(self, batch: pa.RecordBatch, name: str) -> list[Any]:
         """The values of one of ``small``, one a row."""
-        array: Any = batch
-        if name in batch.schema.names:
-            return list(batch.column(name).to_pylist())
-        first, *rest = name.split(".")
-        array = batch.column(first)
-        for part in rest:
-            array = pc.struct_field(array, part)
-        return list(array.to_pylist())
+        return values_of(batch, name)
 
     def captions(self, batch: pa.RecordBatch, first_row: int) -> list[tuple[str, ...]]:
         """The captions of each row, without the blanks around them; empty ones are none."""
@@ -141,6 +134,17 @@ class Columns:
             raise Refusal(
                 f"{self._path}: column {name!r} is {kind}, and columns.{key} must hold {what}; name another one"
             )
+
+
+def values_of(batch: pa.RecordBatch, name: str) -> list[Any]:
+    """The values of a column, or of a field of a struct (``image.path``), one a row."""
+    if name in batch.schema.names:
+        return list(batch.column(name).to_pylist())
+    first, *rest = name.split(".")
+    array: Any = batch.column(first)
+    for part in rest:
+        array = pc.struct_field(array, part)
+    return list(array.to_pylist())
 
 
 def _said(field: Any) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import Refusal
-from pipeline.sources.captions import captions_in, json_object
+from pipeline.sources.captions import captions_in
+from pipeline.sources.json_lines import json_object
 from pipeline.sources.samples import Sample, Tally, shown
 from pipeline.sources.tars import OpenTars, Place
 

@@ -1,4 +1,7 @@
-"""Every preset on both engines: all of it is planned, or whatever it names that is not there is named in a line."""
+"""Every preset on both engines: all of it is planned, or whatever it names that is not there is named in a line.
+
+One whose commits nobody has looked up yet is refused by both until they are written.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,18 @@ from checkout import PROJECT, Checkout, Ended
 from expect import planned
 
 from pipeline.dag.plan import Plan
+from pipeline.params.check import project_params
 from pipeline.params.load import Params, load
+from pipeline.params.pinning import write_commits
+from pipeline.params.references import side_table
 from pipeline.params.schema import STAGE_NAMES
+from pipeline.params.unpinned import Unpinned, repository_of, unpinned_in
 from pipeline.params.use import presets, use
 
 pytestmark = pytest.mark.slow
 
 PRESETS = presets(PROJECT)
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +35,39 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 def missing_paths(checkout: Checkout, params: Params) -> set[str]:
-    """The places that rows of download name and at which nothing is."""
-    named = {path for row in params.rows("download") for path in params.row("download", row).places().values()}
+    """The places that rows of download and captioners name and at which nothing is."""
+    captioners = side_table(params, "recaption", "captioners")
+    holders = [params.row("download", row) for row in params.rows("download")]
+    holders += [captioners[params.row("recaption", row).captioner] for row in params.rows("recaption")]
+    named = {path for holder in holders for path in holder.places().values()}
     return {path for path in named if not (checkout.folder / path).exists()}
+
+
+def pin(checkout: Checkout, name: str) -> None:
+    """Write commits where the preset has none yet, as ``make fetch-models PIN=1`` does where there is a network."""
+    path = checkout.folder / f"params/{name}.yaml"
+    unpinned = [repository_of(beside) for _, beside in unpinned_in(load(path, checkout.folder).resolved)]
+    write_commits(path, {repository: COMMIT for repository in unpinned if repository is not None})
+
+
+def test_presets_without_all_commits_are_refused_and_told_how_to_have_them(
+    bare: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bare.folder)
+    refused = set()
+    for name in PRESETS:
+        for key, _ in unpinned_in(load(Path(f"params/{name}.yaml"), bare.folder).resolved):
+            refused.add(name)
+            with pytest.raises(Unpinned) as caught:
+                project_params(Path(f"params/{name}.yaml"), bare.folder)
+            assert key in str(caught.value)
+            assert f"`make fetch-models P={name} PIN=1`" in str(caught.value)
+    assert {"paper_captions", "published_captions"} <= refused
+    look = bare.snakemake("--dry-run", "--configfile", "params/paper_captions.yaml")
+    assert look.status != 0
+    assert "Traceback" not in look.text
+    words = "recaption.captioners.paper.commit = 'unpinned': no commit of Lucasdegeorge/ImageNet_TA_IA is written yet"
+    assert len(look.lines_with(words)) == 1
 
 
 def test_the_demo_needs_no_data_and_a_folder_of_ones_own_does(bare: Checkout) -> None:
@@ -44,6 +82,7 @@ def test_snakemake_plans_the_whole_preset_or_names_all_that_is_missing(
     bare: Checkout, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(bare.folder)
+    pin(bare, name)
     look = bare.snakemake("--dry-run", "--configfile", f"params/{name}.yaml")
     params = load(Path(f"params/{name}.yaml"), bare.folder)
     missing = missing_paths(bare, params)
@@ -60,6 +99,7 @@ def test_snakemake_plans_the_whole_preset_or_names_all_that_is_missing(
 def test_dvc_has_a_step_for_each_row_of_the_preset_and_its_first_one_names_what_is_missing(
     bare: Checkout, name: str
 ) -> None:
+    pin(bare, name)
     use(name, bare.folder)
     params = load(bare.folder / "params.yaml", bare.folder)
     listed = bare.dvc("stage", "list", "--all", "--name-only")

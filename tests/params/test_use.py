@@ -11,6 +11,8 @@ import yaml
 from pipeline.errors import Refusal
 from pipeline.params.check import check
 from pipeline.params.load import TOP_LEVEL_KEYS, load
+from pipeline.params.pinning import write_commits
+from pipeline.params.unpinned import repository_of, unpinned_in
 from pipeline.params.use import main, presets, use
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,9 @@ def test_the_presets_are_the_files_in_the_folder() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_preset_and_what_use_wrote_of_it_are_the_same_parameters(project: Path, name: str) -> None:
+    preset = project / f"params/{name}.yaml"
+    unpinned = [repository_of(beside) for _, beside in unpinned_in(load(preset, project).resolved)]
+    write_commits(preset, {repository: "1" * 39 + "a" for repository in unpinned if repository is not None})
     use(name, project)
     written = load(project / "params.yaml", project)
     check(written)

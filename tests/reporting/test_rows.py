@@ -47,6 +47,7 @@ def test_reasons_of_all_stages_are_explained() -> None:
         "not_finite",
         "no_letters",
         "no_text",
+        "no_caption",
     ):
         assert len(meaning(reason)) > 10
     assert meaning("never heard of") == ""

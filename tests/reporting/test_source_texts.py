@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ HOSTILE = "<b>a dog</b>"
 UNREAD = "pictures of 3 with texts of their own, which no caption set of this run reads"
 
 
-def page_of(project: Path, rows: dict[str, dict[str, str]]) -> str:
+def page_of(project: Path, rows: dict[str, dict[str, str]], **captioners: Any) -> str:
     """The page of a run with two datasets, in each of which two of three pictures have a text."""
     raw = small_parameters()
     raw["download"]["rows"] = {}
@@ -29,7 +30,7 @@ def page_of(project: Path, rows: dict[str, dict[str, str]]) -> str:
         common = {"source": "folder", "path": name, "revision": 1, "num_rows": "all", "num_shards": 1}
         raw["download"]["rows"][name] = common
     raw["recaption"] |= {"max_reject_fraction": 1.0, "rows": rows}
-    raw["recaption"]["captioners"] |= {"own": {"kind": "passthrough"}}
+    raw["recaption"]["captioners"] |= {"own": {"kind": "passthrough"}, **captioners}
     write_parameters(project / "params.yaml", raw)
     for stage, names in (("download", ["photos", "drawings"]), ("recaption", list(rows)), ("report", ["main"])):
         for name in names:
@@ -54,3 +55,19 @@ def test_texts_of_each_dataset_that_no_set_reads_are_counted(tmp_path: Path, mon
     assert f"download/photos: 2 {UNREAD}" in page
     assert f"download/drawings: 2 {UNREAD}" in page
     assert "<code>passthrough</code>" in page
+
+
+def test_captions_that_others_published_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "captions.tsv").write_text("dog/0.png\tone\ndog/0.png\ttwo\ndog/1.png\tone\nnowhere.png\tone\n")
+    captioner = {
+        **{"kind": "published", "path": "captions.tsv", "form": "lines", "columns": {"picture": 1, "caption": 2}},
+        **{"several": "draw", "min_matched_fraction": 0.5, "written_by": "<i>somebody</i>"},
+    }
+    page = page_of(tmp_path, {"own": {"images": "download/photos", "captioner": "others"}}, others=captioner)
+    assert (
+        "own (others): 2 captions; published by others, written by &lt;i&gt;somebody&lt;/i&gt;, licence not stated; "
+        "2 of 3 pictures found in 4 rows, 1 of which name no picture; 1 picture with several, one of them drawn."
+        in page
+    )
+    assert "nobody has published a caption of it" in page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import Refusal, refuse_what_may_pass, system_line
+from pipeline.sources.json_lines import EXTENSIONS, json_lines
 
 BATCH_ROWS = 1 << 12
 BUFFER_BYTES = 1 << 20  # of a column that are read at once, however large its row group is
@@ -113,28 +113,18 @@ def _tsv(path: Path, columns: Sequence[str]) -> Rows:
 
 def _json_lines(path: Path, columns: Sequence[str]) -> Rows:
     is_first = True
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise Refusal(f"{path}: line {number}: no JSON ({error}); mend it") from None
-            if not isinstance(values, dict):
-                raise Refusal(f"{path}: line {number}: no object of names and values; mend it")
-            if is_first:
-                _refuse_lacking(path, columns, list(values))
-                is_first = False
-            yield {column: values.get(column) for column in columns}
+    for _, values in json_lines(path):
+        if is_first:
+            _refuse_lacking(path, columns, list(values))
+            is_first = False
+        yield {column: values.get(column) for column in columns}
 
 
 _READERS: dict[str, Callable[[Path, Sequence[str]], Rows]] = {
     ".parquet": _parquet,
     ".csv": _csv,
     ".tsv": _tsv,
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
+    **dict.fromkeys(EXTENSIONS, _json_lines),
 }
 
 
