@@ -260,6 +260,11 @@ def columns_of(caption: Caption) -> dict[str, Any]:
     }
 
 
+def opened(job: Job) -> SetsCaptioner:
+    """What captions the row, for a look at some of its pictures."""
+    return open_captioner(job, other_captions(job))
+
+
 def wanted_rows(job: Job) -> list[int]:
     """Numbers of the rows of a shard that are captioned."""
     from pipeline.data.schema import IMAGES
@@ -284,7 +289,7 @@ def preview() -> int:
     from pipeline.reporting import preview_command
     from pipeline.reporting.preview import Captioning
 
-    ways = Captioning(lambda job: open_captioner(job, other_captions(job)), wanted_rows, pictures_at)
+    ways = Captioning(opened, wanted_rows, pictures_at)
     return preview_command.main(ways)
 
 

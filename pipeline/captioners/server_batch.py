@@ -25,7 +25,7 @@ from pipeline.sources.urls.answers import Later
 
 Wanted = tuple[Picture, ServerParams]  # a caption of this picture as these parameters tell
 REFUSED = "refused_picture"
-NO_ANSWER = "no_caption"
+NO_ANSWER = "no_answer"
 
 
 @dataclass(frozen=True)

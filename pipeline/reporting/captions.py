@@ -186,6 +186,7 @@ def _view_px(job: Job, rows: list[str]) -> int | None:
 
 def count_captions(job: Job, row: str, real: RealPictures) -> CaptionSet:
     """Count a whole caption set; of its shards only the short columns are read, and texts where none were generated."""
+    manifest = read_manifest(job.input(units.unit_id(f"recaption/{row}", MANIFEST), MANIFEST_JSON))
     reasons: Counter[str] = Counter()
     instructions: Counter[str] = Counter()
     lengths: dict[str, list[np.ndarray]] = {"token": [], "word": []}
@@ -208,17 +209,16 @@ def count_captions(job: Job, row: str, real: RealPictures) -> CaptionSet:
         finish_reasons=dict(sorted(reasons.items())),
         instructions=dict(sorted(instructions.items(), key=lambda item: (-item[1], item[0]))),
         lengths=lengths_of(np.concatenate(lengths[unit]), unit),
-        rejects=_rejects(job, row, real),
+        rejects=_rejects(job, row, manifest["rejected"], real),
         pace=_pace(job, row),
-        published=read_manifest(job.input(UnitId("recaption", row, MANIFEST), MANIFEST_JSON)).get(PUBLISHED),
+        published=manifest.get(PUBLISHED),
         servers=served_by(job, row),
     )
 
 
-def _rejects(job: Job, row: str, real: RealPictures) -> tuple[RejectedCaptions, ...]:
+def _rejects(job: Job, row: str, counted: dict[str, int], real: RealPictures) -> tuple[RejectedCaptions, ...]:
     """What a set lost, the commonest reason first, with examples and their pictures."""
     manifest = UnitId("recaption", row, MANIFEST)
-    counted: dict[str, int] = read_manifest(job.input(manifest, MANIFEST_JSON))["rejected"]
     examples = examples_of(job, manifest, REJECTS_PARQUET) if counted else {}
     return tuple(
         RejectedCaptions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,11 @@ from pipeline.sources import json_lines
 from pipeline.sources.captions import captions_in
 from pipeline.sources.names import is_foreign
 from pipeline.sources.parquet_columns import values_of
-from pipeline.sources.parquet_files import EXTENSION, opened, refuse_missing_parts, small_rows, some
+from pipeline.sources.parquet_files import EXTENSION, opened, small_rows, some
+from pipeline.sources.parts import refuse_missing_parts
 from pipeline.sources.separated import cells_of, refuse_twice
 
+_FETCH = "fetch what is missing, or name the parts that are wanted with files"
 ROWS_AT_ONCE = 1 << 13  # of a table, that are held as objects
 # Which files of a folder are read where the parameters name none.
 EXTENSIONS: dict[TableForm, tuple[str, ...]] = {
@@ -71,7 +74,7 @@ def table_files(params: PublishedCaptioner) -> list[TableFile]:
     seen = [name for name in below if not any(part.startswith(".") or is_foreign(part) for part in name.split("/"))]
     found = _named(seen, params, str(place))
     if params.form == "parquet":
-        refuse_missing_parts(found, params.files, str(place))
+        refuse_missing_parts(found, partial(fnmatchcase, pat=params.files or "*"), str(place), _FETCH)
     return [TableFile(name, place / name) for name in found]
 
 

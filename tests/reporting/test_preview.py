@@ -175,7 +175,7 @@ def test_where_time_is_short_less_is_said(here: Path) -> None:
 def test_rejects_and_marks_are_shown_as_text(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(recaption, "open_captioner", lambda job, others: _Captioner())
+    monkeypatch.setattr(recaption, "opened", lambda job: _Captioner())
     assert run(monkeypatch, "--row", ROW, "--preview", "3", "--out", "r.html") == 0
     page = _Reader((here / "r.html").read_text())
     assert "rejected, loop: <b>again</b>" in page.text
