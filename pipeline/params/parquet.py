@@ -85,7 +85,7 @@ class HubRow(ParquetTable, tag="hub", frozen=True, kw_only=True):
 
     same_as_heldout: ClassVar[tuple[str, ...]] = ("repository", "commit")
 
-    repository: Annotated[str, Meta(pattern=REPOSITORY_PATTERN)]
+    repository: Annotated[str, Meta(pattern=REPOSITORY_PATTERN, description="an id such as owner/name")]
     commit: Text
     subset: Text | None = None
     split: Text | None = None
