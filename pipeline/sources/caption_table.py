@@ -93,8 +93,8 @@ class CaptionTable:
             first = int(unused[0])
             raise Refusal(
                 f"{self.path} line {self._lines[first]}: {self._names[first].as_py()!r} is no picture of {where} "
-                f"({len(unused)} such of {len(self._is_used)} rows); write paths as they are below that folder, or "
-                "remove the rows"
+                f"({len(unused)} such of {len(self._is_used)} rows); write paths as they are below it, with slashes, "
+                "or remove the rows"
             )
 
     def _read(self, row: Row, columns: Columns) -> tuple[str, tuple[str, ...]]:

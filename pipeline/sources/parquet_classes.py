@@ -76,7 +76,8 @@ class Named:
         known = name if name in self._numbers else class_name_of(name)
         if known not in self._numbers:
             raise Refusal(
-                f"{where}: class {name!r:.60} is none of the {len(self._numbers)} of {self._said_by}; add a line for it"
+                f"{where}: class {name!r:.60} is none of the {len(self._numbers)} of {self._said_by}; write a line for "
+                "it into a file, and name that in class_names"
             )
         return self._numbers[known], known
 

@@ -4,9 +4,10 @@ Its rule: a member's key is its path up to the first dot of the base name, folde
 in lower case. Consecutive members of one key are a sample. What has no dot is passed over, and so is what lies at the
 top under a name such as ``__meta__``.
 
-Three things are other here. Hidden files are passed over in folders too, where that library takes ``cat/._1.jpg`` for a
-sample ``cat/``. Two members of one key and extension are refused, as there, but both are named. And members of one key
-that lie apart are refused: that library makes two samples of them, of which one has lost its caption.
+Three things are other here. Hidden files, and what other programs keep for themselves (``__MACOSX``), are passed over
+in folders too, where that library takes ``cat/._1.jpg`` for a sample ``cat/``. Two members of one key and extension are
+refused, as there, but both are named. And members of one key that lie apart are refused: that library makes two samples
+of them, of which one has lost its caption.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import Refusal
+from pipeline.sources.names import is_foreign
 from pipeline.sources.tars import Member, members
 
 _NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)$")
@@ -54,7 +56,7 @@ def shown(names: Iterable[str]) -> str:
 
 def split_name(name: str) -> tuple[str, str] | None:
     """Key and extension of a member; None where it belongs to no sample."""
-    if name.rpartition("/")[2].startswith(".") or _META.match(name):
+    if name.rpartition("/")[2].startswith(".") or _META.match(name) or any(map(is_foreign, name.split("/"))):
         return None
     match = _NAME.match(name)
     return (match[1], match[2].lower()) if match else None

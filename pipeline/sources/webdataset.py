@@ -92,7 +92,7 @@ class WebDatasetSource:
             (self._without_picture, "samples without a picture were left out"),
             (
                 self._passed_over,
-                "files belong to no sample (links, files with holes, hidden ones, names without a dot)",
+                "files belong to no sample (links, files with holes, hidden or foreign ones, names without a dot)",
             ),
             *self._texts.missing(),
         ]

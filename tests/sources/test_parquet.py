@@ -130,7 +130,7 @@ def test_numbers_of_names_may_be_declared(tmp_path: Path) -> None:
         assert [(e.label, e.class_name) for e in found] == [(2, "great white shark"), (0, "tench"), *[(None, None)] * 2]
     names.write_text("7\tn01440764\n9\tshark\n")
     line = refused(tmp_path, {"image": "image", "label": "label"}, class_names=str(names))
-    assert f"a.parquet/0: class 'great white shark' is none of the 2 of {names}; add a line for it" in line
+    assert f"a.parquet/0: class 'great white shark' is none of the 2 of {names}; write a line for it" in line
     names.write_text("7\tshark\n9\tshark\n")
     line = refused(tmp_path, {"image": "image", "label": "label"}, class_names=str(names))
     assert f"{names}: numbers 7 and 9 are both called 'shark'" in line

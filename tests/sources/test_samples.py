@@ -68,7 +68,10 @@ def test_hidden_files_in_folders_part_no_sample(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "parts"),
-    [("a.jpg", ("a", "jpg")), ("d.e/a.SEG.Png", ("d.e/a", "seg.png")), ("a", None), (".a.jpg", None), ("d/.a", None)],
+    [
+        *(("a.jpg", ("a", "jpg")), ("d.e/a.SEG.Png", ("d.e/a", "seg.png")), ("a", None), (".a.jpg", None)),
+        *(("d/.a", None), ("__MACOSX/d/a.jpg", None), ("d/@eaDir/a.jpg", None), ("d/Thumbs.db", None)),
+    ],
 )
 def test_names_are_split_at_the_first_dot(name: str, parts: tuple[str, str] | None) -> None:
     assert split_name(name) == parts

@@ -94,8 +94,8 @@ def test_listing(tmp_path: Path) -> None:
     assert found.remarks() == [
         f"tars of {tmp_path}: 1 samples without a picture were left out; the first: 'no picture' in 00000.tar, with "
         "txt",
-        f"tars of {tmp_path}: 1 files belong to no sample (links, files with holes, hidden ones, names without a dot); "
-        "the first: 'README' in 00000.tar",
+        f"tars of {tmp_path}: 1 files belong to no sample (links, files with holes, hidden or foreign ones, names "
+        "without a dot); the first: 'README' in 00000.tar",
         f"tars of {tmp_path}: 1 pictures have no text; the first: 'c' in 00001.tar",
         f"tars of {tmp_path}: 2 pictures have no class number; the first: 'cat/b' in 00000.tar",
     ]
