@@ -155,3 +155,11 @@ def test_what_is_not_there_is_said_in_a_line(
     error = capfd.readouterr().err
     assert said in error
     assert "Traceback" not in error
+
+
+def test_the_page_has_each_set_on_a_line_of_its_own(project: Path) -> None:
+    assert run_stage("recaption", PICTURES_ROW) == run_stage("report", "main") == 0
+    text = (project / "reports/small/report.md").read_text() + (project / "reports/small/report.html").read_text()
+    for one, told in several_sets.SETS.items():
+        assert f"{PICTURES_ROW}.{one}" in text
+        assert all(instruction in text for instruction in told["instructions"])
