@@ -197,7 +197,7 @@ def make_shard(job: Job) -> None:
 
     runs = runs_of(len(locations), PICTURES_PER_BATCH)
     try:
-        write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
+        write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction, as_made=True)
     except TooManyRejects:
         reader.close()  # what reads ahead notes rejects too, as long as it runs
         forget_rejects(source)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.batches import Bounds, Kept, keep_batches, kept_batch
+from pipeline.data.batches import Bounds, Kept, keep_batches, kept_batch, kept_batches
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, ROWS_ARROW, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
 from pipeline.data.row_index import RowIndexBuilder
@@ -40,9 +40,15 @@ def open_input(job: Job, unit_id: UnitId, table: Table) -> Shard:
 
 
 def write_shard(
-    job: Job, table: Table, runs: Sequence[Bounds], make: Callable[[int, int], RowBatch], *, limit: float = 1.0
+    job: Job,
+    table: Table,
+    runs: Sequence[Bounds],
+    make: Callable[[int, int], RowBatch],
+    *,
+    limit: float = 1.0,
+    as_made: bool = False,
 ) -> BatchFacts:
-    """Make the rows of a shard in batches that survive a kill, and write it from them as they are finished.
+    """Make the rows of a shard in batches that survive a kill, then write it.
 
     Args:
         job: a unit whose first file is the shard.
@@ -51,6 +57,8 @@ def write_shard(
         make: the rows of one run.
         limit: the share of the whole row that this shard's rejects may be. It ends a job that is of no use early, and
             changes no byte of a shard, so that it is no part of its recipe: the manifest judges.
+        as_made: write batches into the shard as they are finished, while threads of ``make`` work on the next one. The
+            memory of both is then held at once: no good beside a model.
 
     Raises:
         Refusal: its rejects alone pass the limit; said as soon as they do.
@@ -72,10 +80,12 @@ def write_shard(
             except Refusal:
                 kept.drop_rejects()
                 raise
-            for rows, some in kept_batch(file):
+            for rows, some in kept_batch(file) if as_made else ():
                 writer.append(rows, some)
             progress.advance(batch.num_rows)
-    progress.close()
+        progress.close()
+        for rows, some in () if as_made else kept_batches(kept):
+            writer.append(rows, some)
     job.partial.told_sha256[name] = writer.sha256
     job.log.info(f"{facts.num_rows} rows, {len(facts.rejects)} rejected")
     return facts
