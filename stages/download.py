@@ -215,7 +215,7 @@ def make_shard(job: Job) -> None:
     refuse_changed_places(places, job.plan.digests, layout.project)
     try:
         with files_unchanged(source, locations, partial(shutil.rmtree, job.work / BATCHES)):
-            write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction)
+            write_shard(job, IMAGES, runs, make, limit=job.row_params.max_reject_fraction, as_made=True)
     except TooManyRejects:
         reader.close()  # what reads ahead notes rejects too, as long as it runs
         forget_rejects(source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Item], Result], items: Iterator[Item], num_threads: int) -> Generator[Result, None, None]:
+def in_order(work: Callable[[Item], Result], items: Iterable[Item], num_threads: int) -> Generator[Result, None, None]:
     """``map(work, items)``, whose items are worked on by threads where there are several.
 
     Items are read by the thread that asks for results, ``AHEAD_PER_THREAD`` for each thread before their turn. An error
@@ -29,13 +29,13 @@ def in_order(work: Callable[[Item], Result], items: Iterator[Item], num_threads:
         if num_threads == 1:
             yield from map(work, items)
             return
-        waiting: deque[Future[Result]] = deque()
+        waiting, rest = deque[Future[Result]](), iter(items)
         with ThreadPoolExecutor(num_threads) as pool:
             try:
                 while True:
                     room = num_threads * AHEAD_PER_THREAD - len(waiting)
                     try:
-                        waiting.extend(pool.submit(work, item) for item in islice(items, room))
+                        waiting.extend(pool.submit(work, item) for item in islice(rest, room))
                     except Exception:  # of an item; those before it go first
                         while waiting:
                             yield waiting.popleft().result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.batches import Bounds, Kept, keep_batches_of_all, kept_batch
+from pipeline.data.batches import Bounds, Kept, keep_batches_of_all, kept_batch, kept_batches
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, ROWS_ARROW, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
 from pipeline.data.row_index import RowIndexBuilder
@@ -52,8 +52,9 @@ def write_shard(
     *,
     limit: float = 1.0,
     judge: Judge | None = None,
+    as_made: bool = False,
 ) -> BatchFacts:
-    """Make the rows of a shard in batches that survive a kill, and write it from them as they are finished.
+    """Make the rows of a shard in batches that survive a kill, then write it.
 
     Args:
         job: a unit whose first file is the shard.
@@ -63,6 +64,8 @@ def write_shard(
         limit: the share of the whole row that this shard's rejects may be. It ends a job that is of no use early, and
             changes no byte of a shard, so that it is no part of its recipe: the manifest judges.
         judge: is shown all rows in order with their rejects, found or made, as soon as they are there; may refuse them.
+        as_made: write batches into the shard as they are finished, while threads of ``make`` work on the next one. The
+            memory of both is then held at once: no good beside a model.
 
     Raises:
         Refusal: its rejects alone pass the limit, or what ``judge`` says; said as soon as they do. After a judge's word
@@ -72,7 +75,7 @@ def write_shard(
     def make_one(start: int, stop: int, lacking: list[int]) -> list[RowBatch]:
         return [make(start, stop) for _ in lacking]
 
-    return write_shards([job], table, runs, make_one, limits=[limit], judges=[judge])[0]
+    return write_shards([job], table, runs, make_one, limits=[limit], judges=[judge], as_made=as_made)[0]
 
 
 def write_shards(
@@ -83,6 +86,7 @@ def write_shards(
     *,
     limits: Sequence[float],
     judges: Sequence[Judge | None],
+    as_made: bool = False,
 ) -> list[BatchFacts]:
     """As ``write_shard``, of the shards that one pass makes: every batch of the pass is kept for each of them.
 
@@ -93,6 +97,7 @@ def write_shards(
         make: the rows of one run for those of the jobs, by their numbers, for which no earlier job kept them.
         limits: as ``limit``, of each job.
         judges: as ``judge``, of each job.
+        as_made: as of ``write_shard``.
     """
     num_rows = runs[-1][1] if runs else 0
     all_facts = [BatchFacts() for _ in jobs]
@@ -112,10 +117,11 @@ def write_shards(
                 except Refusal:
                     all_kept[number].drop_rejects()
                     raise
-            for writer, path in zip(writers, paths, strict=True):
-                for rows, some in kept_batch(path):
-                    writer.append(rows, some)
+            for writer, path in zip(writers, paths, strict=True) if as_made else ():
+                _append(writer, kept_batch(path))
             progress.advance(batches[0].num_rows)
+        for writer, kept in zip(writers, all_kept, strict=True) if not as_made else ():
+            _append(writer, kept_batches(kept))
     progress.close()
     for job, writer, facts in zip(jobs, writers, all_facts, strict=True):
         job.partial.told_sha256[job.plan.unit(job.unit_id).files[0]] = writer.sha256
@@ -127,6 +133,11 @@ def _writer_of(job: Job, table: Table) -> ShardWriter:
     path = job.out / job.plan.unit(job.unit_id).files[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     return ShardWriter(path, table, fingerprint=job.fingerprint, row_group_rows=job.row_params.row_group_rows)
+
+
+def _append(writer: ShardWriter, batches: Iterable[tuple[pa.Table, BatchFacts]]) -> None:
+    for rows, facts in batches:
+        writer.append(rows, facts)
 
 
 def _judge(judge: Judge | None, kept: Kept, file: Path) -> None:
