@@ -12,6 +12,7 @@ DVC_FOLDER = ".dvc"
 SAMPLES = "samples"  # single pictures that people draw; no run's, so no run's folder
 STAGING = "staging"
 SET_ASIDE = "set_aside"
+SET_MARK = "."  # between the name of a row and that of one of its several sets; no name holds one
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,19 @@ class Layout:
         return self.project / DVC_FOLDER
 
     def shown(self, stage: str, row: str) -> Path:
-        """The folder in which a row's results are shown. The report's one row shows in the run's own folder."""
-        return self.reports if stage == "report" else self.data / stage / row
+        """The folder in which a row's results are shown. The report's one row shows in the run's own folder.
+
+        Each of several caption sets has one below its row's: ``imagenet-vlm.full`` shows in ``imagenet-vlm/full``.
+        """
+        return self.reports if stage == "report" else self.data / stage / row.replace(SET_MARK, "/")
 
     def log(self, stage: str, row: str, name: str) -> Path:
-        """The log of the job that makes one part of a row."""
-        return self.project / LOGS / self.run / stage / row / f"{name}.log"
+        """The log of the job that makes one part of a row: for all of its caption sets one."""
+        return self.project / LOGS / self.run / stage / row.partition(SET_MARK)[0] / f"{name}.log"
 
     def failure(self, stage: str, row: str, name: str) -> Path:
         """What a part's last job failed with; absent when it did not fail."""
-        return self.log(stage, row, name).with_suffix(".failed.json")
+        return self.project / LOGS / self.run / stage / row.replace(SET_MARK, "/") / f"{name}.failed.json"
 
     def frozen_params(self, digest: str) -> Path:
         """The parameters that a run was started with."""

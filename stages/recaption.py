@@ -1,6 +1,7 @@
 """Recaption: a caption for each picture, by a vision-language model, from its class name or from a text beside it.
 
-Reads image shards. Writes one caption shard per part and the manifest. Finished batches survive a kill.
+Reads image shards. Writes one caption shard per part and the manifest. Finished batches survive a kill. A row whose
+captioner has several sets gets a caption set of each in one pass; ``--row cutmix-vlm.brief`` makes one of them alone.
 
     python -m stages.recaption --params params.yaml --row cutmix-vlm [--part manifest|<shard>]
 """
@@ -13,30 +14,41 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
+from pipeline.dag.stages import shard_units
+from pipeline.params.caption_sets import split_set
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipeline.captioners.base import Caption, Captioner, Picture
+    from pipeline.captioners.base import Caption, Picture, Provenance, SetsCaptioner
     from pipeline.data.shards import Shard
-    from pipeline.data.writer import RejectedRow
+    from pipeline.data.writer import RejectedRow, RowBatch
+    from pipeline.errors import Reject
+    from pipeline.params.captioners import CaptionerParams
 
 
 def make(job: Job) -> None:
-    """Make one part of a caption set. A manifest judges each shard by the limit of garbage anew, which may be lower."""
-    from pipeline.dag.stages import shard_units
-    from pipeline.data.schema import CAPTIONS, Column
-    from pipeline.runner.shards import make_shard_or_manifest, open_input
+    """Make one part of a caption set, and the same part of the sets that its pass makes too.
 
-    if job.unit_id.part == units.MANIFEST:
-        for unit_id in shard_units(job.plan.params, job.unit_id.reference):
-            shard = open_input(job, unit_id, CAPTIONS)
-            if judge := garbage_judge(job, str(unit_id), shard.num_rows):
+    A manifest judges each shard by the limit of garbage anew, which may be lower.
+    """
+    from pipeline.data.schema import CAPTIONS, Column
+    from pipeline.runner.shards import make_manifest, open_input
+
+    jobs = [job, *job.beside]
+    if job.unit_id.part != units.MANIFEST:
+        make_shards(jobs)
+        return
+    for one in jobs:
+        shards = shard_units(one.plan.params, one.unit_id.reference)
+        for unit_id in shards:
+            shard = open_input(one, unit_id, CAPTIONS)
+            if judge := garbage_judge(one, str(unit_id), shard.num_rows):
                 judge(shard.read([Column.KEY, Column.CAPTION]), shard.rejects)
             shard.close()
-    make_shard_or_manifest(job, CAPTIONS, make_shard)
+        make_manifest(one, CAPTIONS, shards)
 
 
 def garbage_judge(job: Job, what: str, num_rows: int) -> Callable[[pa.Table, list[RejectedRow]], None] | None:
@@ -55,16 +67,18 @@ def garbage_judge(job: Job, what: str, num_rows: int) -> Callable[[pa.Table, lis
     return judge
 
 
-def make_shard(job: Job) -> None:
+def make_shards(jobs: list[Job]) -> None:
     """Caption the whole rows of one image shard; of those, where the row names other captions, the ones that have one.
 
     A row without either keeps its place: what it lacks was lost before this stage.
-    """
-    from pipeline.data.schema import CAPTIONS, IMAGES, Meta
-    from pipeline.data.writer import RowBatch
-    from pipeline.errors import Reject
-    from pipeline.runner.shards import open_input, write_shard
 
+    Args:
+        jobs: a shard of a caption set, and the same one of other sets of its row.
+    """
+    from pipeline.data.schema import CAPTIONS, IMAGES
+    from pipeline.runner.shards import open_input, write_shards
+
+    job = jobs[0]
     shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
     others = other_captions(job)
     wanted = [
@@ -72,26 +86,42 @@ def make_shard(job: Job) -> None:
         for number, is_whole in enumerate(shard.valid_rows())
     ]
     captioner = open_captioner(job, others)
-    name = job.table_entry("captioners", job.row_params.captioner).captioner_name
+    limits = [one.row_params.max_reject_fraction for one in jobs]
 
-    def make(start: int, stop: int) -> RowBatch:
+    def make(start: int, stop: int, lacking: list[int]) -> list[RowBatch]:
         pictures = list(pictures_of(shard, start, stop))
-        captions = iter(captioner.caption([picture for picture in pictures if wanted[picture.number]]))
-        batch = RowBatch(CAPTIONS, extra={Meta.PROVENANCE: captioner.provenance().as_json()})
-        for picture in pictures:
-            if not wanted[picture.number]:
-                batch.add_null_upstream(key=picture.key, captioner=name)
-                continue
-            caption = next(captions)
-            if isinstance(caption, Reject):
-                batch.add_rejected(caption, key=picture.key, captioner=name)
-            else:
-                batch.add(key=picture.key, captioner=name, scores=[], **columns_of(caption))
-        return batch
+        to_caption = [picture for picture in pictures if wanted[picture.number]]
+        sets = captioner.caption_sets(to_caption, [jobs[number].unit_id.row for number in lacking])
+        batches = []
+        for number, captions in zip(lacking, sets, strict=True):
+            of_row = dict(zip((picture.number for picture in to_caption), captions, strict=True))
+            provenance = captioner.provenance(jobs[number].unit_id.row)
+            batches.append(batch_of(jobs[number], pictures, of_row, provenance))
+        return batches
 
     runs = runs_of_wanted(wanted, captioner.num_in_flight)
-    judge = garbage_judge(job, str(job.unit_id), shard.num_rows)
-    write_shard(job, CAPTIONS, runs, make, limit=job.row_params.max_reject_fraction, judge=judge)
+    judges = [garbage_judge(one, str(one.unit_id), shard.num_rows) for one in jobs]
+    write_shards(jobs, CAPTIONS, runs, make, limits=limits, judges=judges)
+
+
+def batch_of(
+    job: Job, pictures: list[Picture], captions: dict[int, Caption | Reject], provenance: Provenance
+) -> RowBatch:
+    """Rows of a caption set, by the numbers of their pictures; one without caption or reject was lost before."""
+    from pipeline.data.schema import CAPTIONS, Meta
+    from pipeline.data.writer import RowBatch
+    from pipeline.errors import Reject
+
+    batch, name = RowBatch(CAPTIONS, {Meta.PROVENANCE: provenance.as_json()}), captioner_of(job).captioner_name
+    for picture in pictures:
+        caption = captions.get(picture.number)
+        if caption is None:
+            batch.add_null_upstream(key=picture.key, captioner=name)
+        elif isinstance(caption, Reject):
+            batch.add_rejected(caption, key=picture.key, captioner=name)
+        else:
+            batch.add(key=picture.key, captioner=name, scores=[], **columns_of(caption))
+    return batch
 
 
 def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, int]]:
@@ -101,13 +131,12 @@ def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, in
     return list(zip(starts, [*starts[1:], len(wanted)], strict=True))
 
 
-def open_captioner(job: Job, others: list[Caption | None] | None) -> Captioner:
-    """The row's captioner."""
+def open_captioner(job: Job, others: list[Caption | None] | None) -> SetsCaptioner:
+    """What captions the row: all sets that its parameters name, whichever of them are to be made."""
     from pipeline.captioners.base import Setting
-    from pipeline.params.kinds import CAPTIONERS
+    from pipeline.captioners.sets import open_sets
 
     params = job.plan.params
-    entry = job.table_entry("captioners", job.row_params.captioner)
     recipe = job.plan.fingerprints.recipe(job.unit_id)
     assert recipe is not None
     setting = Setting(
@@ -116,9 +145,16 @@ def open_captioner(job: Job, others: list[Caption | None] | None) -> Captioner:
         job.row_params.images,
         int(job.unit_id.part),
         others,
-        recipe["row"]["captioner"]["model"] if entry.pretrained else None,
+        recipe["row"]["captioner"]["model"] if captioner_of(job).pretrained else None,
     )
-    captioner: Captioner = CAPTIONERS.class_of(entry).open(entry, setting)
+    rows = params.rows_named("recaption", split_set(job.unit_id.row)[0])
+    return open_sets({row: captioner_of(job, row) for row in rows}, setting)
+
+
+def captioner_of(job: Job, row: str | None = None) -> CaptionerParams:
+    """Parameters of the captioner of the job's row, or of another one."""
+    named = job.row_params if row is None else job.plan.params.row("recaption", row)
+    captioner: CaptionerParams = job.table_entry("captioners", named.captioner)
     return captioner
 
 

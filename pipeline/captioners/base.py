@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -13,6 +14,8 @@ from pipeline.params.schema import Execution
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from pipeline.data.randomness import Coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,35 @@ class Captioner(Protocol):
         """What the captions come from: the same whenever it is asked within a job."""
 
 
+class SetsCaptioner(Protocol):
+    """A way to say what pictures show in several caption sets.
+
+    Attributes:
+        num_in_flight: pictures that it is given at once.
+    """
+
+    num_in_flight: int
+
+    def caption_sets(self, pictures: Sequence[Picture], names: Sequence[str]) -> list[list[Caption | Reject]]:
+        """For each of these sets one caption per picture, in order; the same whichever other sets are asked for.
+
+        Raises:
+            Transient: as of ``Captioner.caption``.
+        """
+
+    def provenance(self, name: str) -> Provenance:
+        """What the captions of a set come from: the same whenever it is asked within a job."""
+
+
+class SharesPictures(ABC):
+    """Of captioners that look at a picture once for all of its captions, and need not be opened for each set."""
+
+    @classmethod
+    @abstractmethod
+    def open_sets(cls, captioners: Mapping[str, Any], setting: Setting) -> SetsCaptioner:
+        """What writes these caption sets, by name: parameters of its type that differ in what it is told."""
+
+
 def draw_instruction(weights: Mapping[str, float], seed: int, key: str) -> str:
     """The instruction for one picture, drawn from (seed, key) alone: order, shard and batch play no part.
 
@@ -141,3 +173,11 @@ def draw_instruction(weights: Mapping[str, float], seed: int, key: str) -> str:
     if not any(weight > 0 for weight in weights.values()):
         raise Refusal(f"instructions {dict(weights)}: none has a positive weight; give one a share")
     return weighted_choice(weights, uniform(seed, "recaption", key, "instruction"))
+
+
+def told(weights: Mapping[str, float], seed: int, pictures: Sequence[Picture]) -> tuple[list[str], list[Coordinates]]:
+    """What a model is told about each picture, drawn for its key, and the coordinates of all else drawn for it."""
+    from pipeline.data.randomness import Coordinates
+
+    instructions = [draw_instruction(weights, seed, picture.key) for picture in pictures]
+    return instructions, [Coordinates(seed, "recaption", picture.key) for picture in pictures]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import msgspec
 from PIL import Image
 
-from pipeline.captioners.base import Caption, Picture, Provenance, Setting, draw_instruction
+from pipeline.captioners.base import Caption, Picture, Provenance, Setting, told
 from pipeline.captioners.checks import RETRIED, checked_caption
 from pipeline.captioners.decoding import FiniteWatch, SeededDraws, draw_numbers
 from pipeline.captioners.prompts import check_left_padding, prompts, tokenizer_of
@@ -48,9 +48,7 @@ class LocalCaptioner:
     def caption(self, pictures: Sequence[Picture]) -> list[Caption | Reject]:
         """One caption per picture, under the instruction drawn for its key."""
         views = [picture.view(self._params.side_px) for picture in pictures]
-        weights, seed = self._params.instructions, self._setting.seed
-        instructions = [draw_instruction(weights, seed, picture.key) for picture in pictures]
-        coordinates = [Coordinates(seed, "recaption", picture.key) for picture in pictures]
+        instructions, coordinates = told(self._params.instructions or {}, self._setting.seed, pictures)
         return self._loaded().caption(views, instructions, coordinates)
 
     def provenance(self) -> Provenance:
@@ -114,7 +112,6 @@ class LocalVlm:
         self._model.generation_config = generation_config(
             do_sample=False,
             num_beams=1,
-            max_new_tokens=params.max_new_tokens,
             eos_token_id=sorted(self._end_token_ids),
             pad_token_id=self._tokenizer.pad_token_id,
         )
@@ -160,13 +157,18 @@ class LocalVlm:
         asked = [Asked(*one) for one in zip(images, instructions, coordinates, strict=True)]
         rows: list[Caption | Reject] = []
         for start in range(0, len(asked), self._batch_size):
-            rows.extend(self._caption_batch(asked[start : start + self._batch_size]))
+            rows.extend(self.caption_batch(asked[start : start + self._batch_size]))
         return rows
 
-    def _caption_batch(self, batch: Sequence[Asked]) -> list[Caption | Reject]:
-        """One caption per picture; what is worth another try is written anew."""
+    def caption_batch(self, batch: Sequence[Asked], inputs: Any = None) -> list[Caption | Reject]:
+        """As ``caption``, of pictures that fit into memory together; what is worth another try is written anew.
+
+        Args:
+            batch: what is asked.
+            inputs: the prompts, where they are made already.
+        """
         params = self._params
-        rows = self._attempt(batch, params.decoding, 0)
+        rows = self._attempt(batch, params.decoding, 0, inputs)
         again = [place for place, row in enumerate(rows) if isinstance(row, Reject) and row.reason in RETRIED]
         if params.retry is None or not again:
             return rows
@@ -175,7 +177,9 @@ class LocalVlm:
             rows[place] = Reject(row.reason, f"{row.detail}; written twice") if isinstance(row, Reject) else row
         return rows
 
-    def _attempt(self, batch: Sequence[Asked], decoding: Decoding, attempt: int) -> list[Caption | Reject]:
+    def _attempt(
+        self, batch: Sequence[Asked], decoding: Decoding, attempt: int, inputs: Any = None
+    ) -> list[Caption | Reject]:
         """One answer per picture as it is, 0 for the first attempt."""
         import torch
 
@@ -183,7 +187,8 @@ class LocalVlm:
         if not decoding.is_greedy:
             drawn = draw_numbers([one.coordinates for one in batch], attempt, self._params.max_new_tokens)
             numbers = torch.from_numpy(drawn)
-        inputs = self._prompts([one.image for one in batch], [one.instruction for one in batch])
+        if inputs is None:
+            inputs = self._prompts([one.image for one in batch], [one.instruction for one in batch])
         tokens, are_finite = self._generate(inputs, decoding, numbers)
         return [
             self._not_finite(row, are_row_finite) or self._read(row, one.instruction)
@@ -204,7 +209,11 @@ class LocalVlm:
             processors.append(SeededDraws(decoding, numbers.to(self._device)))
         with torch.inference_mode():
             inputs = inputs.to(self._device, self._dtype)
-            tokens = self._model.generate(**inputs, logits_processor=LogitsProcessorList(processors))
+            tokens = self._model.generate(
+                **inputs,
+                max_new_tokens=self._params.max_new_tokens,
+                logits_processor=LogitsProcessorList(processors),
+            )
         return tokens[:, inputs["input_ids"].shape[1] :].tolist(), watch.rows()
 
     def _prompts(self, images: Sequence[Image.Image], instructions: Sequence[str]) -> Any:

@@ -82,6 +82,7 @@ class Stage:
         unread: fields of a row that a part does not read, though other parts do; they are no part of its recipe.
         models: fields (of rows and table entries) that name a model folder or Hub id.
         key_carries_name: keys of the result hold the row's name, so that it is part of the fingerprint.
+        has_sets: a row may be several sets, made in one pass (see ``pipeline.params.caption_sets``).
         does: one line for people.
         num_gpus: how many GPUs a unit computes on where there are any.
         mem_mb: memory of a unit's job at full size, for schedulers.
@@ -101,6 +102,7 @@ class Stage:
     unread: Callable[[Params, str, str], frozenset[str]] = _all_read
     models: tuple[str, ...] = ()
     key_carries_name: bool = False
+    has_sets: bool = False
 
 
 def _gpu_of_shard(params: Params, row: str, part: str) -> int:
@@ -355,6 +357,7 @@ STAGES: tuple[Stage, ...] = (
         num_gpus=_gpu_of_captioner,
         tables=(("captioner", "captioners"),),
         models=("model",),
+        has_sets=True,
     ),
     Stage(
         "encode_images",

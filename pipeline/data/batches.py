@@ -80,16 +80,31 @@ def keep_batches(kept: Kept, make: Callable[[int, int], RowBatch]) -> Iterator[B
     Raises:
         Refusal: the disk does not take a batch, or the system cannot read one that lies there.
     """
-    (kept.work / BATCHES).mkdir(exist_ok=True)
-    for (start, stop), path in zip(kept.runs, kept.files(), strict=True):
-        facts = _facts_of(path)
-        if facts is None:
-            batch = make(start, stop)
-            if len(batch.rows) != stop - start:
-                raise AssertionError(f"{path}: {len(batch.rows)} rows for {stop - start}")
-            facts = batch.facts()
-            _write(path, batch)
+    for (facts,) in keep_batches_of_all([kept], lambda start, stop, _: [make(start, stop)]):
         yield facts
+
+
+def keep_batches_of_all(
+    all_kept: Sequence[Kept], make: Callable[[int, int, list[int]], list[RowBatch]]
+) -> Iterator[list[BatchFacts]]:
+    """As ``keep_batches``, of several shards of the same runs whose batches are made together.
+
+    Args:
+        all_kept: the batches of each shard; all have the same runs.
+        make: the rows of one run for those of the shards, by their numbers, that lack it.
+    """
+    for kept in all_kept:
+        (kept.work / BATCHES).mkdir(exist_ok=True)
+    for (start, stop), *paths in zip(all_kept[0].runs, *(kept.files() for kept in all_kept), strict=True):
+        found = [_facts_of(path) for path in paths]
+        lacking = [number for number, facts in enumerate(found) if facts is None]
+        made = make(start, stop, lacking) if lacking else []
+        for number, batch in zip(lacking, made, strict=True):
+            if len(batch.rows) != stop - start:
+                raise AssertionError(f"{paths[number]}: {len(batch.rows)} rows for {stop - start}")
+            found[number] = batch.facts()
+            _write(paths[number], batch)
+        yield [facts for facts in found if facts is not None]
 
 
 def kept_batches(kept: Kept) -> Iterator[tuple[pa.Table, BatchFacts]]:

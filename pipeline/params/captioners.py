@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import string
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import msgspec
 
+from pipeline.params.caption_sets import CaptionSets
 from pipeline.params.types import Count, Fault, NotNegative, PositiveFraction, Strict, Text, Weights, no_weight
 
 
@@ -39,6 +40,15 @@ class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
     def view_side_px(self) -> int | None:
         """Side of the square view that it sees; None where it sees no picture."""
         return None
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """The caption sets that it writes, in the order of its parameters; none where it writes one without a name."""
+        return ()
+
+    def of_set(self, name: str) -> Self:
+        """The captioner that writes one of its sets alone."""
+        raise KeyError(name)
 
     def fault(self) -> Fault | None:
         """A value that no captioner of this kind can have: its key ("" for the whole), the value and why."""
@@ -80,21 +90,48 @@ class GeneratingCaptioner(CaptionerParams, frozen=True, kw_only=True):
 
     generates: ClassVar[bool] = True
 
-    instructions: Weights
     max_new_tokens: Count
     decoding: Decoding
     cut_at_full_stop: bool
     loop_ngram_words: Count
     loop_max_repeats: Count
+    instructions: Weights | None = None
+    sets: CaptionSets | None = None
     retry: Decoding | None = None
 
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """As stated."""
+        return tuple(self.sets or ())
+
+    def of_set(self, name: str) -> Self:
+        """The same with the instructions and the token limit of the set."""
+        assert self.sets is not None
+        one = self.sets[name]
+        limit = self.max_new_tokens if one.max_new_tokens is None else one.max_new_tokens
+        return msgspec.structs.replace(self, instructions=one.instructions, max_new_tokens=limit, sets=None)
+
     def fault(self) -> Fault | None:
-        """Some instruction must be given, and another try must be able to say something else."""
+        """Instructions must be given, once, and another try must be able to say something else."""
         if self.retry is not None and self.retry.is_greedy and self.decoding.is_greedy:
             return Fault(
                 ".retry", msgspec.to_builtins(self.retry), "would give the same caption again; raise its temperature"
             )
-        return no_weight(".instructions", self.instructions)
+        return self._instructions_fault()
+
+    def _instructions_fault(self) -> Fault | None:
+        if (self.instructions is None) == (self.sets is None):
+            why = "name instructions, or sets with instructions of their own: neither is there"
+            if self.sets is not None:
+                why = "sets have instructions of their own; leave these out, or the sets"
+            return Fault(".instructions", self.instructions, why)
+        told = (
+            {"": self.instructions}
+            if self.sets is None
+            else {f".sets.{n}": s.instructions for n, s in self.sets.items()}
+        )
+        faults = (no_weight(f"{where}.instructions", weights or {}) for where, weights in told.items())
+        return next((fault for fault in faults if fault is not None), None)
 
 
 class LocalCaptioner(GeneratingCaptioner, tag="local", frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import Refusal
 from pipeline.params import benchmarks, datasets, kinds, schema, scoring
+from pipeline.params.caption_sets import why_no_set
 from pipeline.params.fits import kind_of, misfit
 from pipeline.params.load import Params, load
 from pipeline.params.network_sizes import downsampling_factor
@@ -50,7 +51,8 @@ class _Where:
             raise self.refuse(key, reference, f"must refer to a row of {' or '.join(allowed)}")
         rows = self.params.sections[stage].rows
         if row not in rows:
-            raise self.refuse(key, reference, f"no such row; {stage} has {', '.join(sorted(rows)) or 'none'}")
+            none = f"no such row; {stage} has {', '.join(sorted(rows)) or 'none'}"
+            raise self.refuse(key, reference, why_no_set(stage, row, rows) or none)
         return rows[row]
 
     def table(self, key: str, name: str, table: str) -> Any:

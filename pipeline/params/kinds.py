@@ -108,7 +108,7 @@ CAPTIONERS = Kinds(
     "captioner",
     {
         captioners.LabelCaptioner: "pipeline.captioners.label:LabelCaptioner",
-        captioners.LocalCaptioner: "pipeline.captioners.local:LocalCaptioner",
+        captioners.LocalCaptioner: "pipeline.captioners.local_sets:LocalSetsCaptioner",
         captioners.ShuffledCaptioner: "pipeline.captioners.shuffled:ShuffledCaptioner",
         captioners.PassthroughCaptioner: "pipeline.captioners.passthrough:PassthroughCaptioner",
     },

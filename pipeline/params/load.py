@@ -18,6 +18,7 @@ import yaml
 from pipeline.digest import digest_json
 from pipeline.errors import Refusal
 from pipeline.params import kinds, schema, scoring, yaml12
+from pipeline.params.caption_sets import rows_of, why_no_set, with_sets
 from pipeline.params.explain import allowed_values, field_names, find_fault, unknown_key
 from pipeline.params.schema import STAGE_NAMES
 from pipeline.params.types import Name
@@ -106,12 +107,22 @@ class Params(msgspec.Struct, frozen=True):
         """One resolved row."""
         rows = self.sections[stage].rows
         if name not in rows:
-            raise Refusal(f"{self.source}: {stage} has no row {name!r}; it has {', '.join(sorted(rows)) or 'none'}")
+            why = why_no_set(stage, name, rows)
+            none = f"{stage} has no row {name!r}; it has {', '.join(sorted(rows)) or 'none'}"
+            raise Refusal(f"{self.source}: {f'{stage}/{name} {why}' if why else none}")
         return rows[name]
 
     def rows(self, stage: str) -> list[str]:
         """Names of a stage's rows, sorted."""
         return sorted(self.sections[stage].rows)
+
+    def rows_named(self, stage: str, name: str) -> list[str]:
+        """The rows that a name stands for: its own, or those of its several caption sets, in the order of its file.
+
+        Raises:
+            Refusal: there is no such row.
+        """
+        return rows_of(name, self.sections[stage].rows) or [self.row(stage, name)]
 
     def digest(self) -> str:
         """A name for the parameters, execution values included."""
@@ -180,6 +191,7 @@ def convert(raw: dict[str, Any], source: str) -> Params:
     run = _convert(raw["run"], Name, source, "run")
     plain = {key: _convert(raw[key], kind, source, key) for key, kind in PLAIN_SECTIONS.items()}
     sections = {stage: _section(raw[stage], stage, source) for stage in STAGE_NAMES}
+    sections["recaption"] = Section(*with_sets(sections["recaption"].tables, sections["recaption"].rows, source))
     return Params(run=run, sections=sections, resolved=raw, source=source, **plain)
 
 

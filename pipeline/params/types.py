@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Meta
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_+\-]*\Z"
-REFERENCE_PATTERN = r"^[a-z_]+/[A-Za-z0-9][A-Za-z0-9_+\-]*\Z"
+# A row, or one of its several caption sets: recaption/imagenet-vlm.full
+REFERENCE_PATTERN = r"^[a-z_]+/[A-Za-z0-9][A-Za-z0-9_+\-]*(\.[A-Za-z0-9][A-Za-z0-9_+\-]*)?\Z"
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]

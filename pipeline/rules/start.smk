@@ -1,4 +1,5 @@
 # Parameters, run lock, reconcile: everything that happens while the Snakefile is read.
+import re
 import sys
 from snakemake.logging import logger
 from snakemake_interface_executor_plugins.settings import ExecMode
@@ -18,5 +19,6 @@ speak_briefly(logger, workflow.output_settings)
 COMMAND = RUN.command
 workflow.execute = RUN.begin_with(workflow.execute)
 SHARD = r"\d{5}"
+NAME = "[^/]+"  # of a row whose results lie in one folder
 if "gpu" not in workflow.global_resources:  # what is not declared is unlimited
     workflow.register_resource("gpu", RUN.num_gpus)

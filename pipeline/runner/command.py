@@ -19,25 +19,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.dag.missing_sources import missing_line, not_at_hand_lines, refuse_missing
+from pipeline.dag.missing_sources import not_at_hand_lines, refuse_missing
 from pipeline.dag.plan import Plan
 from pipeline.dag.stages import BY_NAME
-from pipeline.dag.units import INDEX, UnitId, part_name
-from pipeline.data.files import INDEX_JSON
+from pipeline.dag.units import UnitId, part_name
 from pipeline.errors import Refusal, exit_status, refusal_line, system_line
 from pipeline.layout import PARAMS_YAML
+from pipeline.params.caption_sets import split_set
 from pipeline.params.check import project_params
 from pipeline.params.load import load
 from pipeline.runner.devices import CLAIMS
-from pipeline.runner.job import Job
 from pipeline.runner.log import JobLog
+from pipeline.runner.making import Make, make_locked
 from pipeline.runner.reconcile import make_stage_folders, remove_from_view, take_in_for
-from pipeline.runner.resources import keep_freed_memory
 from pipeline.runner.runlock import TOKEN_VARIABLE, RunLock
+from pipeline.runner.shown import folders_of_row
 from pipeline.store.links import remove_empty_folders
-from pipeline.store.store import relative_files, timed
 
-Make = Callable[[Job], None]
 EXIT_REFUSED = 1
 EXIT_ORPHAN = 3
 INTERRUPTED = 130
@@ -54,20 +52,24 @@ class Command:
         self.row: str = arguments.row
         self.part: str | None = arguments.part
         params = project_params(self.params_path, self.project)
-        params.row(stage, self.row)
+        self.rows = params.rows_named(stage, self.row)
         self.plan = Plan(params, self.project)
         _set_threads(params.execution.num_threads)
         self.lock = RunLock(self.plan.layout.run_lock, self.plan.layout.dvc)
 
-    def unit_ids(self) -> list[UnitId]:
-        """The units asked for."""
-        names = BY_NAME[self.stage].part_names(self.plan.params, self.row)
+    def passes(self) -> list[list[UnitId]]:
+        """The units asked for, those together that one pass makes: the same part of each of a row's caption sets."""
+        names = BY_NAME[self.stage].part_names(self.plan.params, self.rows[0])
         if self.part is not None:
             part = part_name(self.part)
             if part not in names:
                 raise Refusal(f"--part {self.part}: {self.stage}/{self.row} has no such part; it has {_some(names)}")
             names = [part]
-        return [UnitId(self.stage, self.row, name) for name in names]
+        return [[UnitId(self.stage, row, name) for row in self.rows] for name in names]
+
+    def unit_ids(self) -> list[UnitId]:
+        """The units asked for."""
+        return [unit_id for one_pass in self.passes() for unit_id in one_pass]
 
     def dry_run(self) -> None:
         """Print the resolved parameters and the work to do; touch nothing."""
@@ -76,8 +78,8 @@ class Command:
         self.plan.digests.remember = False
         unit_ids = self.unit_ids()
         refuse_missing(self.plan, unit_ids)
-        row = msgspec.to_builtins(self.plan.params.row(self.stage, self.row))
-        print(json.dumps({f"{self.stage}/{self.row}": row}, indent=2))
+        rows = {f"{self.stage}/{row}": self.plan.params.row(self.stage, row) for row in self.rows}
+        print(json.dumps(msgspec.to_builtins(rows), indent=2))
         for unit_id in unit_ids:
             fingerprint = self.plan.fingerprints.of(unit_id)
             state = "in the store" if self.plan.is_made(unit_id) else "to make"
@@ -103,8 +105,8 @@ class Command:
                 _tell(line)
 
     def _provide_all(self, may_show: Callable[[], bool]) -> int:
-        for unit_id in self.unit_ids():
-            self.provide(unit_id)
+        for one_pass in self.passes():
+            self.provide(one_pass)
         self._check_unchanged()
         for unit_id in self.unit_ids():
             if not may_show():
@@ -115,24 +117,38 @@ class Command:
             _tell(line)
         return 0
 
-    def provide(self, unit_id: UnitId) -> None:
-        """Make one unit unless the store has it, after the units of its own stage that it is made from."""
-        if self.plan.is_made(unit_id):
+    def provide(self, one_pass: list[UnitId]) -> None:
+        """Make those units of a pass that the store has not, after the units of their own stage that they need."""
+        to_make = []
+        for unit_id in one_pass:
+            if not self.plan.is_made(unit_id):
+                to_make.append(unit_id)
+                continue
             with contextlib.suppress(FileNotFoundError):
                 self.plan.failure(unit_id).unlink()
+        if not to_make:
             return
-        for need in self.plan.unit(unit_id).needs:
-            if not self.plan.is_made(need):
+        for below in self._passes_below(to_make):
+            self.provide(below)
+        self.plan.fingerprints.forget_unknowns()
+        with _logged(self.plan, to_make) as log:
+            # Before the lock on the work: nobody may wait for a GPU and have what the one with the GPU waits for.
+            CLAIMS.claim(self.plan.num_gpus(to_make[0]), log.notice)
+            make_locked(self.plan, to_make, self.make, log)
+
+    def _passes_below(self, unit_ids: list[UnitId]) -> list[list[UnitId]]:
+        """What of this stage these units are made from and the store has not, by passes; of another stage: refused."""
+        passes: dict[tuple[str, str], dict[UnitId, None]] = {}
+        for unit_id in unit_ids:
+            for need in self.plan.unit(unit_id).needs:
+                if self.plan.is_made(need):
+                    continue
                 if need.stage != self.stage:
                     raise Refusal(
                         f"{unit_id} needs {need}, which is not made: run snakemake, or the stage {need.stage}"
                     )
-                self.provide(need)
-        self.plan.fingerprints.forget_unknowns()
-        with _logged(self.plan, unit_id) as log:
-            # Before the lock on the work: nobody may wait for a GPU and have what the one with the GPU waits for.
-            CLAIMS.claim(self.plan.num_gpus(unit_id), log.notice)
-            _make_locked(self.plan, unit_id, self.make, log)
+                passes.setdefault((split_set(need.row)[0], need.part), {})[need] = None
+        return [list(one_pass) for one_pass in passes.values()]
 
     def _check_unchanged(self) -> None:
         """Work done for parameters that were edited meanwhile is kept, and does not count as done."""
@@ -141,17 +157,16 @@ class Command:
             raise Refusal(f"{self.params_path} was changed while this ran: the result is kept; type the command again")
 
     def _remove_surplus(self) -> None:
-        """Unlink what the row's folder shows beyond its units, such as shards of a larger number."""
-        folder = self.plan.layout.shown(self.stage, self.row)
-        wanted: set[str] = set()
+        """Unlink what the row's folders show beyond its units, such as shards of a larger number."""
+        wanted: dict[Path, set[str]] = {}
         for unit_id in self.unit_ids():
             fingerprint = self.plan.fingerprints.of(unit_id)
             assert fingerprint is not None
-            wanted |= set(self.plan.store.files(fingerprint))
-        surplus = sorted(set(relative_files(folder)) - wanted)
-        if surplus:
-            remove_from_view(self.plan, folder, set(surplus))
-            remove_empty_folders(folder, self.plan.layout.project)
+            wanted.setdefault(self.plan.shown_folder(unit_id), set()).update(self.plan.store.files(fingerprint))
+        for shown in folders_of_row(self.plan.layout, self.stage, self.row):
+            if surplus := set(shown.names) - wanted.get(shown.path, set()):
+                remove_from_view(self.plan, shown.path, surplus)
+                remove_empty_folders(shown.path, self.plan.layout.project)
 
 
 def _set_threads(number: int) -> None:
@@ -164,60 +179,39 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _make_locked(plan: Plan, unit_id: UnitId, make: Make, log: JobLog) -> None:
-    """Make a unit while nobody else does."""
-    fingerprint, work_name = plan.fingerprints.of(unit_id), plan.fingerprints.work_name(unit_id)
-    if fingerprint is None or work_name is None:
-        missing = missing_line(plan, [unit_id])  # with a part of its index still in view
-        raise Refusal(missing or _without_index(plan, unit_id))
-    with plan.store.locked(work_name, lambda line: log.notice(f"{unit_id}: {line}")) as partial:
-        if plan.is_made(unit_id):
-            log.notice(f"{unit_id}: found in the store, made by another process meanwhile")
-        else:
-            seconds = timed()
-            row = plan.params.row(unit_id.stage, unit_id.row)
-            if plan.params.execution.keep_freed_memory and not CLAIMS.devices:
-                keep_freed_memory()
-            make(Job(plan, unit_id, row, fingerprint, partial, log))
-            unwritten = [name for name in plan.unit(unit_id).files if not (partial.out / name).is_file()]
-            if unwritten:
-                raise AssertionError(f"{unit_id}: the stage did not write {', '.join(unwritten)}")
-            plan.store.commit(fingerprint, partial, seconds())
-            log.notice(f"{unit_id}: made in {seconds():.1f} s")
-    plan.fingerprints.forget_unknowns()
-
-
-def _without_index(plan: Plan, unit_id: UnitId) -> str:
-    """What to do where the index that a unit hangs on is not known: not made yet, or made and not to be read."""
-    if unit_id.stage != "download":
-        return f"{unit_id}: its index is not made; run the stage download first"
-    index = unit_id._replace(part=INDEX)
-    return f"{unit_id}: {plan.made_folder(index) / INDEX_JSON} cannot be read; remove its folder and run again"
-
-
 @contextlib.contextmanager
-def _logged(plan: Plan, unit_id: UnitId) -> Iterator[JobLog]:
-    """Everything that is printed goes to the unit's log; an error leaves its traceback there and a mark beside it."""
-    log_path, failure = plan.log(unit_id), plan.failure(unit_id)
+def _logged(plan: Plan, unit_ids: list[UnitId]) -> Iterator[JobLog]:
+    """Everything that is printed goes to the pass's log; an error leaves its traceback there, and a mark per unit."""
+    log_path, named = plan.log(unit_ids[0]), ", ".join(map(str, unit_ids))
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("a") as file, _outputs_to(file) as terminal:
         log = JobLog(file, terminal)
         log.interactive &= TOKEN_VARIABLE not in os.environ  # jobs of an engine share a terminal: a line for each
-        log.info(f"{unit_id}, {plan.params.source}")
+        log.info(f"{named}, {plan.params.source}")
         try:
             yield log
         except BaseException as error:
             message = _one_line(error, plan.store.root)
             with contextlib.suppress(OSError):  # a full disk has no room for these either; the line is said anyway
                 traceback.print_exc(file=file)
-                failure.write_text(json.dumps({"message": message, "fingerprint": plan.fingerprints.of(unit_id)}))
+                _mark_failed(plan, unit_ids, message)
             if isinstance(error, KeyboardInterrupt):
                 raise
             shown = os.path.relpath(log_path, plan.layout.project)
-            raise Refusal(f"{unit_id}: {message} (log: {shown})") from error
+            raise Refusal(f"{named}: {message} (log: {shown})") from error
         else:
-            with contextlib.suppress(FileNotFoundError):
-                failure.unlink()
+            for unit_id in unit_ids:
+                with contextlib.suppress(FileNotFoundError):
+                    plan.failure(unit_id).unlink()
+
+
+def _mark_failed(plan: Plan, unit_ids: list[UnitId], message: str) -> None:
+    """Leave a mark for those units of a pass that it did not make."""
+    for unit_id in unit_ids:
+        if not plan.is_made(unit_id):
+            mark = plan.failure(unit_id)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.write_text(json.dumps({"message": message, "fingerprint": plan.fingerprints.of(unit_id)}))
 
 
 @contextlib.contextmanager

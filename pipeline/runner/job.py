@@ -33,6 +33,7 @@ class Job:
         fingerprint: the name of the result.
         out: write the declared files here.
         work: unfinished work, found again after a kill.
+        beside: jobs of the row's other caption sets that the same pass is to make.
     """
 
     plan: Plan
@@ -41,6 +42,7 @@ class Job:
     fingerprint: str
     partial: Partial
     log: JobLog
+    beside: tuple[Job, ...] = ()
 
     @property
     def out(self) -> Path:

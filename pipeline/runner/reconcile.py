@@ -8,6 +8,7 @@ file that is no result of ours is moved aside, never deleted. With ``act=False``
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import INDEX, Unit, UnitId
 from pipeline.layout import Layout
 from pipeline.params.schema import STAGE_NAMES
+from pipeline.runner.shown import folders_of_row, shown_folders
 from pipeline.store.arrivals import compared
 from pipeline.store.embedded import ShownResult, results_in
 from pipeline.store.links import are_shown, is_shown, remove_empty_folders
-from pipeline.store.store import relative_files
 
 NOT_OURS = "not made by this pipeline"
 
@@ -55,27 +56,14 @@ class Reconciled:
         return text + f"{self.num_removed} removed from view"
 
 
-class _Present:
-    """What lies in the shown folders now, by row folder."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.folders: dict[Path, set[str]] = {}
-        for stage_folder in _folders(layout.data):
-            if stage_folder.name not in STAGE_NAMES:
-                continue  # nobody's results
-            for row_folder in _folders(stage_folder):
-                self.folders[row_folder] = set(relative_files(row_folder))
-        if layout.reports.is_dir():
-            self.folders[layout.reports] = set(relative_files(layout.reports))
-
-
 def reconcile(plan: Plan, *, act: bool) -> Reconciled:
     """Compare, and with ``act`` mend, what is shown. The run lock must be held when ``act`` is True."""
     done = Reconciled()
     plan.digests.remember = act
-    present = _Present(plan.layout)
+    # A folder that is called like no stage holds nobody's results.
+    present = {one.path: set(one.names) for one in shown_folders(plan.layout) if one.stage in STAGE_NAMES}
     for folder in _row_folders_in_order(plan, present):
-        _settle_folder(plan, folder, present.folders.get(folder, set()), done, act)
+        _settle_folder(plan, folder, present.get(folder, set()), done, act)
     if act:
         make_stage_folders(plan.layout)
     return done
@@ -99,20 +87,21 @@ def take_in_for(plan: Plan, unit_ids: list[UnitId]) -> list[str]:
     lines = []
     needed = [need for unit_id in unit_ids for need in plan.unit(unit_id).needs]
     for stage, row in dict.fromkeys((unit_id.stage, unit_id.row) for unit_id in [*needed, *unit_ids]):
-        names = BY_NAME[stage].part_names(plan.params, row)
-        if not all(plan.is_made(UnitId(stage, row, name)) for name in names):
+        parts = BY_NAME[stage].part_names(plan.params, row)
+        if not all(plan.is_made(UnitId(stage, row, part)) for part in parts):
             folder = plan.layout.shown(stage, row)
-            results, _ = results_in(folder, relative_files(folder))
+            names = next((one.names for one in folders_of_row(plan.layout, stage, row) if one.path == folder), [])
+            results, _ = results_in(folder, names)
             for result in _take_in(plan, folder, results, Reconciled(), act=True):
                 if result.is_damaged and not plan.store.holds(result.fingerprint, result.names):
                     lines.append(f"not taken in: {folder / result.names[0]}: {result.fault}")
     return lines
 
 
-def _row_folders_in_order(plan: Plan, present: _Present) -> list[Path]:
+def _row_folders_in_order(plan: Plan, present: Iterable[Path]) -> list[Path]:
     """Folders of the run's rows in DAG order, so that indexes are known first; then those that no row has."""
     wanted = plan.unit_ids_by_folder()
-    return [*wanted, *sorted(set(present.folders) - set(wanted))]
+    return [*wanted, *sorted(set(present) - set(wanted))]
 
 
 def _settle_folder(plan: Plan, folder: Path, names: set[str], done: Reconciled, act: bool) -> None:
@@ -241,7 +230,3 @@ def _set_aside(layout: Layout, path: Path) -> Path:
         target = target.with_name(f"{path.name}.{number}")
     os.replace(path, target)
     return target
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(Path(entry.path) for entry in os.scandir(path) if entry.is_dir()) if path.is_dir() else []

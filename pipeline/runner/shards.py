@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.dag.stages import shard_units
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
-from pipeline.data.batches import Bounds, Kept, keep_batches, kept_batch, kept_batches
+from pipeline.data.batches import Bounds, Kept, keep_batches_of_all, kept_batch, kept_batches
 from pipeline.data.files import MANIFEST_JSON, REJECTS_PARQUET, ROWS_ARROW, SCHEMA_VERSION
 from pipeline.data.manifest import refuse_too_many
 from pipeline.data.row_index import RowIndexBuilder
@@ -24,6 +24,7 @@ from pipeline.runner.job import Job
 from pipeline.store.embedded import FILES, FINGERPRINT
 from pipeline.store.made_by import this_code
 
+Judge = Callable[[pa.Table, list[RejectedRow]], None]
 COMMON_METADATA = (Meta.CHANNELS, Meta.DIM, Meta.DTYPE)
 
 
@@ -49,7 +50,7 @@ def write_shard(
     make: Callable[[int, int], RowBatch],
     *,
     limit: float = 1.0,
-    judge: Callable[[pa.Table, list[RejectedRow]], None] | None = None,
+    judge: Judge | None = None,
 ) -> BatchFacts:
     """Make the rows of a shard in batches that survive a kill, then write it.
 
@@ -66,33 +67,68 @@ def write_shard(
         Refusal: its rejects alone pass the limit, or what ``judge`` says; said as soon as they do. After a judge's word
             no batch stays: it is asked about new ones.
     """
+
+    def make_one(start: int, stop: int, lacking: list[int]) -> list[RowBatch]:
+        return [make(start, stop) for _ in lacking]
+
+    return write_shards([job], table, runs, make_one, limits=[limit], judges=[judge])[0]
+
+
+def write_shards(
+    jobs: Sequence[Job],
+    table: Table,
+    runs: Sequence[Bounds],
+    make: Callable[[int, int, list[int]], list[RowBatch]],
+    *,
+    limits: Sequence[float],
+    judges: Sequence[Judge | None],
+) -> list[BatchFacts]:
+    """As ``write_shard``, of the shards that one pass makes: every batch of the pass is kept for each of them.
+
+    Args:
+        jobs: units whose first file is a shard, all of the same rows.
+        table: what the rows are of.
+        runs: (start, stop) of each batch.
+        make: the rows of one run for those of the jobs, by their numbers, for which no earlier job kept them.
+        limits: as ``limit``, of each job.
+        judges: as ``judge``, of each job.
+    """
     num_rows = runs[-1][1] if runs else 0
-    num_rows_of_all = num_rows * job.plan.num_shards(job.unit_id)  # shards are of one size, but for a row
-    facts = BatchFacts()
-    progress = job.log.progress(num_rows, str(job.unit_id))
-    kept = Kept(job.work, table, runs, _made_with(job))
-    for file, batch in zip(kept.files(), keep_batches(kept, make), strict=True):
-        facts.add(batch)
-        if judge is not None:
-            _judge(judge, kept, file)
-        try:
-            refuse_too_many(str(job.unit_id), facts.rejects, num_rows_of_all, limit)
-        except Refusal:
-            kept.drop_rejects()
-            raise
-        progress.advance(batch.num_rows)
+    all_facts = [BatchFacts() for _ in jobs]
+    progress = jobs[0].log.progress(num_rows, ", ".join(str(job.unit_id) for job in jobs))
+    totals = [num_rows * job.plan.num_shards(job.unit_id) for job in jobs]  # shards are of one size, but for a row
+    all_kept = [Kept(job.work, table, runs, _made_with(job)) for job in jobs]
+    files = zip(*(kept.files() for kept in all_kept), strict=True)
+    for paths, batches in zip(files, keep_batches_of_all(all_kept, make), strict=True):
+        for number, batch in enumerate(batches):
+            all_facts[number].add(batch)
+            rejects = all_facts[number].rejects
+            _judge(judges[number], all_kept[number], paths[number])
+            try:
+                refuse_too_many(str(jobs[number].unit_id), rejects, totals[number], limits[number])
+            except Refusal:
+                all_kept[number].drop_rejects()
+                raise
+        progress.advance(batches[0].num_rows)
     progress.close()
+    for job, kept, facts in zip(jobs, all_kept, all_facts, strict=True):
+        _write_kept(job, table, kept)
+        job.log.info(f"{job.unit_id}: {facts.num_rows} rows, {len(facts.rejects)} rejected")
+    return all_facts
+
+
+def _write_kept(job: Job, table: Table, kept: Kept) -> None:
     path = job.out / job.plan.unit(job.unit_id).files[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     row_group_rows = job.row_params.row_group_rows
     with ShardWriter(path, table, fingerprint=job.fingerprint, row_group_rows=row_group_rows) as writer:
         for rows, batch in kept_batches(kept):
             writer.append(rows, batch)
-    job.log.info(f"{facts.num_rows} rows, {len(facts.rejects)} rejected")
-    return facts
 
 
-def _judge(judge: Callable[[pa.Table, list[RejectedRow]], None], kept: Kept, file: Path) -> None:
+def _judge(judge: Judge | None, kept: Kept, file: Path) -> None:
+    if judge is None:
+        return
     try:
         for rows, facts in kept_batch(file):
             judge(rows, facts.rejects)

@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -23,14 +23,14 @@ from typing import TextIO
 from pipeline.dag.missing_sources import missing_in_run, not_at_hand_lines
 from pipeline.dag.plan import Plan
 from pipeline.dag.units import REPORT, UnitId
-from pipeline.layout import LOGS
+from pipeline.layout import LOGS, SET_MARK
 from pipeline.params.schema import STAGE_NAMES
 from pipeline.runner.command import tell_of_run
 from pipeline.runner.reconcile import reconcile
+from pipeline.runner.shown import shown_folders
 from pipeline.store.embedded import results_in
 from pipeline.store.links import is_shown
 from pipeline.store.made_by import COMMIT, VERSION, code_name, this_code
-from pipeline.store.store import relative_files
 
 FAILURE_SUFFIX = ".failed.json"
 NUM_CODES_NAMED = 3
@@ -131,8 +131,8 @@ def _wrong_files(plan: Plan) -> dict[tuple[str, str], _Wrong]:
     """By (stage, row)."""
     found: dict[tuple[str, str], _Wrong] = {}
     wanted = {plan.fingerprints.of(unit_id) for unit_id in plan.unit_ids()}
-    for (stage, row), folder in _shown_folders(plan):
-        names = set(relative_files(folder))
+    for shown in shown_folders(plan.layout):
+        folder, names = shown.path, set(shown.names)
         for unit_id in plan.unit_ids_by_folder().get(folder, []):
             fingerprint = plan.made(unit_id)
             if fingerprint is not None:
@@ -148,18 +148,9 @@ def _wrong_files(plan: Plan) -> dict[tuple[str, str], _Wrong]:
                     names -= set(result.names)
                     damaged += [(folder / result.names[0], result.fault)] if result.fault else []
         if names or damaged:
-            found[stage, row] = _Wrong([folder / name for name in sorted(names)], damaged)
+            row = shown.row or plan.params.rows(REPORT)[0]
+            found[shown.stage, row] = _Wrong([folder / name for name in sorted(names)], damaged)
     return found
-
-
-def _shown_folders(plan: Plan) -> Iterator[tuple[tuple[str, str], Path]]:
-    """All folders of the run that show something, those that no row stands for too."""
-    if plan.layout.data.is_dir():
-        for stage in sorted(path for path in plan.layout.data.iterdir() if path.is_dir()):
-            for row in sorted(path for path in stage.iterdir() if path.is_dir()):
-                yield (stage.name, row.name), row
-    if plan.layout.reports.is_dir():
-        yield (REPORT, plan.params.rows(REPORT)[0]), plan.layout.reports
 
 
 def _add_failures(plan: Plan, missing: set[UnitId], rows: dict[tuple[str, str], RowStatus]) -> None:
@@ -176,7 +167,7 @@ def _add_failures(plan: Plan, missing: set[UnitId], rows: dict[tuple[str, str], 
             row.num_missing -= 1
         else:
             parts = mark.relative_to(logs).parts
-            _row(rows, parts[0], parts[1] if len(parts) > 2 else "").stale.append(mark)
+            _row(rows, parts[0], SET_MARK.join(parts[1:-1])).stale.append(mark)
 
 
 def _is_mark(name: str) -> bool:

@@ -97,19 +97,19 @@ def made_to_the_model(case: Case, folder: Path, moment: tuple[int, str] | None) 
         killed(number, PHASES[3])
 
     def watched_keep(kept: Any, make: Any) -> Any:
-        def watched_make(start: int, stop: int) -> Any:
+        def watched_make(start: int, stop: int, lacking: list[int]) -> Any:
             with (folder / "begun").open("a") as log:
                 log.write(f"{start}\n")
             killed(next(makes), PHASES[0])
-            return make(start, stop)
+            return make(start, stop, lacking)
 
         return keep(kept, watched_make)
 
     from pipeline.runner import shards
 
-    keep = batches.keep_batches
+    keep = batches.keep_batches_of_all
     batches._write = watched_write
-    shards.keep_batches = watched_keep
+    shards.keep_batches_of_all = watched_keep
     os._exit(small_project.run_stage(case.stage, case.row, part=case.part))
 
 

@@ -22,6 +22,7 @@ from pipeline.dag.stages import BY_NAME
 from pipeline.dag.units import MODEL, REPORT, UnitId, part_name
 from pipeline.errors import Refusal, refusal_line
 from pipeline.params import yaml12
+from pipeline.params.caption_sets import rows_of, split_set
 from pipeline.params.check import project_params
 from pipeline.params.load import load
 from pipeline.runner.devices import visible_devices
@@ -164,12 +165,21 @@ class SnakemakeRun:
         return str((folder / self.plan.unit(unit_id).files[0]).relative_to(self.project))
 
     def inputs(self, stage: str, row: str, part: str) -> list[str]:
-        """The missing units among those that a unit is made from."""
-        if row not in self.params.sections[stage].rows:
-            return []
-        unit_id = UnitId(stage, row, part_name(part))
-        needs = [self.file(need) for need in self.plan.unit(unit_id).needs if self._is_missing(need)]
-        return needs + self._newer_than(unit_id)
+        """The missing units among those that a job's units are made from: one of a row, or one of each of its sets."""
+        unit_ids = [UnitId(stage, one, part_name(part)) for one in rows_of(row, self.params.sections[stage].rows)]
+        needs = dict.fromkeys(need for unit_id in unit_ids for need in self.plan.unit(unit_id).needs)
+        missing = [self.file(need) for need in needs if self._is_missing(need)]
+        return missing + [name for unit_id in unit_ids for name in self._newer_than(unit_id)]
+
+    def rows_of_sets(self, stage: str) -> list[str]:
+        """What rows that are several sets are called: of such a row one job makes the same part of all sets."""
+        split = map(split_set, self.params.sections[stage].rows)
+        return list(dict.fromkeys(name for name, one in split if one))
+
+    def files_of_sets(self, stage: str, name: str, ending: str) -> list[str]:
+        """The files of a part of all sets of such a row, as patterns with the wildcards ``row`` and ``part``."""
+        rows = rows_of(name, self.params.sections[stage].rows)
+        return [f"{self.folder(stage)}/{{row}}/{split_set(row)[1]}/{{part}}.{ending}" for row in rows]
 
     def _newer_than(self, unit_id: UnitId) -> list[str]:
         """A file newer than what other parameters left in view of a missing unit, where that was only looked at.
@@ -226,7 +236,7 @@ class SnakemakeRun:
             part = getattr(wildcards, "part", None)
             benchmark = getattr(wildcards, "benchmark", None)
             name = part_name(".".join(filter(None, (benchmark, part))) or MODEL)
-            number = self.plan.num_gpus(UnitId(stage, wildcards.row, name))
+            number = self.plan.num_gpus(UnitId(stage, self.params.rows_named(stage, wildcards.row)[0], name))
             return number if self.num_gpus or self.runs_elsewhere else 0
 
         declared = BY_NAME[stage]
