@@ -84,6 +84,7 @@ class Stage:
             other parts do; they are no part of its recipe.
         models: fields (of rows and table entries) that name a model folder or Hub id.
         key_carries_name: keys of the result hold the row's name, so that it is part of the fingerprint.
+        also: what else its command can be asked for, for its help.
         has_sets: a row may be several sets, made in one pass (see ``pipeline.params.caption_sets``).
         does: one line for people.
         num_gpus: how many GPUs a unit computes on where there are any.
@@ -104,6 +105,7 @@ class Stage:
     unread: Callable[[Params, str, str], frozenset[str]] = _all_read
     models: tuple[str, ...] = ()
     key_carries_name: bool = False
+    also: str = ""
     has_sets: bool = False
 
 
@@ -387,6 +389,7 @@ STAGES: tuple[Stage, ...] = (
         mem_mb=32000,
         runtime_min=1440,
         num_gpus=_gpu_of_captioner,
+        also="--preview N instead of --part: N pictures, captioned, on a page; nothing is made (--preview N --help)",
         tables=(("captioner", "captioners"),),
         unread=_unread_by_recaption,
         models=("model",),

@@ -1,6 +1,7 @@
 """A few pictures of a caption set captioned before anyone spends a week on all: drawn, captioned, timed.
 
-Nothing is kept: no shard is written, no result counts as made. The captions are those that the run will have.
+Nothing is kept: no shard is written, no result counts as made. The captions are those that the run will have, as far as
+a batch of N gives what N batches of one give.
 """
 
 from __future__ import annotations

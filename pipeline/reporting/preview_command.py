@@ -69,7 +69,7 @@ def run(ways: Captioning, parsed: argparse.Namespace) -> None:
 def main(ways: Captioning, arguments: list[str] | None = None) -> int:
     """Write the page that is asked for; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m stages.recaption --preview N",
+        prog="python -m stages.recaption",
         description="caption a few pictures of a row, and project the time of all; nothing is made",
     )
     parser.add_argument("--preview", type=int, required=True, metavar="N", help="pictures to caption and show")

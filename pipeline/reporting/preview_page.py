@@ -28,8 +28,8 @@ SHOWN_SIDE_PX = 384  # of a picture, at most
 PLAIN_VIEW_PX = 256  # where no captioner looks
 QUALITY = 85
 ENDINGS = {
-    FinishReason.STOP.value: "by itself",
-    FinishReason.LENGTH.value: "at the token limit",
+    FinishReason.STOP.value: "ended by itself",
+    FinishReason.LENGTH.value: "cut at the token limit",
     FinishReason.TEMPLATE.value: "not generated",
 }
 

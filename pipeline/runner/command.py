@@ -257,7 +257,9 @@ def parser(stage: str) -> argparse.ArgumentParser:
     """The arguments of a stage command; the same for all stages."""
     stage_declaration = BY_NAME[stage]
     result = argparse.ArgumentParser(
-        prog=f"python -m stages.{stage}", description=f"{stage}: {stage_declaration.does}."
+        prog=f"python -m stages.{stage}",
+        description=f"{stage}: {stage_declaration.does}.",
+        epilog=stage_declaration.also,
     )
     result.add_argument("--params", default="params.yaml", help="parameter file (params.yaml)")
     result.add_argument("--row", required=True, help=f"a row of the table {stage}.rows")

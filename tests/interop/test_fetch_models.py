@@ -29,7 +29,7 @@ VLM, AUTOENCODER, T5 = "maker/vlm", "maker/stable", "maker/t5"
 # What real repositories hold beside the weights that are loaded: other frameworks, precisions, programs, and shards of
 # the same weights. The names of the second are those in which two libraries differ about whole files and shards.
 JUNK = (
-    *("pytorch_model.bin", "flax_model.msgpack", "tf_model.h5", "rust_model.ot", "model.fp16.safetensors"),
+    *("pytorch_model.bin", "flax_model.msgpack", "tf_model.h5", "rust_model.msgpack", "model.fp16.safetensors"),
     *("consolidated.safetensors", "consolidated.00.pth", "onnx/model.onnx", "onnx/config.json", "README.md"),
     *("pytorch_model.bin.index.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"),
     *("original/model.safetensors", "modeling_own.py", "model.bf16.safetensors", "pytorch_model-00001-of-00002.bin"),

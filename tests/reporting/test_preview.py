@@ -179,7 +179,7 @@ def test_rejects_and_marks_are_shown_as_text(
     assert run(monkeypatch, "--row", ROW, "--preview", "3", "--out", "r.html") == 0
     page = _Reader((here / "r.html").read_text())
     assert "rejected, loop: <b>again</b>" in page.text
-    assert "<i>a ring</i> 7 tokens, at the token limit" in " ".join(page.text.split())
+    assert "<i>a ring</i> 7 tokens, cut at the token limit" in " ".join(page.text.split())
     assert not {"b", "i"} & {tag for tag, _ in page.tags if tag == "i"}
     (here / "r.html").unlink()
 
