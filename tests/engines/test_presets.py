@@ -61,7 +61,7 @@ def test_presets_without_all_commits_are_refused_and_told_how_to_have_them(
             with pytest.raises(Unpinned) as caught:
                 project_params(Path(f"params/{name}.yaml"), bare.folder)
             assert key in str(caught.value)
-            assert f"`make fetch-models P={name} PIN=1`" in str(caught.value)
+            assert f"`make fetch-models PIN=1 P={name}`" in str(caught.value)
     assert {"paper_captions", "published_captions"} <= refused
     look = bare.snakemake("--dry-run", "--configfile", "params/paper_captions.yaml")
     assert look.status != 0
