@@ -18,8 +18,11 @@ OPTIONS := params/options.yaml
 ABLATION = params/ablation$(if $(TABLE),-$(TABLE))$(if $(filter-out 1,$(SEEDS)),-$(SEEDS)-seeds).yaml
 SCRATCH := .work/venv
 PEERS := .work/perf-venv
+# The two must fit each other; elsewhere e.g. make contract-vlm VLM_TORCH="torch==2.13.0 torchvision==0.28.0"
+VLM_TORCH ?= torch==2.14.1 torchvision==0.29.1
+VLM := .work/vlm-venv
 
-.PHONY: demo ablation controls overfit compare-models options perf test lint hooks format status gc use bundle demo-models ceiling judge lock setup clean help
+.PHONY: demo ablation controls overfit compare-models options perf test contract-vlm lint hooks format status gc use bundle demo-models ceiling judge lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -69,6 +72,19 @@ $(PEERS)/ready: perf/requirements.txt
 
 test: $(READY) lint ## lint, type-check, test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST)
+
+contract-vlm: $(VLM)/ready ## each family of vision-language models, those that want torchvision too, through the captioner
+	$(VLM)/bin/python -c "import torchvision, num2words"  # or families would be skipped
+	$(VLM)/bin/python -m pytest -m contract -rs tests/captioners/test_contract.py $(PYTEST)
+
+$(VLM)/ready: requirements.lock pyproject.toml
+	rm -rf $(VLM)
+	$(PYTHON) -m venv $(VLM)
+	$(VLM)/bin/pip install --quiet --disable-pip-version-check $(VLM_TORCH)
+	$(VLM)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(VLM)/bin/pip install --quiet --disable-pip-version-check $$($(VLM)/bin/python -c "import tomllib; \
+	  print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['vlm'])")
+	touch $@
 
 lint: $(READY)  ## the checks of .pre-commit-config.yaml on all files: lint, format, types, spelling, ...
 	PRE_COMMIT_HOME=$(CURDIR)/$(VENV)/pre-commit pre-commit run --all-files

@@ -32,7 +32,7 @@ def make_tiny_vlm(folder: Path) -> Path:
         LlavaProcessor,
     )
 
-    tokenizer = _byte_tokenizer(["<pad>", "<s>", "</s>", "<image>"], bytes(range(32, 127)), add_end=False)
+    tokenizer = byte_tokenizer(["<pad>", "<s>", "</s>", "<image>"], bytes(range(32, 127)), add_end=False)
     size = {"hidden_size": DIM, "intermediate_size": 2 * DIM, "num_hidden_layers": 2, "num_attention_heads": 2}
     # Wide initial weights: with the usual ones the two pictures of a test would get one caption.
     config = LlavaConfig(
@@ -98,7 +98,7 @@ def make_tiny_text_encoder(folder: Path) -> Path:
     import torch
     from transformers import T5EncoderModel
 
-    tokenizer = _byte_tokenizer(["<pad>", "</s>", "<unk>"], bytes(range(128)), add_end=True)
+    tokenizer = byte_tokenizer(["<pad>", "</s>", "<unk>"], bytes(range(128)), add_end=True)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = T5EncoderModel(tiny_t5_config(len(tokenizer)))
@@ -125,8 +125,11 @@ def tiny_t5_config(vocab_size: int) -> Any:
     )
 
 
-def _byte_tokenizer(special_tokens: list[str], known_bytes: bytes, *, add_end: bool) -> Any:
-    """One token per byte, special tokens first; ``add_end`` puts the end token behind every text."""
+def byte_tokenizer(special_tokens: list[str], known_bytes: bytes, *, add_end: bool, **named: Any) -> Any:
+    """One token per byte, special tokens first; ``add_end`` puts the end token behind every text.
+
+    ``named``: what the tokenizer calls some of them (``eos_token``, ...), where they are not called as usual.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -136,12 +139,13 @@ def _byte_tokenizer(special_tokens: list[str], known_bytes: bytes, *, add_end: b
     tokenizer = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    if named:
+        tokenizer.add_special_tokens(special_tokens)
     if add_end:
         end = ("</s>", tokens.index("</s>"))
         tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[end])
     names = {"<pad>": "pad_token", "<s>": "bos_token", "</s>": "eos_token", "<unk>": "unk_token"}
-    named = {names[token]: token for token in special_tokens if token in names}
-    extra = [token for token in special_tokens if token not in names]
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, padding_side="right", additional_special_tokens=extra, **named
-    )
+    usual = {names[token]: token for token in special_tokens if token in names}
+    if not named:
+        named = {"additional_special_tokens": [token for token in special_tokens if token not in names]}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="right", **{**usual, **named})
