@@ -13,13 +13,11 @@ The second form captions a few pictures, writes a page of them with the time of 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
 from pipeline.dag.stages import shard_units
-from pipeline.params.caption_sets import split_set
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
@@ -27,10 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.captioners.base import Caption, Picture, Provenance, SetsCaptioner
-    from pipeline.data.shards import Shard
     from pipeline.data.writer import RejectedRow, RowBatch
     from pipeline.errors import Reject
-    from pipeline.params.captioners import CaptionerParams
 
 
 def make(job: Job) -> None:
@@ -38,6 +34,7 @@ def make(job: Job) -> None:
 
     A manifest judges each shard by the limit of garbage anew, which may be lower.
     """
+    from pipeline.captioners.inputs import told_of_table
     from pipeline.data.schema import CAPTIONS, Column
     from pipeline.runner.shards import make_manifest, open_input
 
@@ -84,16 +81,14 @@ def make_shards(jobs: list[Job]) -> None:
     Args:
         jobs: a shard of a caption set, and the same one of other sets of its row.
     """
+    from pipeline.captioners.inputs import are_wanted, open_captioner, other_captions, pictures_of
     from pipeline.data.schema import CAPTIONS, IMAGES
     from pipeline.runner.shards import open_input, write_shards
 
     job = jobs[0]
     shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
     others = other_captions(job)
-    wanted = [
-        is_whole and (others is None or others[number] is not None)
-        for number, is_whole in enumerate(shard.valid_rows())
-    ]
+    wanted = are_wanted(shard, others)
     captioner = open_captioner(job, others)
     limits = [one.row_params.max_reject_fraction for one in jobs]
 
@@ -132,6 +127,7 @@ def batch_of(
     job: Job, pictures: list[Picture], captions: dict[int, Caption | Reject], provenance: Provenance
 ) -> RowBatch:
     """Rows of a caption set, by the numbers of their pictures; one without caption or reject was lost before."""
+    from pipeline.captioners.inputs import captioner_of
     from pipeline.data.schema import CAPTIONS, Meta
     from pipeline.data.writer import RowBatch
     from pipeline.errors import Reject
@@ -155,99 +151,6 @@ def runs_of_wanted(wanted: list[bool], num_in_flight: int) -> list[tuple[int, in
     return list(zip(starts, [*starts[1:], len(wanted)], strict=True))
 
 
-def open_captioner(job: Job, others: list[Caption | None] | None) -> SetsCaptioner:
-    """What captions the row: all sets that its parameters name, whichever of them are to be made."""
-    from pipeline.captioners.base import Setting
-    from pipeline.captioners.sets import open_sets
-
-    params = job.plan.params
-    recipe = job.plan.fingerprints.recipe(job.unit_id)
-    assert recipe is not None
-    setting = Setting(
-        params.execution,
-        params.seeds.data,
-        job.row_params.images,
-        int(job.unit_id.part),
-        others,
-        recipe["row"]["captioner"].get("model"),
-        published_captions(job),
-    )
-    rows = params.rows_named("recaption", split_set(job.unit_id.row)[0])
-    return open_sets({row: captioner_of(job, row) for row in rows}, setting)
-
-
-def captioner_of(job: Job, row: str | None = None) -> CaptionerParams:
-    """Parameters of the captioner of the job's row, or of another one."""
-    named = job.row_params if row is None else job.plan.params.row("recaption", row)
-    captioner: CaptionerParams = job.table_entry("captioners", named.captioner)
-    return captioner
-
-
-def pictures_of(shard: Shard, start: int, stop: int) -> Iterator[Picture]:
-    """A run of rows of an image shard, as captioners are given them; nothing is decoded yet."""
-    from pipeline.captioners.base import Picture
-    from pipeline.data.schema import Column
-
-    columns = [Column.KEY, Column.CLASS_NAME, Column.TEXT, Column.WIDTH_PX, Column.HEIGHT_PX]
-    for number, row in enumerate(shard.read_run(start, stop, columns).to_pylist(), start):
-        view = partial(square_view_of, shard, number, row)
-        yield Picture(number, row[Column.KEY], row[Column.CLASS_NAME], tuple(row[Column.TEXT] or ()), view)
-
-
-def square_view_of(shard: Shard, number: int, row: dict[str, Any], side_px: int) -> Any:
-    """The square view of a whole row."""
-    from pipeline.data.image_rows import row_view
-
-    return row_view(shard, number, row, side_px)
-
-
-def other_captions(job: Job) -> list[Caption | None] | None:
-    """Per row its caption in the other set that the row names; None where it names none."""
-    from pipeline.captioners.base import Caption
-    from pipeline.data.schema import CAPTIONS, Column, FinishReason
-    from pipeline.runner.shards import open_input
-
-    if job.row_params.captions is None:
-        return None
-    shard = open_input(job, units.unit_id(job.row_params.captions, job.unit_id.part), CAPTIONS)
-    columns = [Column.CAPTION, Column.INSTRUCTION, Column.FINISH_REASON, Column.NUM_GENERATED_TOKENS]
-    return [
-        None
-        if row[Column.CAPTION] is None
-        else Caption(
-            row[Column.CAPTION],
-            row[Column.INSTRUCTION],
-            FinishReason(row[Column.FINISH_REASON]),
-            row[Column.NUM_GENERATED_TOKENS],
-        )
-        for row in shard.rows(columns)
-    ]
-
-
-def published_captions(job: Job) -> list[tuple[str, ...]] | None:
-    """Per row the captions that the row's index has for its picture; None where it has no index."""
-    from pipeline.data.schema import IMAGES, Column
-    from pipeline.runner.shards import open_input
-
-    if not captioner_of(job).joins_by_id:
-        return None
-    from pipeline.captioners.published_index import captions_of_shard
-
-    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
-    return captions_of_shard(job, shard.read([Column.KEY]).column(0))
-
-
-def told_of_table(job: Job) -> dict[str, Any] | None:
-    """What the row's manifest tells of the table that its captions are from; None where they are from none."""
-    from pipeline.data.manifest import PUBLISHED
-
-    if not captioner_of(job).joins_by_id:
-        return None
-    from pipeline.captioners.published_index import found_of
-
-    return {PUBLISHED: found_of(job)}
-
-
 def columns_of(caption: Caption) -> dict[str, Any]:
     """The columns of a caption."""
     from pipeline.data.schema import Column
@@ -260,36 +163,13 @@ def columns_of(caption: Caption) -> dict[str, Any]:
     }
 
 
-def opened(job: Job) -> SetsCaptioner:
-    """What captions the row, for a look at some of its pictures."""
-    return open_captioner(job, other_captions(job))
-
-
-def wanted_rows(job: Job) -> list[int]:
-    """Numbers of the rows of a shard that are captioned."""
-    from pipeline.data.schema import IMAGES
-    from pipeline.runner.shards import open_input
-
-    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
-    others = other_captions(job)
-    return [number for number, whole in enumerate(shard.valid_rows()) if whole and (others is None or others[number])]
-
-
-def pictures_at(job: Job, numbers: Sequence[int]) -> list[Picture]:
-    """Some rows of a shard, as captioners are given them."""
-    from pipeline.data.schema import IMAGES
-    from pipeline.runner.shards import open_input
-
-    shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
-    return [picture for number in numbers for picture in pictures_of(shard, number, number + 1)]
-
-
 def preview() -> int:
     """Caption a few pictures of a row and write a page of them; returns the exit status."""
+    from pipeline.captioners import inputs
     from pipeline.reporting import preview_command
     from pipeline.reporting.preview import Captioning
 
-    ways = Captioning(opened, wanted_rows, pictures_at)
+    ways = Captioning(inputs.opened, inputs.wanted_rows, inputs.pictures_at)
     return preview_command.main(ways)
 
 

@@ -16,6 +16,7 @@ import small_project
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.captioners import inputs
 from pipeline.captioners.base import Caption
 from pipeline.data.schema import CAPTIONS, Column, FinishReason
 from pipeline.data.shards import Shard
@@ -146,7 +147,7 @@ class _Captioner:
 
 def timed(here: Path, number: int, max_seconds: float) -> tuple[preview_module.Preview, _Captioner]:
     captioner = _Captioner()
-    ways = preview_module.Captioning(lambda job: captioner, recaption.wanted_rows, recaption.pictures_at)
+    ways = preview_module.Captioning(lambda job: captioner, inputs.wanted_rows, inputs.pictures_at)
     plan = small_project.plan_of(here)
     made = preview_module.preview(plan, ROW, number, ways, max_seconds=max_seconds, clock=lambda: captioner.now)
     return made, captioner
@@ -175,7 +176,7 @@ def test_where_time_is_short_less_is_said(here: Path) -> None:
 def test_rejects_and_marks_are_shown_as_text(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(recaption, "opened", lambda job: _Captioner())
+    monkeypatch.setattr(inputs, "opened", lambda job: _Captioner())
     assert run(monkeypatch, "--row", ROW, "--preview", "3", "--out", "r.html") == 0
     page = _Reader((here / "r.html").read_text())
     assert "rejected, loop: <b>again</b>" in page.text
