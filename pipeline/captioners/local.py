@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from PIL import Image
@@ -17,13 +17,13 @@ from PIL import Image
 from pipeline.captioners.base import Caption, Picture, Provenance, Setting, told
 from pipeline.captioners.checks import RETRIED, checked_caption
 from pipeline.captioners.decoding import FiniteWatch, SeededDraws, draw_numbers
-from pipeline.captioners.prompts import check_left_padding, prompts, tokenizer_of
+from pipeline.captioners.prompts import Asked, check_left_padding, end_tokens_of, prompts, tokenizer_of
 from pipeline.data.randomness import Coordinates
 from pipeline.data.schema import FinishReason
 from pipeline.digest import digest_json
 from pipeline.encoders.loading import ATTENTION, choose_device, load_strictly, loaded_or_refused, quiet, resolve_model
 from pipeline.encoders.parts import check_image_processor_files, check_tokenizer_files, prove_tokenizer
-from pipeline.errors import Refusal, Reject
+from pipeline.errors import Reject
 from pipeline.params.captioners import Decoding
 from pipeline.params.captioners import LocalCaptioner as LocalParams
 from pipeline.params.schema import Execution
@@ -32,13 +32,19 @@ if TYPE_CHECKING:
     import torch
 
 
+# So many batches are given at once where instructions differ, and made of pictures that are told the same. A kill may
+# lose them.
+SORTED_BATCHES = 4
+
+
 class LocalCaptioner:
     """A vision-language model that is loaded for the first batch which nobody finished before; see ``Captioner``."""
 
     def __init__(self, params: LocalParams, setting: Setting) -> None:
         self._params, self._setting = params, setting
         self._model: LocalVlm | None = None
-        self.num_in_flight = setting.execution.inference_batch_size
+        is_sorted = len(params.instructions or {}) > 1
+        self.num_in_flight = setting.execution.inference_batch_size * (SORTED_BATCHES if is_sorted else 1)
 
     @classmethod
     def open(cls, params: LocalParams, setting: Setting) -> Self:
@@ -59,14 +65,6 @@ class LocalCaptioner:
         if self._model is None:
             self._model = LocalVlm(self._params, self._setting.execution)
         return self._model
-
-
-class Asked(NamedTuple):
-    """A picture, what a model is told about it, and the coordinates of what is drawn for it."""
-
-    image: Image.Image
-    instruction: str
-    coordinates: Coordinates
 
 
 class LocalVlm:
@@ -106,7 +104,7 @@ class LocalVlm:
             attn_implementation=ATTENTION[execution.attention],
         )
         self._model: Any = model.to(self._device).eval()
-        self._end_token_ids = self._find_end_tokens()
+        self._end_token_ids = end_tokens_of(self._model, self._tokenizer, self._folder)
         # A configuration of our own: the model's may ask for sampling, beams or penalties.
         generation_config: Any = transformers.GenerationConfig
         self._model.generation_config = generation_config(
@@ -155,10 +153,13 @@ class LocalVlm:
         if others := {(image.size, image.mode) for image in images} - {view}:
             raise ValueError(f"pictures of {sorted(others)}; square views of {view} wanted")
         asked = [Asked(*one) for one in zip(images, instructions, coordinates, strict=True)]
-        rows: list[Caption | Reject] = []
-        for start in range(0, len(asked), self._batch_size):
-            rows.extend(self.caption_batch(asked[start : start + self._batch_size]))
-        return rows
+        # A batch goes on until its longest answer ends: those that are told the same go together.
+        order = sorted(range(len(asked)), key=lambda place: (len(instructions[place]), instructions[place]))
+        rows: dict[int, Caption | Reject] = {}
+        for start in range(0, len(order), self._batch_size):
+            places = order[start : start + self._batch_size]
+            rows.update(zip(places, self.caption_batch([asked[place] for place in places]), strict=True))
+        return [rows[place] for place in range(len(asked))]
 
     def caption_batch(self, batch: Sequence[Asked], inputs: Any = None) -> list[Caption | Reject]:
         """As ``caption``, of pictures that fit into memory together; what is worth another try is written anew.
@@ -241,11 +242,3 @@ class LocalVlm:
             loop_ngram_words=self._params.loop_ngram_words,
             loop_max_repeats=self._params.loop_max_repeats,
         )
-
-    def _find_end_tokens(self) -> frozenset[int]:
-        ends = self._model.generation_config.eos_token_id
-        if ends is None:
-            ends = self._tokenizer.eos_token_id
-        if ends is None:
-            raise Refusal(f"{self._folder}: names no end token; a caption could not be told from a cut one")
-        return frozenset(ends if isinstance(ends, list) else [ends])

@@ -9,8 +9,9 @@ from typing import Any
 from PIL import Image
 
 from pipeline.captioners.base import Caption, Picture, Provenance, Setting, SharesPictures, told
-from pipeline.captioners.local import Asked, LocalCaptioner
+from pipeline.captioners.local import LocalCaptioner
 from pipeline.captioners.prefix import PicturePrefix
+from pipeline.captioners.prompts import Asked
 from pipeline.captioners.sharing import SharingVlm
 from pipeline.errors import Reject
 from pipeline.params.captioners import LocalCaptioner as LocalParams

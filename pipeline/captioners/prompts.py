@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
+from pipeline.data.randomness import Coordinates
 from pipeline.errors import Refusal
 
 if TYPE_CHECKING:
     import torch
+
+
+class Asked(NamedTuple):
+    """A picture, what a model is told about it, and the coordinates of what is drawn for it."""
+
+    image: Image.Image
+    instruction: str
+    coordinates: Coordinates
 
 
 def prompts(processor: Any, images: Sequence[Image.Image], instructions: Sequence[str]) -> Any:
@@ -60,3 +69,13 @@ def tokenizer_of(processor: Any, folder: object) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def end_tokens_of(model: Any, tokenizer: Any, folder: object) -> frozenset[int]:
+    """The tokens that end an answer. Raises Refusal where neither model nor tokenizer names one."""
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        ends = tokenizer.eos_token_id
+    if ends is None:
+        raise Refusal(f"{folder}: names no end token; a caption could not be told from a cut one")
+    return frozenset(ends if isinstance(ends, list) else [ends])

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from PIL import Image
 
-from pipeline.captioners.local import Asked, LocalVlm
+from pipeline.captioners.local import LocalVlm
 from pipeline.captioners.prefix import PicturePrefix, goes_on_alike, prefix_of
+from pipeline.captioners.prompts import Asked
 from pipeline.params.captioners import LocalCaptioner as LocalParams
 
 

@@ -15,7 +15,8 @@ from tiny_models import make_tiny_vlm
 
 from pipeline.captioners.base import Caption
 from pipeline.captioners.decoding import SeededDraws, draw_numbers
-from pipeline.captioners.local import Asked, LocalVlm
+from pipeline.captioners.local import LocalVlm
+from pipeline.captioners.prompts import Asked
 from pipeline.data.randomness import Coordinates
 from pipeline.errors import Reject
 from pipeline.params.captioners import Decoding, LocalCaptioner

@@ -20,7 +20,7 @@ from tiny_models import SIDE_PX, make_tiny_vlm
 from pipeline.captioners.base import Caption
 from pipeline.captioners.decoding import FiniteWatch
 from pipeline.captioners.local import LocalVlm
-from pipeline.captioners.prompts import check_left_padding
+from pipeline.captioners.prompts import Asked, check_left_padding
 from pipeline.data.randomness import Coordinates, generator
 from pipeline.data.schema import FinishReason
 from pipeline.errors import Refusal, Reject
@@ -104,6 +104,28 @@ def test_a_batch_gives_what_single_pictures_give(own_folder: Path) -> None:
     assert [row.instruction for row in captions] == [
         instruction for row, instruction in zip(together, INSTRUCTIONS, strict=True) if isinstance(row, Caption)
     ]
+
+
+def test_batches_are_of_pictures_that_are_told_the_same_and_order_stays(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_often(own_folder)
+    images, instructions = pictures(10), ["full", "a brief one, please", "x"] * 3 + ["x"]
+    vlm = LocalVlm(params(own_folder), execution(4))
+    alone = [
+        vlm.caption_batch([Asked(image, told, Coordinates(0))])[0]
+        for image, told in zip(images, instructions, strict=True)
+    ]
+    told: list[list[str]] = []
+    prompts = vlm._prompts
+
+    def noting(some: list[Image.Image], instructions: list[str]) -> object:
+        told.append(instructions)
+        return prompts(some, instructions)
+
+    monkeypatch.setattr(vlm, "_prompts", noting)
+    assert [repr(row) for row in captions_of(vlm, images, instructions)] == [repr(row) for row in alone]
+    assert told == [["x"] * 4, ["full"] * 3 + ["a brief one, please"], ["a brief one, please"] * 2]
 
 
 def test_a_caption_that_meets_the_limit_says_so(vlm_folder: Path) -> None:
