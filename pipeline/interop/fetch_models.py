@@ -24,6 +24,7 @@ from pipeline.layout import PARAMS_YAML
 from pipeline.params.check import project_params
 from pipeline.params.load import Params
 from pipeline.params.references import side_table
+from pipeline.params.servers import ServerCaptioner
 from pipeline.runner.status import format_bytes
 
 SHOWN_DIGITS = 12
@@ -68,7 +69,7 @@ def fetch_models(params: Params, tell: Callable[[str], None]) -> None:
         except Refusal as refusal:
             tell(f"{where}{rows}: not fetched")
             refusals.append(refusal)
-    for line in _left_to_indexes(params):
+    for line in [*_left_to_servers(params), *_left_to_indexes(params)]:
         tell(line)
     if refusals:
         more = f" ({len(refusals) - 1} more could not be had: see above)" if len(refusals) > 1 else ""
@@ -183,11 +184,22 @@ def _left_to_indexes(params: Params) -> list[str]:
     ]
 
 
+def _left_to_servers(params: Params) -> list[str]:
+    """Models that run elsewhere: those servers have them from wherever they are started."""
+    captioners = side_table(params, "recaption", "captioners")
+    rows: dict[str, list[str]] = {}
+    for row in params.rows("recaption"):
+        captioner = captioners[params.row("recaption", row).captioner]
+        if isinstance(captioner, ServerCaptioner):
+            rows.setdefault(f"{captioner.model} at {captioner.revision[:SHOWN_DIGITS]}", []).append(f"recaption/{row}")
+    return [f"{model} for {', '.join(of_model)}: left to the servers that run it" for model, of_model in rows.items()]
+
+
 def _last_line(params: Params, num_models: int, num_bytes: int) -> str:
     from huggingface_hub import constants
 
     if not num_models:
-        return f"{params.source} names no model of the Hub"
+        return f"{params.source} names no model of the Hub that is loaded here"
     models = "the model of the Hub" if num_models == 1 else f"all {num_models} models of the Hub"
     return (
         f"{models} that {params.source} names: {format_bytes(num_bytes)} in {constants.HF_HUB_CACHE}; with "

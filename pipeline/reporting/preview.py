@@ -69,6 +69,7 @@ class Preview:
         num_pictures: of the whole set.
         is_counted: that is the number of whole ones; else of those listed, some of which may be of no use.
         num_jobs: shards of the whole set.
+        servers: addresses of those that captioned; none where the model ran here.
     """
 
     sets: tuple[str, ...]
@@ -77,6 +78,7 @@ class Preview:
     num_pictures: int
     is_counted: bool
     num_jobs: int
+    servers: tuple[str, ...]
 
 
 def preview(
@@ -138,7 +140,15 @@ def preview(
     num_pictures, is_counted = _num_pictures(plan, plan.params.row("recaption", sets[0]).images)
     timing = take_counting(batches[0], batches[1:], first.seconds, run_batch)
     num_jobs = num_shards_of(plan.params, f"recaption/{sets[0]}")
-    return Preview(sets, tuple(previewed), timing, num_pictures, is_counted, num_jobs)
+    return Preview(sets, tuple(previewed), timing, num_pictures, is_counted, num_jobs, _servers_of(captioner))
+
+
+def _servers_of(captioner: SetsCaptioner) -> tuple[str, ...]:
+    """Addresses of the servers that were asked; none where the model runs here."""
+    from pipeline.captioners.base import Timed
+
+    told = captioner.performance() if isinstance(captioner, Timed) else None
+    return tuple(told["servers"]) if told else ()
 
 
 def shard_job(plan: Plan, unit: UnitId) -> Job:

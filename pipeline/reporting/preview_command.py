@@ -19,7 +19,7 @@ from pipeline.layout import PARAMS_YAML, SAMPLES
 from pipeline.params.check import project_params
 from pipeline.params.presets import fetch_command
 from pipeline.reporting.preview import Captioning, preview
-from pipeline.reporting.preview_page import duration_range, pace, page
+from pipeline.reporting.preview_page import duration_range, on_what, pace, page
 from pipeline.reporting.preview_timing import project
 from pipeline.reporting.provenance import machine
 from pipeline.runner.devices import CLAIMS
@@ -60,7 +60,7 @@ def run(ways: Captioning, parsed: argparse.Namespace) -> None:
     os.replace(fresh, out)
     print(
         f"recaption/{parsed.row}: {len(made.pictures)} pictures captioned, {pace(made.timing)}; all "
-        f"{made.num_pictures:,}: {duration_range(projection)} on one such device: {out}"
+        f"{made.num_pictures:,}: {duration_range(projection)} {on_what(made)}: {out}"
     )
     for caveat in made.timing.caveats:
         print(f"  {caveat}")
@@ -77,7 +77,9 @@ def main(ways: Captioning, arguments: list[str] | None = None) -> int:
     parser.add_argument("--params", type=Path, default=Path(PARAMS_YAML), help=f"parameter file ({PARAMS_YAML})")
     parser.add_argument("--out", type=Path, help=f"where the page goes ({SAMPLES}/preview-<run>-<row>.html)")
     parser.add_argument(
-        "--price-per-hour", type=float, help="of one device, in your currency; the page then says costs"
+        "--price-per-hour",
+        type=float,
+        help="of one device, or of all servers together, in your currency; the page then says costs",
     )
     parser.add_argument(
         "--seconds", type=float, default=SECONDS, help=f"for further batches, timed alone ({SECONDS:g})"

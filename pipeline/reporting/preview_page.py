@@ -77,6 +77,7 @@ def page(params: Params, row: str, made: Preview, projection: Projection, here: 
             projection=projection,
             pace=pace(made.timing),
             duration_range=duration_range(projection),
+            on_what=on_what(made),
             device=device,
             num_threads=params.execution.num_threads,
             pictures=[_data_url(one.picture.view(_view_px(params, made))) for one in made.pictures],
@@ -100,6 +101,13 @@ def duration_range(projection: Projection) -> str:
     lowest, highest = duration(projection.lowest_seconds), duration(projection.highest_seconds)
     range_ = f" ({lowest} to {highest})" if lowest != highest else ""
     return f"about {duration(projection.seconds)}{range_}"
+
+
+def on_what(made: Preview) -> str:
+    """What the projected time is of."""
+    if not made.servers:
+        return "on one such device"
+    return f"with {len(made.servers)} such servers" if len(made.servers) > 1 else "with one such server"
 
 
 def _captioner(params: Params, row: str) -> Any:

@@ -16,7 +16,7 @@ class Served:
 
     Attributes:
         url: its address.
-        num_answers: whole answers that it gave.
+        num_answers: whole answers that it gave, for all sets of a pass.
         num_failures: questions that it gave none to.
         answers_a_second: of a job that asked it and the others.
     """

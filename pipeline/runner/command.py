@@ -193,8 +193,8 @@ def _logged(plan: Plan, unit_ids: list[UnitId]) -> Iterator[JobLog]:
             yield log
         except BaseException as error:
             message = _one_line(error, plan)
-            for unit_id in unit_ids:
-                message = message.removeprefix(f"{unit_id}: ")  # which is said in front of it
+            if len(unit_ids) == 1:  # of several the message says which one is meant
+                message = message.removeprefix(f"{named}: ")
             with contextlib.suppress(OSError):  # a full disk has no room for these either; the line is said anyway
                 traceback.print_exc(file=file)
                 _mark_failed(plan, unit_ids, message)

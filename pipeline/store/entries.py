@@ -19,6 +19,7 @@ from pipeline.data.files import (
 from pipeline.data.keys import dataset_of, is_derived
 from pipeline.store.store import JOB_JSON, relative_files
 
+PUBLISHED = "published"  # the table of an index of captions
 MODEL_KINDS = ("train", "finetune")
 CHECKPOINTS = "checkpoints"  # of a training's unfinished work
 MODEL = " or ".join(MODEL_KINDS)
@@ -51,7 +52,9 @@ def kind_of_entry(folder: Path) -> Kind:
     """Kind of a finished result."""
     names = relative_files(folder, leave_out=(JOB_JSON,))
     if INDEX_JSON in names:
-        return Kind("download, index", dataset_of(_table_and_key(folder / INDEX_PARQUET)[1]))
+        table, key = _table_and_key(folder / INDEX_PARQUET)
+        # Of published captions keys tell the pictures' row alone, which is not the index's.
+        return Kind("recaption, index", "") if table == PUBLISHED else Kind("download, index", dataset_of(key))
     for name in names:
         if name.rsplit("/", 1)[-1] == MANIFEST_JSON:
             return Kind(f"{_read_json(folder / name).get('stage', 'unknown')}, manifest", "")

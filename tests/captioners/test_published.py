@@ -28,6 +28,9 @@ from small_project import plan_of, run_stage, write_parameters
 from pipeline.dag.units import INDEX, MANIFEST, UnitId
 from pipeline.data.schema import Column
 from pipeline.errors import Refusal
+from pipeline.runner import gc
+from pipeline.store.entries import Kind
+from pipeline.store.surplus import surplus_of
 
 CAPTIONS = {source_id: f'The {number}. "picture", with a\ttab' for number, source_id in enumerate(IDS)}
 
@@ -284,3 +287,18 @@ def test_a_preview_of_what_is_there_already_is_refused(project: Path) -> None:
     assert ended.stderr.strip() == (
         f"recaption/{ROW}: its captioner writes nothing whose time could be told; make the row, and look at the page"
     )
+
+
+def test_clean_up_calls_an_index_of_captions_what_it_is(project: Path) -> None:
+    (project / "captions.tsv").write_text(lines(CAPTIONS))
+    recaptioned(project, published())
+    raw = parameters(published())
+    raw["recaption"]["rows"] = {}
+    write_parameters(project / "params.yaml", raw)
+    wants = gc.wants_of([Path("params.yaml")], project)
+    found = Counter(item.kind for item in surplus_of(project / "data/store", wants.results, wants.works))
+    assert found == {
+        Kind("recaption, index", ""): 1,
+        Kind("recaption, shard", ""): 2,
+        Kind("recaption, manifest", ""): 1,
+    }

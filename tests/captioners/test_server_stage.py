@@ -92,6 +92,12 @@ def test_sets_of_a_row_are_asked_for_together(project: Path) -> None:
         assert run_stage("recaption", "served") == 0
         asked = servers[0].seen.questions
         assert len(asked) == 2 * NUM_PICTURES
+        assert run_stage("report", "main") == 0
+        page = (project / "reports/small/report.html").read_text().replace("<wbr>", "")
+        each = [
+            map(int, re.findall(rf"{one.url} gave (\d+) answers for all sets of its passes, ", page)) for one in servers
+        ]
+        assert [sum(numbers) for numbers in zip(*each, strict=True)] == 2 * [2 * NUM_PICTURES]
         assert {(one.fields["text"], one.fields["max_tokens"]) for one in asked} == {
             ("In detail.", 32),
             ("Briefly.", 7),

@@ -12,6 +12,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import served_project
 import small_project
 from fake_hub import COMMIT, Hub, serving
 from huggingface_hub import constants
@@ -305,6 +306,22 @@ def test_rows_of_the_hub_are_left_to_their_indexes(hub: Hub, capsys: pytest.Capt
     ) in capsys.readouterr().out
 
 
+def test_models_that_servers_run_are_left_to_them(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = served_project.parameters(["http://127.0.0.1:9/v1"])
+    captioner = raw["recaption"]["captioners"]["servers"]
+    told = {one: {"instructions": {one: 1.0}} for one in ("full", "brief")}
+    captioner = {key: value for key, value in captioner.items() if key != "instructions"}
+    raw["recaption"]["captioners"]["servers"] = {**captioner, "sets": told, "revision": COMMIT}
+    small_project.write_parameters(Path("params.yaml"), raw)
+    assert fetched() == 0
+    assert capsys.readouterr().out == (
+        f"some/vlm at {COMMIT[:12]} for recaption/served.brief, recaption/served.full: left to the servers that "
+        "run it\n"
+        "params.yaml names no model of the Hub that is loaded here\n"
+    )
+    assert hub.asked == []
+
+
 def test_folders_are_no_business_of_the_hub(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     raw = parameters()
     raw["recaption"]["rows"].pop("pictures-vlm")
@@ -312,7 +329,7 @@ def test_folders_are_no_business_of_the_hub(hub: Hub, capsys: pytest.CaptureFixt
         raw[section]["rows"] = {}
     small_project.write_parameters(Path("params.yaml"), raw)
     assert fetched() == 0
-    assert capsys.readouterr().out == "params.yaml names no model of the Hub\n"
+    assert capsys.readouterr().out == "params.yaml names no model of the Hub that is loaded here\n"
     assert hub.asked == []
     assert project_params(Path("params.yaml"), Path()).run == "small"
 

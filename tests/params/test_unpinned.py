@@ -242,7 +242,7 @@ def test_pin_writes_the_commit_of_the_hub(checkout: Path, hub: Hub, capsys: pyte
     before = Path("params.yaml").read_text()
     assert fetch_models.main(["--pin"]) == 0  # no row of these parameters asks for the model
     assert Path("params.yaml").read_text() == before.replace("unpinned", COMMIT)
-    assert capsys.readouterr().out.splitlines()[-1] == "params.yaml names no model of the Hub"
+    assert capsys.readouterr().out.splitlines()[-1] == "params.yaml names no model of the Hub that is loaded here"
     assert fetch_models.main(["--pin"]) == 0
     assert capsys.readouterr().out.startswith("params.yaml: nothing is unpinned\n")
 

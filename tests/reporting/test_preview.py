@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import served_project
 import several_sets
 import small_project
+from caption_server import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -242,3 +244,19 @@ def test_a_bill_lies_within_its_range(warm_up: int, sizes: list[int], seconds: l
     assert projection.seconds <= projection.highest_seconds * slack
     assert pace(timing)
     assert duration_range(projection).startswith("about ")
+
+
+def test_servers_are_what_the_bill_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving(2) as servers:
+        urls = [server.url for server in servers]
+        small_project.write_parameters(Path("params.yaml"), served_project.parameters(urls))
+        assert small_project.run_stage("download", "pictures") == 0
+        assert run(monkeypatch, "--preview", "16", "--row", "served", "--price-per-hour", "3") == 0
+    assert "with 2 such servers" in capfd.readouterr().out
+    text = " ".join(_Reader(Path("samples/preview-small-served.html").read_text()).text.split())
+    assert "for 48 pictures with 2 such servers." in text
+    assert "at 3.00 for an hour of all servers" in text
+    assert f"{', '.join(urls)}; the run takes 8 pictures at a time" in text

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import several_sets
 from several_sets import BRIEF, FULL, NAME, PICTURES_ROW, entries, fingerprints, results, with_captioner
-from small_project import plan_of, run_stage
+from small_project import plan_of, run_stage, write_parameters
 
 from pipeline.dag.units import UnitId
+from pipeline.params.load import read_yaml
 from pipeline.runner import gc
 from pipeline.runner.reconcile import reconcile
 from pipeline.runner.status import look, render
@@ -138,6 +139,20 @@ def test_sets_arrive_and_leave_by_other_ways(project: Path, tmp_path_factory: py
     with_captioner(project, sets=several_sets.SETS)
     reconcile(plan_of(project), act=True)
     assert results(project) == calm
+
+
+def test_a_pass_says_which_of_its_sets_ended_it(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    loops = {"full": {"instructions": FULL}, "brief": {"instructions": BRIEF, "max_new_tokens": 1}}
+    with_captioner(project, sets=loops, loop_ngram_words=1, loop_max_repeats=1)
+    raw = read_yaml(project / "params.yaml")
+    write_parameters(project / "params.yaml", {**raw, "recaption": {**raw["recaption"], "max_garbage_fraction": 0.0}})
+    assert run_stage("recaption", PICTURES_ROW) == 1
+    both = ", ".join(f"recaption/{PICTURES_ROW}.{one} 00000" for one in ("brief", "full"))
+    error = capfd.readouterr().err
+    which = error.partition(f"{both}: ")[2].partition(": the captions are garbage")[0]
+    assert which == f"recaption/{PICTURES_ROW}.brief 00000", error
+    assert run_stage("recaption", f"{PICTURES_ROW}.brief") == 1
+    assert f"recaption/{PICTURES_ROW}.brief 00000: the captions are garbage" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
