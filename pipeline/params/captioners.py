@@ -42,6 +42,11 @@ class CaptionerParams(Strict, tag_field="kind", frozen=True, kw_only=True):
         return None
 
     @property
+    def served_model(self) -> str | None:
+        """The model that servers run for it (``execution.captioner_servers``); None where it asks none."""
+        return None
+
+    @property
     def view_side_px(self) -> int | None:
         """Side of the square view that it sees; None where it sees no picture."""
         return None

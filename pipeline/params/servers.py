@@ -31,6 +31,11 @@ class ServerCaptioner(GeneratingCaptioner, tag="server", frozen=True, kw_only=Tr
         return self.model
 
     @property
+    def served_model(self) -> str:
+        """The model."""
+        return self.model
+
+    @property
     def view_side_px(self) -> int:
         """As stated."""
         return self.side_px

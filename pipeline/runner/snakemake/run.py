@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
 from pipeline import layout as paths
+from pipeline.dag.missing_servers import refuse_without_servers
 from pipeline.dag.missing_sources import missing_in_run, not_at_hand_lines
 from pipeline.dag.plan import Plan
 from pipeline.dag.stages import BY_NAME
@@ -91,7 +92,7 @@ class SnakemakeRun:
         """Called before jobs are planned that will be run: take the lock, freeze the parameters, reconcile.
 
         Raises:
-            Refusal: somebody else is at work here.
+            Refusal: somebody else is at work here, or captions are to be made by servers that nobody named.
         """
         self._lock.take_for_engine()
         for line in self._lock.mended:
@@ -99,6 +100,7 @@ class SnakemakeRun:
         os.environ[TOKEN_VARIABLE] = self._lock.token
         os.environ[FROZEN_VARIABLE] = str(self._freeze())
         reconciled = reconcile(self.plan, act=True)
+        refuse_without_servers(self.plan, reconciled.missing)
         self._missing = reconciled.missing
         self._tell(reconciled)
         for line in not_at_hand_lines(self.plan):
