@@ -54,7 +54,7 @@ class ServerSets:
     def caption_sets(self, pictures: Sequence[Picture], names: Sequence[str]) -> list[list[Caption | Reject]]:
         """As ``SetsCaptioner.caption_sets``, under the instruction drawn for each picture's key.
 
-        ``Reject("refused_picture")`` for a picture that a server will not have, ``Reject("no_answer")`` for one
+        ``Reject("refused_picture")`` for a picture that a server will not have, ``Reject("not_described")`` for one
         that has none in ``num_attempts`` attempts, while servers describe others; others as the local captioner.
 
         Raises:

@@ -25,7 +25,7 @@ from pipeline.sources.urls.answers import Later
 
 Wanted = tuple[Picture, ServerParams]  # a caption of this picture as these parameters tell
 REFUSED = "refused_picture"
-NO_ANSWER = "no_answer"
+NOT_DESCRIBED = "not_described"
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Batch:
         try:
             return await self._attempt(body, set())
         except Later as later:
-            raise Reject(NO_ANSWER, f"{self._task.settings.num_attempts + 1} attempts, the last: {later}") from None
+            raise Reject(NOT_DESCRIBED, f"{self._task.settings.num_attempts + 1} attempts, the last: {later}") from None
 
     async def _attempts(self, body: bytes) -> Completion:
         settings = self._task.settings

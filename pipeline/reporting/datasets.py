@@ -61,7 +61,7 @@ def _dataset(job: Job, row: str) -> Dataset:
     return Dataset(
         row=row,
         source=str(type(values).__struct_config__.tag),
-        fields=[(name, _in_words(as_told[name])) for name in own if as_told.get(name) is not None],
+        fields=[(name, _in_words(as_told[name])) for name in own if as_told.get(name) not in (None, {}, [])],
         revision=values.revision,
         heldout=values.heldout,
         num_rows=manifest["num_rows"],

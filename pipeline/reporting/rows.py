@@ -33,7 +33,7 @@ REASONS = {
     "loop": "the caption repeats itself",
     "no_tokens": "the tokenizer turns the caption into nothing",
     "refused_picture": "the server does not take this picture (400, 413, 422); its words tell why",
-    "no_answer": "servers that describe other pictures gave this one no whole answer in num_attempts attempts",
+    "not_described": "servers that describe other pictures gave this one no whole answer in num_attempts attempts",
     "content_filter": "the server's filter ended the answer",
     "not_finite": "the model gave values that are not numbers",
 }

@@ -299,7 +299,7 @@ def test_a_picture_that_never_gets_an_answer_is_rejected_while_others_do(server:
     found = captioner([server]).caption(pictures(8))
     rejects = {number: one for number, one in enumerate(found) if isinstance(one, Reject)}
     assert list(rejects) == [3]
-    assert rejects[3].reason == "no_answer"
+    assert rejects[3].reason == "not_described"
     assert "4 attempts" in rejects[3].detail
     assert "CUDA error" in rejects[3].detail
     assert server.seen.times[colour_of(3)] == SETTINGS.num_attempts + 1  # the last by itself
@@ -321,7 +321,7 @@ def test_a_picture_that_ends_servers_takes_no_other_with_it(server: CaptionServe
     server.behaviour = server.plain = may_end
     found = captioner([server], num_per_server=8, num_attempts=2, give_up_after_s=30.0).caption(pictures(24))
     rejects = {number: one.reason for number, one in enumerate(found) if isinstance(one, Reject)}
-    assert rejects == {5: "no_answer"}
+    assert rejects == {5: "not_described"}
     assert len(ends) == 3
 
 

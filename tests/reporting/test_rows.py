@@ -48,7 +48,7 @@ def test_reasons_of_all_stages_are_explained() -> None:
         "no_letters",
         "no_text",
         "no_caption",
-        "no_answer",
+        "not_described",
     ):
         assert len(meaning(reason)) > 10
     assert meaning("never heard of") == ""
