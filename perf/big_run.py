@@ -57,7 +57,7 @@ def parameters(num_shards: int = NUM_SHARDS) -> dict[str, Any]:
     crop = {"kind": "crop", "images": "download/imagenet", "side_px": 64, "min_scale": 0.5, "max_scale": 1.0}
     raw["augment"]["rows"] = {"cutmix": raw["augment"]["rows"]["cutmix"], "crop": crop}
     del raw["finetune"]["rows"]["ta_ia+aesthetic"]["swap"]
-    hub = {"model": "owner/model", "revision": "abc"}
+    hub = {"model": "owner/model", "revision": "a" * 40}
     raw["recaption"]["captioners"]["vlm"].update(hub)
     raw["encode_images"]["autoencoders"]["demo"].update(hub)
     raw["encode_text"]["encoders"]["demo"].update(hub)

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from pipeline.captioners.base import Caption, Picture, Setting
+from pipeline.captioners.base import Caption, Picture, Provenance, Setting
 from pipeline.data.randomness import generator
 from pipeline.data.schema import FinishReason
 from pipeline.encoders.base import Latent, TextEmbedding
@@ -102,6 +102,10 @@ class Saying:
             picture.view(224)
         texts = [f"{CAPTION} {picture.key}" for picture in pictures]
         return [Caption(text, "say it", FinishReason.STOP, NUM_TOKENS) for text in texts]
+
+    def provenance(self) -> Provenance:
+        """No model."""
+        return Provenance(captioner="perf_saying")
 
 
 class StillParams(AutoencoderParams, tag="perf_still", frozen=True, kw_only=True):

@@ -85,10 +85,10 @@ def forget(project: Path) -> None:
 
 def watch_sets(monkeypatch: pytest.MonkeyPatch, ends_at: int | None = None) -> list[list[str]]:
     """The sets that are asked of the captioner, batch by batch, from now on; one call may end in an error."""
-    from pipeline.captioners import sets
+    from pipeline.captioners import inputs
 
     asked: list[list[str]] = []
-    open_sets = sets.open_sets
+    open_sets = inputs.open_sets
 
     def opened(*arguments: Any) -> Any:
         captioner = open_sets(*arguments)
@@ -103,7 +103,7 @@ def watch_sets(monkeypatch: pytest.MonkeyPatch, ends_at: int | None = None) -> l
         captioner.caption_sets = watched
         return captioner
 
-    monkeypatch.setattr(sets, "open_sets", opened)
+    monkeypatch.setattr(inputs, "open_sets", opened)
     return asked
 
 

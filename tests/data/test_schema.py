@@ -47,6 +47,7 @@ ALSO_OTHERS = {
     "std",
     "label",
     "prompt",
+    "captioner",
 }
 
 

@@ -22,7 +22,9 @@ SERVE = "from caption_server import CaptionServer, Seen; CaptionServer(Seen(), {
 
 def example(port: int) -> str:
     """The block of the page; two shards a server, and a server of this machine without a GPU."""
-    [block] = re.findall(r"```python\n(include: \"Snakefile\".*?)```", (PROJECT / "docs/use.md").read_text(), re.DOTALL)
+    [block] = re.findall(
+        r"```snakemake\n(include: \"Snakefile\".*?)```", (PROJECT / "docs/use.md").read_text(), re.DOTALL
+    )
     paths = f"PYTHONPATH={PROJECT}:{PROJECT / 'tests'}"
     command = f"exec env {paths} {sys.executable} -c '{SERVE.format(port=port)}'"
     for old, new in (

@@ -51,7 +51,7 @@ def test_every_layout_has_the_same_pictures(pictures: Path, tmp_path: Path, monk
             source = SOURCES.class_of(row).open(row, 0)
             locations = [entry.location for entry in source.entries()]
             (tmp_path / "work" / name).mkdir(parents=True)
-            prepare(source, Workplace(one.execution, tmp_path / "work" / name, print))
+            prepare(source, Workplace(one.execution, tmp_path / "work" / name, print, tmp_path / "hosts.json"))
             assert set(source.read_many(locations)) == wanted
             assert len(locations) == NUM_PICTURES
 
