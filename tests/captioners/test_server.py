@@ -303,7 +303,8 @@ def test_a_picture_that_never_gets_an_answer_is_rejected_while_others_do(server:
     assert "4 attempts" in rejects[3].detail
     assert "CUDA error" in rejects[3].detail
     assert server.seen.times[colour_of(3)] == SETTINGS.num_attempts + 1  # the last by itself
-    assert server.seen.num_plain == 2  # before the work, and to see whose fault it is
+    # Before the work, and to see whose fault it is; once more where three failures came in a row, others being done.
+    assert server.seen.num_plain in (2, 3)
 
 
 def test_a_picture_that_ends_servers_takes_no_other_with_it(server: CaptionServer) -> None:

@@ -187,7 +187,7 @@ def test_the_index_is_made_and_a_shards_run_of_it_read(shop: Workshop) -> None:
 def test_a_first_look_misses_all_and_a_second_one_nothing(shop: Workshop) -> None:
     first, second = (case.measure(shop) for case in CASES if case.name.startswith("snakemake"))
     assert shop.looks()["first"]["num_missing"] > 100
-    assert first.ours > second.ours > (0.0,)
+    assert min(first.ours + second.ours) > 0.0
     shop.looks()["second"]["num_missing"] = 1.0
     with pytest.raises(Refusal, match="and 1 when all are there"):
         scale_cases.second_look(shop)
