@@ -101,8 +101,16 @@ class Plan:
         return show(self.store, fingerprint, self.shown_folder(unit_id), self.layout.staging)
 
     def num_shards(self, shard: UnitId) -> int:
-        """How many shards the manifest of a shard's row, or of its benchmark, is made from."""
-        return sum(need.reference == shard.reference and need.is_shard for need in self.unit(_manifest_of(shard)).needs)
+        """How many shards are put together with this one: of its row, or of its benchmark."""
+        whole = self.unit(self._whole_of(shard))
+        return sum(need.reference == shard.reference and need.is_shard for need in whole.needs)
+
+    def _whole_of(self, shard: UnitId) -> UnitId:
+        """The manifest of a shard's row or benchmark; of verdicts, what they add up to, which is called after it."""
+        benchmark, _ = split_benchmark(shard.part)
+        if benchmark and benchmark in BY_NAME[shard.stage].part_names(self.params, shard.row):
+            return shard._replace(part=benchmark)
+        return shard._replace(part=benchmark_part(benchmark, MANIFEST) if benchmark else MANIFEST)
 
     def is_made(self, unit_id: UnitId) -> bool:
         """Does the store have what the parameters want of this unit?"""
@@ -120,9 +128,3 @@ class Plan:
         if fingerprint is None:
             raise Refusal(f"{unit_id} is not made; run snakemake --configfile {self.params.source}")
         return self.store.entry(fingerprint)
-
-
-def _manifest_of(shard: UnitId) -> UnitId:
-    """The manifest of a shard's row, or of its benchmark."""
-    benchmark, _ = split_benchmark(shard.part)
-    return shard._replace(part=benchmark_part(benchmark, MANIFEST) if benchmark else MANIFEST)

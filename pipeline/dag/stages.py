@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pipeline.dag import units
+from pipeline.dag import score_units, units
+from pipeline.dag.score_units import judged_benchmarks
 from pipeline.dag.units import (
     INDEX,
     MANIFEST,
@@ -29,15 +30,12 @@ from pipeline.data.files import (
     INDEX_PARQUET,
     LOSS_TSV,
     MANIFEST_JSON,
-    METRICS_JSON,
     MODEL_FILES,
     MODEL_FOLDER,
     PIPELINE_JSON,
     REJECTS_PARQUET,
     REPORT_FILES,
     ROWS_ARROW,
-    STYLE_PARQUET,
-    VERDICTS_PARQUET,
 )
 from pipeline.digest import digest_coordinates
 from pipeline.params.benchmarks import ROLES
@@ -45,7 +43,6 @@ from pipeline.params.captioners import CaptionerParams
 from pipeline.params.load import Params
 from pipeline.params.references import (
     AUTOENCODERS,
-    STYLE,
     TEXT_ENCODERS,
     num_shards_of,
     side_table,
@@ -131,17 +128,6 @@ def _gpus_of_training(stage: str) -> Callable[[Params, str, str], int]:
 
 def _gpu_of_drawing(params: Params, row: str, part: str) -> int:
     return int(split_benchmark(part)[1] != MANIFEST and not params.row("generate", row).is_import)
-
-
-def _gpu_of_score(params: Params, row: str, part: str) -> int:
-    """A judge says whether it computes on one; features of pictures do."""
-    values = params.row("score", row)
-    if part == STYLE:
-        return 1
-    benchmark = side_table(params, "generate", "benchmarks")[part]
-    if benchmark.needs_judge is None:
-        return int(benchmark.compares_with_real and values.real is not None)
-    return int(side_table(params, "score", "judges")[getattr(values, benchmark.needs_judge)].pretrained is not None)
 
 
 def _shard_names(num_shards: int) -> list[str]:
@@ -285,32 +271,6 @@ def _generate(params: Params, row: str, part: str) -> Unit:
     return Unit(unit_id, (f"{benchmark}/{shard_file(inner)}",), tuple(needs))
 
 
-def judged_benchmarks(params: Params, row: str) -> list[str]:
-    """The benchmarks that a row of score judges: those that its pictures were drawn for."""
-    names: list[str] = list(params.row("generate", split_reference(params.row("score", row).images)[1]).benchmarks)
-    return names
-
-
-def _score_names(params: Params, row: str) -> list[str]:
-    return [*judged_benchmarks(params, row), *([STYLE] if params.row("score", row).style else [])]
-
-
-def _score(params: Params, row: str, part: str) -> Unit:
-    values = params.row("score", row)
-    if part == STYLE:
-        probe = side_table(params, "score", "style_probes")[values.style]
-        sets = (probe.plain, probe.aesthetic, probe.heldout_plain, probe.heldout_aesthetic)
-        pictures = units.unit_id(values.images, benchmark_part(probe.benchmark, MANIFEST))
-        names = tuple(f"{STYLE}/{name}" for name in (FINGERPRINT_JSON, METRICS_JSON, STYLE_PARQUET))
-        return Unit(UnitId("score", row, part), names, (pictures, *(units.unit_id(one, MANIFEST) for one in sets)))
-    entry = params.sections["generate"].tables["benchmarks"][part]
-    needs = [units.unit_id(values.images, benchmark_part(part, MANIFEST))]
-    compares = entry.compares_with_real and values.real is not None
-    needs += [units.unit_id(values.real, MANIFEST)] if compares else []
-    files = tuple(f"{part}/{name}" for name in (FINGERPRINT_JSON, METRICS_JSON, VERDICTS_PARQUET))
-    return Unit(UnitId("score", row, part), files, tuple(needs))
-
-
 def _unread_by_download(params: Params, row: str, part: str) -> frozenset[str]:
     """What is checked while a source is listed, or how much of it may be lost, changes nothing in its shards."""
     values = params.row("download", row)
@@ -319,24 +279,13 @@ def _unread_by_download(params: Params, row: str, part: str) -> frozenset[str]:
     return own | _unread_of_near_duplicates(params, row, part)
 
 
-def _unread_by_score(params: Params, row: str, part: str) -> frozenset[str]:
-    """Another judge, metric, probe or encoder than those that a part asks leaves its verdicts as they are."""
-    if part == STYLE:
-        read = {"style", "features"}
-    else:
-        entry = params.sections["generate"].tables["benchmarks"][part]
-        compares = entry.compares_with_real and params.row("score", row).real is not None
-        read = {entry.needs_judge, *(("real", "metrics", "features") if compares else ())}
-    return frozenset({*ROLES, "real", "metrics", "features", "style"} - read)
-
-
 def _report(params: Params, row: str, part: str) -> Unit:
     """The page shows all data and models of the run, and the scores that its row lists."""
     needs = [UnitId(stage, name, last) for stage, last in _LAST_PARTS.items() for name in params.rows(stage)]
     for reference in params.row("report", row).scores:
         score = split_reference(reference)[1]
         images = split_reference(params.row("score", score).images)[1]
-        needs += [units.unit_id(reference, name) for name in _score_names(params, score)]
+        needs += [units.unit_id(reference, name) for name in score_units.results_of(params, score)]
         needs += [
             units.unit_id(f"generate/{images}", benchmark_part(b, MANIFEST)) for b in judged_benchmarks(params, score)
         ]
@@ -456,18 +405,18 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "score",
-        _score_names,
-        _score,
+        score_units.part_names,
+        score_units.unit,
         "generate",
         "judge generated pictures",
         mem_mb=32000,
         runtime_min=480,
-        num_gpus=_gpu_of_score,
+        num_gpus=score_units.num_gpus,
         tables=(
             *((role, "judges") for role in ROLES),
             *(("metrics", "metrics"), ("features", "feature_extractors"), ("style", "style_probes")),
         ),
-        unread=_unread_by_score,
+        unread=score_units.unread,
         models=("model",),
     ),
     Stage("report", _one(REPORT), _report, None, "write the page of the run", mem_mb=8000, runtime_min=120),

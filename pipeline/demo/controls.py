@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 
 from pipeline.dag.plan import Plan
-from pipeline.dag.stages import judged_benchmarks
+from pipeline.dag.score_units import judged_benchmarks
 from pipeline.dag.units import REPORT, UnitId
 from pipeline.data.files import METRICS_JSON, VERDICTS_PARQUET
 from pipeline.data.schema import VERDICTS, Column

@@ -20,13 +20,13 @@ from pipeline.data.images import MAX_PIXELS_CEILING, decode
 from pipeline.data.schema import GENERATED, VERDICTS, Answered, Column, Detected
 from pipeline.data.shards import Shard
 from pipeline.data.writer import RowBatch
+from pipeline.errors import Refusal
 from pipeline.evaluation.geneval import Detection
 from pipeline.evaluation.intervals import Bootstrap
 from pipeline.params import benchmarks, kinds
 from pipeline.runner.job import Job
 
 INTERVAL_LEVEL = 0.95
-ROW_GROUP_ROWS = 1024
 
 Item = TypeVar("Item")
 Prompt: TypeAlias = dict[str, Any]
@@ -85,6 +85,21 @@ class Verdict:
             Column.DETAIL: self.detail,
         }
 
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Verdict:
+        """The verdict behind values of all these columns; masks of detections are not stored."""
+        detections, answers = values[Column.DETECTIONS], values[Column.ANSWERS]
+        return cls(
+            values[Column.PROMPT_ID],
+            values[Column.IMAGE_INDEX],
+            values[Column.TASK],
+            values[Column.CORRECT],
+            values[Column.REASON],
+            None if detections is None else [detection_of(one) for one in detections],
+            None if answers is None else [(one[Answered.QUESTION], one[Answered.PROBABILITY]) for one in answers],
+            values[Column.DETAIL],
+        )
+
 
 def detection_value(detection: Detection) -> dict[str, Any]:
     """A detection as a value of the column ``detections``."""
@@ -100,6 +115,26 @@ def detection_of(value: dict[str, Any]) -> Detection:
     """The detection behind a value of that column; masks are not stored."""
     box = tuple(value[Detected.BOX])
     return Detection(value[Detected.CLASS], value[Detected.SCORE], box, None, value[Detected.COLOR])
+
+
+class DrawnShard:
+    """A shard of drawn pictures, of which some are read at a time.
+
+    Args:
+        shard: of the table ``generated``.
+    """
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._rows = list(shard.rows([Column.PROMPT_ID, Column.IMAGE_INDEX, Column.PROMPT]))
+        self.num_rows = len(self._rows)
+
+    def run(self, start: int, stop: int) -> Iterator[Drawn]:
+        """The pictures of rows start..stop-1, each read when it is asked for."""
+        for row, values in enumerate(self._rows[start:stop], start):
+            image = self._shard.payload(row, Column.IMAGE)
+            assert image is not None, f"{self._shard.path}: row {row} has no picture"
+            yield Drawn(values[Column.PROMPT_ID], values[Column.IMAGE_INDEX], values[Column.PROMPT], image)
 
 
 class Scoring:
@@ -132,23 +167,38 @@ class Scoring:
 
     def pictures(self) -> Iterator[Drawn]:
         """All pictures of the row for this benchmark, in order, read anew at each call."""
-        columns = [Column.PROMPT_ID, Column.IMAGE_INDEX, Column.PROMPT]
         for number in range(self.params.num_shards):
-            unit_id = units.unit_id(self.job.row_params.images, benchmark_part(self.name, number))
-            shard = Shard(self.job.input(unit_id), GENERATED)
-            for row, values in enumerate(shard.rows(columns)):
-                image = shard.payload(row, Column.IMAGE)
-                assert image is not None, f"{shard.path}: row {row} has no picture"
-                yield Drawn(values[Column.PROMPT_ID], values[Column.IMAGE_INDEX], values[Column.PROMPT], image)
+            pictures = self.shard_of_pictures(number)
+            yield from pictures.run(0, pictures.num_rows)
 
-    def batches(self) -> Iterator[list[tuple[Drawn, Prompt]]]:
-        """The same in batches for the judge, each picture with its prompt, which it must have been drawn for."""
-        for batch in in_batches(self.pictures(), self.job.plan.params.execution.inference_batch_size):
-            for drawn in batch:
-                prompt = self.prompts.get(drawn.prompt_id)
-                assert prompt is not None, f"{self.name}: {drawn.prompt_id} is none of its prompts"
-                assert prompt[Column.PROMPT] == drawn.prompt, f"{self.name}: {drawn.prompt_id} was drawn for another"
-            yield [(drawn, self.prompts[drawn.prompt_id]) for drawn in batch]
+    def shard_of_pictures(self, number: int) -> DrawnShard:
+        """One shard of them."""
+        unit_id = units.unit_id(self.job.row_params.images, benchmark_part(self.name, number))
+        return DrawnShard(Shard(self.job.input(unit_id), GENERATED))
+
+    def with_prompts(self, pictures: Iterable[Drawn]) -> list[tuple[Drawn, Prompt]]:
+        """Pictures with their prompts. Raises Refusal where one was drawn for another text."""
+        asked = []
+        for drawn in pictures:
+            prompt = self.prompts.get(drawn.prompt_id)
+            if prompt is None or prompt[Column.PROMPT] != drawn.prompt:
+                raise Refusal(
+                    f"{self.job.row_params.images} {self.name}: image {drawn.image_index} of {drawn.prompt_id!r} was "
+                    f"drawn for {drawn.prompt!r}, which is no prompt of the benchmark; draw its pictures anew"
+                )
+            asked.append((drawn, prompt))
+        return asked
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """All verdicts of the row on this benchmark, in order; of one without a judge, rows that say nothing."""
+        if self.params.needs_judge is None:
+            for drawn in self.pictures():
+                yield Verdict(drawn.prompt_id, drawn.image_index, self.name)
+            return
+        for number in range(self.params.num_shards):
+            unit_id = self.job.unit_id._replace(part=benchmark_part(self.name, number))
+            for values in Shard(self.job.input(unit_id), VERDICTS).rows(VERDICTS.schema.names):
+                yield Verdict.of(values)
 
 
 class Benchmark(Protocol):
@@ -161,8 +211,11 @@ class Benchmark(Protocol):
     def prompts(self, job: Job) -> list[Prompt]:
         """All prompts, in order, each id once; the same for a job of generate and one of score."""
 
-    def judge(self, scoring: Scoring) -> Iterator[Verdict]:
-        """A verdict on each picture, in order."""
+    def judge(self, asked: Sequence[tuple[Drawn, Prompt]], judge: Any) -> list[Verdict]:
+        """A verdict on each picture of a batch, in order, by the judge of the role that its parameters ask for.
+
+        It must not hang on which others are in the batch. Not asked where ``needs_judge`` is None.
+        """
 
     def metrics(self, verdicts: Sequence[Verdict], scoring: Scoring) -> dict[str, Any]:
         """The content of ``metrics.json``, JSON values: ``kind``, and what the verdicts add up to.
@@ -192,6 +245,10 @@ class BaseBenchmark:
         """All prompts."""
         raise NotImplementedError
 
+    def judge(self, asked: Sequence[tuple[Drawn, Prompt]], judge: Any) -> list[Verdict]:
+        """Of a benchmark without a judge."""
+        raise AssertionError(f"{self.kind} has no verdicts, and was asked for {len(asked)}")
+
 
 def benchmark_params(job: Job, name: str) -> Any:
     """The parameters of a benchmark."""
@@ -209,12 +266,12 @@ def prompts_of(job: Job, name: str) -> list[Prompt]:
     return open_benchmark(benchmark_params(job, name)).prompts(job)
 
 
-def write_verdicts(path: Path, verdicts: Iterable[Verdict], fingerprint: str) -> None:
+def write_verdicts(path: Path, verdicts: Iterable[Verdict], fingerprint: str, row_group_rows: int) -> None:
     """Write ``verdicts.parquet``."""
     builder = RowBatch(VERDICTS)
     for verdict in verdicts:
         builder.add(**verdict.columns())
-    builder.write(path, fingerprint=fingerprint, row_group_rows=ROW_GROUP_ROWS)
+    builder.write(path, fingerprint=fingerprint, row_group_rows=row_group_rows)
 
 
 def run_of_shard(items: Sequence[Item], shard: int, num_shards: int) -> Sequence[Item]:

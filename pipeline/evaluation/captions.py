@@ -38,11 +38,6 @@ class HeldOutCaptions(BaseBenchmark):
             (row[Column.KEY], row[Column.CAPTION]) for path in paths for row in Shard(path, CAPTIONS).rows(columns)
         )
 
-    def judge(self, scoring: Scoring) -> Iterator[Verdict]:
-        """A row per picture that says nothing of it."""
-        for drawn in scoring.pictures():
-            yield Verdict(drawn.prompt_id, drawn.image_index, scoring.name)
-
     def metrics(self, verdicts: Sequence[Verdict], scoring: Scoring) -> dict[str, Any]:
         """The content of the metrics file: distances by the row's metrics on its features, none without real ones."""
         metrics = {"kind": self.kind, "num_generated": len(verdicts), "num_real": None, "distances": {}}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pipeline.evaluation.benchmark import BaseBenchmark, Scoring, Verdict
+from pipeline.evaluation.benchmark import BaseBenchmark, Drawn, Prompt, Scoring, Verdict
 from pipeline.evaluation.dpg import (
     NO,
     YES,
@@ -17,6 +17,7 @@ from pipeline.evaluation.dpg import (
     failures,
     score_image,
 )
+from pipeline.evaluation.judges import Answerer, Answers
 
 MIN_YES = 0.5  # an answer is yes where its probability is above
 
@@ -24,24 +25,25 @@ MIN_YES = 0.5  # an answer is yes where its probability is above
 class DpgBenchmark(BaseBenchmark):
     """Prompts have ``tag``, the group that they are shown with, and ``questions``; kinds of it say which."""
 
-    def judge(self, scoring: Scoring) -> Iterator[Verdict]:
+    def judge(self, asked: Sequence[tuple[Drawn, Prompt]], judge: Answerer) -> list[Verdict]:
         """Whether a picture has a yes to all questions of its prompt; all answers in the detail."""
-        for batch in scoring.batches():
-            asked = [prompt["questions"] for _, prompt in batch]
-            replies = scoring.judge.answer([drawn.image for drawn, _ in batch], asked)
-            for (drawn, prompt), questions, reply in zip(batch, asked, replies, strict=True):
-                answers = [YES if yes > MIN_YES else NO for yes in reply.yes]
-                scored = score_image(questions, answers)
-                yield Verdict(
-                    drawn.prompt_id,
-                    drawn.image_index,
-                    prompt["tag"],
-                    all(scored.counts),
-                    failures(questions, scored),
-                    detections=reply.detections,
-                    answers=[(one.question_id, yes) for one, yes in zip(questions, reply.yes, strict=True)],
-                    detail=json.dumps({**answers_detail(questions, answers), **reply.seen}),
-                )
+        replies = judge.answer([drawn.image for drawn, _ in asked], [prompt["questions"] for _, prompt in asked])
+        return [self._verdict(*one, reply) for one, reply in zip(asked, replies, strict=True)]
+
+    def _verdict(self, drawn: Drawn, prompt: Prompt, reply: Answers) -> Verdict:
+        questions = prompt["questions"]
+        answers = [YES if yes > MIN_YES else NO for yes in reply.yes]
+        scored = score_image(questions, answers)
+        return Verdict(
+            drawn.prompt_id,
+            drawn.image_index,
+            prompt["tag"],
+            all(scored.counts),
+            failures(questions, scored),
+            detections=reply.detections,
+            answers=[(one.question_id, yes) for one, yes in zip(questions, reply.yes, strict=True)],
+            detail=json.dumps({**answers_detail(questions, answers), **reply.seen}),
+        )
 
     def metrics(self, verdicts: Sequence[Verdict], scoring: Scoring) -> dict[str, Any]:
         """The content of the metrics file. Raises Refusal as ``dpg.aggregate`` does."""

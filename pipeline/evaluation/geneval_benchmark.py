@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from pipeline.evaluation.benchmark import BaseBenchmark, Scoring, Verdict
+from pipeline.evaluation.benchmark import BaseBenchmark, Drawn, Prompt, Scoring, Verdict
 from pipeline.evaluation.geneval import PUBLISHED_RULES, judge_image
 from pipeline.evaluation.geneval_scores import GenEvalScores, JudgedImage, aggregate
+from pipeline.evaluation.judges import Detector
 
 
 class GenevalBenchmark(BaseBenchmark):
     """Prompts are GenEval's metadata lines with a ``prompt_id``; kinds of it say which."""
 
-    def judge(self, scoring: Scoring) -> Iterator[Verdict]:
+    def judge(self, asked: Sequence[tuple[Drawn, Prompt]], judge: Detector) -> list[Verdict]:
         """GenEval's verdict on what the detector sees in each picture."""
-        for batch in scoring.batches():
-            images = [drawn.image for drawn, _ in batch]
-            for (drawn, prompt), image, objects in zip(batch, images, scoring.judge.detect(images), strict=True):
-                judged = judge_image(prompt, objects, partial(scoring.judge.classify_color, image), PUBLISHED_RULES)
-                yield Verdict(
-                    drawn.prompt_id, drawn.image_index, prompt["tag"], judged.correct, judged.reason, detections=objects
-                )
+        images = [drawn.image for drawn, _ in asked]
+        verdicts = []
+        for (drawn, prompt), image, objects in zip(asked, images, judge.detect(images), strict=True):
+            judged = judge_image(prompt, objects, partial(judge.classify_color, image), PUBLISHED_RULES)
+            place = drawn.prompt_id, drawn.image_index, prompt["tag"]
+            verdicts.append(Verdict(*place, judged.correct, judged.reason, detections=objects))
+        return verdicts
 
     def metrics(self, verdicts: Sequence[Verdict], scoring: Scoring) -> dict[str, Any]:
         """The content of the metrics file. Raises Refusal as ``geneval_scores.aggregate`` does."""

@@ -20,7 +20,7 @@ from pipeline.data.schema import IMAGES, STYLES, Column
 from pipeline.data.shards import Shard
 from pipeline.data.writer import RowBatch
 from pipeline.errors import Refusal
-from pipeline.evaluation.benchmark import ROW_GROUP_ROWS, Drawn, Scoring
+from pipeline.evaluation.benchmark import Drawn, Scoring
 from pipeline.evaluation.features import RowFeatures
 from pipeline.evaluation.style_probe import StyleProbe, area_under_curve, fit_probe
 from pipeline.evaluation.task_means import mean_with_interval, means_of_prompts
@@ -100,7 +100,8 @@ def judge_style(job: Job) -> dict[str, Any]:
     for (prompt_id, image_index), style in zip(places, styles, strict=True):
         task = scoring.prompts[prompt_id]["tag"]
         builder.add(prompt_id=prompt_id, image_index=image_index, task=task, style=float(style))
-    builder.write(job.out / STYLE / STYLE_PARQUET, fingerprint=job.fingerprint, row_group_rows=ROW_GROUP_ROWS)
+    rows = job.row_params.row_group_rows
+    builder.write(job.out / STYLE / STYLE_PARQUET, fingerprint=job.fingerprint, row_group_rows=rows)
     if auc < entry.min_auc:
         why = f"AUC {auc:.3f} on held-out pictures, below {entry.min_auc:g}: the probe does not tell the styles apart"
         return {**metrics, "refused": why}

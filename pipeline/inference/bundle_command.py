@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
 from pipeline.dag.plan import Plan
-from pipeline.dag.stages import BY_NAME
+from pipeline.dag.score_units import results_of
 from pipeline.dag.units import MANIFEST, MODEL, UnitId
 from pipeline.data.files import METRICS_JSON, MODEL_FOLDER, WEIGHTS
 from pipeline.errors import Refusal, exit_status
@@ -154,7 +154,7 @@ def scores(plan: Plan, reference: str) -> Iterator[Score]:
         drawn = plan.params.row("generate", images)
         if drawn.is_import or drawn.model != reference:
             continue
-        for benchmark in BY_NAME["score"].part_names(plan.params, row):
+        for benchmark in results_of(plan.params, row):
             fingerprint = plan.made(UnitId("score", row, benchmark))
             if fingerprint is None:
                 continue

@@ -280,6 +280,7 @@ class ScoreRow(TableRow, frozen=True, kw_only=True):
     """Scores of one row of generate."""
 
     images: Reference
+    row_group_rows: Count
     num_bootstrap: Count
     features: Name
     detector: Name | None = None

@@ -138,7 +138,7 @@ def test_a_changed_reference_or_kind_does_too(
     after = sandbox.fingerprints(plan)
     first = {unit_id for unit_id in after if unit_id.reference in changed_rows}
     if keys[-1] == "real":  # the prompts of the others have no real pictures
-        first = {unit_id for unit_id in first if unit_id.part not in ("geneval_shapes", "dpg_shapes")}
+        first = {unit_id for unit_id in first if unit_id.part == "heldout_captions"}
     assert {unit_id for unit_id in after if before[unit_id] != after[unit_id]} == downstream(plan, first)
 
 

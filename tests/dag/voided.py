@@ -46,6 +46,8 @@ def is_read(raw: dict[str, Any], unit_id: UnitId, field: str) -> bool:
         return unit_id.part == MANIFEST
     if field in ("near_duplicates", "near_duplicate_bits"):
         return unit_id.part.isdigit() and raw["download"]["near_duplicates"] == "reject"
+    if field == "num_bootstrap":
+        return not unit_id.is_shard  # a verdict on a picture has no interval
     if unit_id.stage != "score" or field not in ("style", "features", "metrics", "real"):
         return True
     if unit_id.part in ("style", "heldout_captions"):

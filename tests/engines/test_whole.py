@@ -86,7 +86,10 @@ def readers_of_leaf(stage: str) -> Callable[[UnitId], bool]:
         "finetune": {"ta_ia+aesthetic+more"},
         "generate": {"elsewhere"},
     }.get(stage)
-    return lambda unit_id: unit_id.stage == stage and (row is None or unit_id.row in row)
+    judged_only = stage == "score"  # its leaf is read where verdicts are added up
+    return lambda unit_id: (
+        unit_id.stage == stage and (row is None or unit_id.row in row) and not (judged_only and unit_id.is_shard)
+    )
 
 
 def everything_after(plan: Plan, first: Callable[[UnitId], bool]) -> set[UnitId]:

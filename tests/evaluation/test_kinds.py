@@ -17,7 +17,7 @@ from pipeline.dag.units import UnitId
 from pipeline.data.images import decode
 from pipeline.data.schema import IMAGES, VERDICTS, Column
 from pipeline.data.shards import Shard
-from pipeline.evaluation.benchmark import Prompt, Scoring, Verdict
+from pipeline.evaluation.benchmark import Drawn, Prompt, Scoring, Verdict
 from pipeline.evaluation.dpg import Question
 from pipeline.evaluation.dpg_benchmark import DpgBenchmark
 from pipeline.evaluation.geneval import Detection
@@ -75,11 +75,12 @@ class Colors:
     def prompts(self, job: Job) -> list[Prompt]:
         return [{"prompt_id": color, "prompt": f"all {color}", "wanted": color} for color in self.params.colors]
 
-    def judge(self, scoring: Scoring) -> Iterator[Verdict]:
-        for batch in scoring.batches():
-            objects = scoring.judge.detect([drawn.image for drawn, _ in batch])
-            for (drawn, prompt), (seen,) in zip(batch, objects, strict=True):
-                yield Verdict(drawn.prompt_id, drawn.image_index, "colors", seen.class_name == prompt["wanted"])
+    def judge(self, asked: Sequence[tuple[Drawn, Prompt]], judge: Any) -> list[Verdict]:
+        objects = judge.detect([drawn.image for drawn, _ in asked])
+        return [
+            Verdict(drawn.prompt_id, drawn.image_index, "colors", seen.class_name == prompt["wanted"])
+            for (drawn, prompt), (seen,) in zip(asked, objects, strict=True)
+        ]
 
     def metrics(self, verdicts: Sequence[Verdict], scoring: Scoring) -> dict[str, Any]:
         return {"kind": "toy_colors", "share": float(np.mean([bool(one.correct) for one in verdicts]))}
@@ -261,6 +262,48 @@ def test_kinds_from_outside_give_true_scores_through_the_real_commands(project: 
     gap = abs(51 - np.mean(list(real.values())))
     distances = {name: one["value"] for name, one in metrics["own"]["distances"].items()}
     assert distances == pytest.approx({"toy_gap_mean": 2 * gap, "toy_gap-half_mean": gap / 2})
+
+
+def test_a_judge_that_is_killed_is_asked_about_the_rest_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = parameters()
+    raw["execution"]["inference_batch_size"] = 1
+    raw["generate"]["benchmarks"]["toy_colors"]["num_shards"] = 2
+    raw["generate"]["rows"]["drawn"]["benchmarks"] = ["toy_colors"]
+    raw["score"]["rows"]["drawn"] = {"images": "generate/drawn"}
+    write_parameters(project / "params.yaml", raw)
+    assert run_stage("generate", "drawn") == 0
+    seen: list[bytes] = []
+    detect = Eye.detect
+
+    def dying(self: Eye, pictures: Sequence[Image.Image]) -> list[list[Detection]]:
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.extend(picture.tobytes() for picture in pictures)
+        return detect(self, pictures)
+
+    monkeypatch.setattr(Eye, "detect", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("score", "drawn")
+    folder = project / "data/small/score/drawn/toy_colors"
+    assert [path.name for path in folder.iterdir()] == ["00000.parquet"]
+    monkeypatch.setattr(Eye, "detect", lambda self, pictures: seen.append(b"") or detect(self, pictures))
+    assert run_stage("score", "drawn") == 0
+    assert len(seen) == 4, "two in the first shard, one in the second, and now the last alone"
+    assert json.loads((folder / "metrics.json").read_text()) == {"kind": "toy_colors", "share": 0.75}
+    whole = [
+        row
+        for name in ("00000", "00001")
+        for row in Shard(folder / f"{name}.parquet", VERDICTS).rows(VERDICTS.schema.names)
+    ]
+    assert list(Shard(folder / "verdicts.parquet", VERDICTS).rows(VERDICTS.schema.names)) == whole
+
+
+def test_verdicts_come_back_as_they_were_given() -> None:
+    seen = Detection("cat", 0.5, (0.0, 1.0, 2.0, 3.0), None, "red")
+    verdict = Verdict("a", 1, "colors", False, "why", [seen], [(3, 0.25)], '{"x": 1}')
+    assert Verdict.of({str(name): value for name, value in verdict.columns().items()}) == verdict
+    bare = Verdict("a", 1, "colors")
+    assert Verdict.of({str(name): value for name, value in bare.columns().items()}) == bare
 
 
 def of_parts(project: Path, raw: dict[str, Any]) -> dict[str, str | None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pipeline.data.schema import INDEX as INDEX_TABLE
 from pipeline.data.writer import RowBatch
 from pipeline.digest import digest_json, sha256_of_bytes, sha256_of_file
 from pipeline.errors import Reject
+from pipeline.evaluation.benchmark import run_of_shard
 from pipeline.evaluation.dpg import AnsweredImage, Question, aggregate, answers_detail, failures, score_image
 from pipeline.evaluation.geneval import TASKS
 from pipeline.evaluation.intervals import Bootstrap
@@ -350,33 +351,45 @@ def style_metrics(score: float) -> dict[str, Any]:
 
 
 def _score(job: Job) -> None:
-    benchmark = job.unit_id.part
-    folder = job.out / benchmark
-    folder.mkdir()
-    if benchmark == "dpg_shapes":
-        _score_questions(job)
+    benchmark, shard = split_benchmark(job.unit_id.part)
+    if benchmark:
+        number = job.plan.params.sections["generate"].tables["benchmarks"][benchmark].num_shards
+        _write(job, _verdicts_of(job, benchmark, run_of_shard(_prompts(job, benchmark), int(shard), number)))
         return
-    if benchmark == STYLE:
+    folder = job.out / shard
+    folder.mkdir()
+    if shard == STYLE:
         _style(job, folder)
         return
-    shapes = benchmark == "geneval_shapes"
+    rows = _verdicts_of(job, shard, _prompts(job, shard))
+    rows.write(folder / "verdicts.parquet", fingerprint=job.fingerprint, row_group_rows=1024)
     share = SHARE_CORRECT[split_reference(job.row_params.images)[1]]
-    builder = RowBatch(VERDICTS)
-    for prompt_id, task, _ in _prompts(job, benchmark):
-        for index in range(_num_images(job, benchmark)):
-            correct = int(prompt_id) % 10 < 10 * share if shapes else None
-            builder.add(
-                prompt_id=prompt_id,
-                image_index=index,
-                task=task,
-                correct=correct,
-                reason="" if correct or not shapes else f"{HOSTILE}: expected at least 1, found 0",
-            )
-    builder.write(folder / "verdicts.parquet", fingerprint=job.fingerprint, row_group_rows=1024)
-    metrics = shapes_metrics(share) if shapes else captions_metrics(job, share)
+    if shard == "dpg_shapes":
+        metrics = _metrics_of_questions(job, shard, share)
+    else:
+        metrics = shapes_metrics(share) if shard == "geneval_shapes" else captions_metrics(job, share)
     (folder / METRICS_JSON).write_text(json.dumps(metrics))
     write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, "verdicts.parquet"])
     assert (folder / FINGERPRINT_JSON).is_file()
+
+
+def _verdicts_of(job: Job, benchmark: str, prompts: Sequence[tuple[str, str, str]]) -> RowBatch:
+    share = SHARE_CORRECT[split_reference(job.row_params.images)[1]]
+    shapes = benchmark == "geneval_shapes"
+    builder = RowBatch(VERDICTS)
+    for prompt_id, task, _ in prompts:
+        if benchmark == "dpg_shapes":
+            answers = dpg_answers(share, prompt_id)
+            scored = score_image(DPG_QUESTIONS, answers)
+            correct, reason = all(scored.counts), failures(DPG_QUESTIONS, scored)
+            more = {"detail": json.dumps(answers_detail(DPG_QUESTIONS, answers))}
+        else:
+            correct = int(prompt_id) % 10 < 10 * share if shapes else None
+            reason = "" if correct or not shapes else f"{HOSTILE}: expected at least 1, found 0"
+            more = {}
+        for index in range(_num_images(job, benchmark)):
+            builder.add(prompt_id=prompt_id, image_index=index, task=task, correct=correct, reason=reason, **more)
+    return builder
 
 
 def dpg_answers(share: float, prompt_id: str) -> tuple[str, ...]:
@@ -384,31 +397,18 @@ def dpg_answers(share: float, prompt_id: str) -> tuple[str, ...]:
     return ("yes",) * 4 if 3 * int(prompt_id) % 10 < 10 * share else ("no", "yes", "no", "yes")
 
 
-def _score_questions(job: Job) -> None:
+def _metrics_of_questions(job: Job, benchmark: str, share: float) -> dict[str, Any]:
     from pipeline.evaluation.dpg_benchmark import dpg_metrics
 
-    benchmark, share = job.unit_id.part, SHARE_CORRECT[split_reference(job.row_params.images)[1]]
     prompts, number = _prompts(job, benchmark), _num_images(job, benchmark)
-    builder, answered = RowBatch(VERDICTS), []
-    for prompt_id, task, _ in prompts:
-        answers = dpg_answers(share, prompt_id)
-        scored = score_image(DPG_QUESTIONS, answers)
-        for index in range(number):
-            answered.append(AnsweredImage(prompt_id, index, answers))
-            builder.add(
-                prompt_id=prompt_id,
-                image_index=index,
-                task=task,
-                correct=all(scored.counts),
-                reason=failures(DPG_QUESTIONS, scored),
-                detail=json.dumps(answers_detail(DPG_QUESTIONS, answers)),
-            )
-    folder = job.out / benchmark
-    builder.write(folder / "verdicts.parquet", fingerprint=job.fingerprint, row_group_rows=1024)
+    answered = [
+        AnsweredImage(prompt_id, index, dpg_answers(share, prompt_id))
+        for prompt_id, _, _ in prompts
+        for index in range(number)
+    ]
     questions = {prompt_id: DPG_QUESTIONS for prompt_id, _, _ in prompts}
     scores = aggregate(questions, answered, number, Bootstrap(100, 0.95, 0), only_last_image_in_categories=False)
-    (folder / METRICS_JSON).write_text(json.dumps(dpg_metrics("dpg_shapes", scores), sort_keys=True))
-    write_fingerprint_json(folder, job.fingerprint, [METRICS_JSON, "verdicts.parquet"])
+    return dpg_metrics("dpg_shapes", scores)
 
 
 def shapes_metrics(share: float) -> dict[str, Any]:
