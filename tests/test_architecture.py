@@ -161,8 +161,12 @@ def test_scores_of_shapes_are_made_from_generated_pictures_alone() -> None:
     params = load(PROJECT / "params/demo.yaml", PROJECT)
     for row in params.rows("score"):
         for benchmark in ("geneval_shapes", "dpg_shapes"):
-            needs = unit_of(params, units.UnitId("score", row, benchmark)).needs
-            assert {need.stage for need in needs} == {"generate"}
+            sum_of = unit_of(params, units.UnitId("score", row, benchmark))
+            verdicts = [need for need in sum_of.needs if need.stage == "score"]
+            assert verdicts
+            assert {need.stage for need in sum_of.needs} == {"score", "generate"}
+            for shard in verdicts:
+                assert {need.stage for need in unit_of(params, shard).needs} == {"generate"}
 
 
 def test_descriptions_of_scenes_are_for_the_demo_models_alone() -> None:

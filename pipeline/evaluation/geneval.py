@@ -11,7 +11,6 @@ edge exclusive.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pipeline.errors import Refusal
+from pipeline.evaluation.prompt_files import json_lines
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
@@ -153,23 +153,19 @@ def _parse_include(entry: Mapping[str, Any], index: int) -> IncludeClause:
 
 
 def read_prompts(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metadata file, each with ``prompt_id``: its line number from 0 as five digits.
+    """The lines of a metadata file, each with ``prompt_id``: its number from 0 as five digits.
 
     Raises:
         Refusal: a line that is no JSON or not of the schema, or a prompt that stands there twice.
     """
     rows: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
-    for index, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        try:
-            metadata = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise Refusal(f"{path}:{index + 1}: no JSON ({error.msg}); restore the published file") from error
+    for number, metadata in json_lines(path.read_text(encoding="utf-8"), str(path)):
         prompt = parse_metadata(metadata).prompt
         if prompt in seen:
-            raise Refusal(f"{path}:{index + 1}: prompt {prompt!r} is already on line {seen[prompt]}; remove one")
-        seen[prompt] = index + 1
-        rows.append({**metadata, "prompt_id": f"{index:05d}"})
+            raise Refusal(f"{path}:{number}: prompt {prompt!r} is already on line {seen[prompt]}; remove one")
+        seen[prompt] = number
+        rows.append({**metadata, "prompt_id": f"{len(rows):05d}"})
     return rows
 
 
