@@ -215,7 +215,7 @@ def main(name: str, folder: Path) -> None:
         wrapped = prepare(self, model, *given, **named)
         assert isinstance(wrapped, DistributedDataParallel)
 
-        def hook(state: Any, bucket: Any) -> Any:
+        def hook(state, bucket):  # type: ignore[no-untyped-def]  # torch reads annotations, and wants no text in them
             nonlocal exchanged
             exchanged += bucket.is_last()
             return allreduce_hook(state, bucket)
