@@ -259,6 +259,7 @@ def _train(where: _Where, row: Any) -> None:
         return
     network = row.network
     _refuse_network(where, network.size_fault() or network.objective_fault(row.objective))
+    _refuse_network(where, network.optimizer_fault(row.optimizer.__struct_config__.tag))
     _training(where, row, row.latents, row.texts)
     _refuse_network(where, _latents_fault(where, network, row.latents))
 

@@ -41,6 +41,11 @@ class NetworkParams(Strict, tag_field="kind", frozen=True, kw_only=True):
         del objective
         return None
 
+    def optimizer_fault(self, kind: str) -> Fault | None:
+        """Why it cannot be trained from its first weights by a kind of optimiser."""
+        del kind
+        return None
+
     def first_pass_share(self) -> float | None:
         """Share of training samples that are given latents of a first pass; None: it takes none."""
         return None
@@ -69,6 +74,12 @@ class DiTI(NetworkParams, tag="dit_i", frozen=True, kw_only=True):
             if self.size is not None and value is not None:
                 return Fault(key, value, f"size {self.size} says it already; leave one of them out")
         return None if self.size else dit_fault(msgspec.structs.asdict(self))
+
+    def optimizer_fault(self, kind: str) -> Fault | None:
+        """LAMB's steps are as long as a share of the weight; a new network is the zero function."""
+        if kind != "lamb":
+            return None
+        return Fault("kind", "dit_i", "its head and gates begin at zero, where lamb hardly moves; take adamw or muon")
 
     def latents_fault(self, side_px: int, factor: int | None) -> Fault | None:
         """Latents that cannot be cut into patches."""

@@ -29,6 +29,7 @@ from pipeline.errors import Refusal
 
 pytestmark = pytest.mark.usefixtures("checkout")
 
+LAMB = {"kind": "lamb", "learning_rate": 0.001, "weight_decay": 0.01, "beta_1": 0.9, "beta_2": 0.999}
 REFUSED: list[tuple[str, Changes, str]] = [
     (
         "a network scaled for another path",
@@ -96,6 +97,11 @@ REFUSED: list[tuple[str, Changes, str]] = [
         "latents larger than their pictures",
         {("encode_images", "rows", "cutmix", "side_px"): 128},
         "encode_images.rows.cutmix.side_px = 128: augment/cutmix has pictures of 64 px only",
+    ),
+    (
+        "LAMB for weights that begin at zero",
+        {("train", "optimizer"): LAMB},
+        "network.kind = 'dit_i': its head and gates begin at zero, where lamb hardly moves; take adamw or muon",
     ),
     (
         "heads of no whole width",
@@ -356,3 +362,7 @@ def test_a_share_of_samples_beyond_one_is_refused_by_key() -> None:
 @pytest.mark.parametrize(("changes", "said"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_a_conflict_is_refused(changes: Changes, said: str) -> None:
     check_refused(changes, said)
+
+
+def test_a_recurrent_interface_network_may_be_trained_with_lamb() -> None:
+    checked({**sized(), ("train", "optimizer"): LAMB})
