@@ -20,7 +20,7 @@ from pipeline.params.schema import STAGE_NAMES
 from pipeline.params.unpinned import Unpinned, repository_of, unpinned_in
 from pipeline.params.use import presets, use
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.presets]
 
 PRESETS = presets(PROJECT)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
