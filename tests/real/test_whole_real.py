@@ -141,7 +141,7 @@ def test_the_run_is_the_presets_with_models_sizes_and_counts_replaced_alone(real
         assert not unlike, (stage, row)
     trained = [msgspec.to_builtins(ran.row("train", row)) for row in ran.rows("train")]
     kinds = {row[key]["kind"] for row in trained for key in ("network", "optimizer", "schedule", "objective")}
-    assert kinds == {"dit_i", "rin", "lamb", "cosine_part", "noise"}
+    assert kinds == {"dit_i", "adamw", "rin", "lamb", "cosine_part", "noise"}
     assert all(row["swap"] and row["schedule"]["part"] == PAPERS_PART for row in trained)
     passes = ran.row("train", "cad_i-ta_ia").batch_size / ran.execution.micro_batch_size
     assert passes == 2, "gradients are to be accumulated"
