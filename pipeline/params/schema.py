@@ -28,6 +28,7 @@ from pipeline.params.types import (
     Strict,
     TableRow,
     Text,
+    TextStorageDtype,
 )
 
 STAGE_NAMES = (
@@ -91,7 +92,7 @@ class EncodeTextRow(ShardedRow, frozen=True, kw_only=True):
 
     captions: Reference
     encoder: Name
-    dtype: StorageDtype
+    dtype: TextStorageDtype
 
 
 # --- train, finetune
