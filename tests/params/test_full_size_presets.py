@@ -310,5 +310,5 @@ def test_the_page_says_what_to_expect_of_it(name: str) -> None:
     assert len(cells) == 6
     assert all(cells)
     text = (PROJECT / f"params/{name}.yaml").read_text()
-    assert all(f"# {word}" in text for word in ("Score to expect:", "Hours"))
+    assert all(f"# {word}" in text for word in ("Score to expect", "Hours"))
     assert "Disk" in text
