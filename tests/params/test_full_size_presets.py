@@ -1,6 +1,7 @@
 """The presets of full size: commits of one table, networks of the published sizes, shards of a good size, shared rows.
 
-That both engines plan them without data is tested with all presets (``tests/engines/test_presets.py``).
+That they load, and that both engines plan them without data, is tested with all presets (``test_use.py``,
+``tests/engines/test_presets.py``).
 """
 
 from __future__ import annotations
@@ -16,18 +17,15 @@ import torch
 
 from pipeline.hub.commits import UNPINNED
 from pipeline.params import kinds
-from pipeline.params.check import check, project_params
 from pipeline.params.load import Params, load
-from pipeline.params.pinning import write_commits
 from pipeline.params.references import base_of, origin, split_reference
-from pipeline.params.unpinned import PIN_KEYS, Unpinned, repository_of, unpinned_in
+from pipeline.params.unpinned import PIN_KEYS, repository_of
 from pipeline.params.use import presets
 
 pytestmark = pytest.mark.presets
 
 PROJECT = Path(__file__).resolve().parents[2]
 FULL_SIZE = ("imagenet100", "imagenet256", "imagenet512", "aesthetic512", "paper_weights", "fast256")
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODELS_PAGE, USE_PAGE = ((PROJECT / f"docs/{name}.md").read_text() for name in ("models", "use"))
 
 # What a model on the Hub gives, as its published configuration says: channels of latents, width of text.
@@ -68,21 +66,6 @@ def test_every_commit_is_that_of_the_table_and_what_it_lacks_is_unpinned() -> No
     assert named == {model: {table.get(model, UNPINNED)} for model in named}
     assert set(table) <= set(named), "the table names what no preset takes"
     assert {"google/flan-t5-xl", "stabilityai/sd-vae-ft-ema", "llava-hf/llama3-llava-next-8b-hf"} <= set(table)
-
-
-@pytest.mark.parametrize("name", FULL_SIZE)
-def test_it_loads_once_its_commits_are_written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # where no folder has a model's name
-    unpinned = [repository_of(beside) for _, beside in unpinned_in(preset(name).resolved)]
-    copy = tmp_path / "params" / f"{name}.yaml"
-    copy.parent.mkdir()
-    (copy.parent / "demo.yaml").write_bytes((PROJECT / "params/demo.yaml").read_bytes())
-    copy.write_bytes((PROJECT / f"params/{name}.yaml").read_bytes())
-    if unpinned:
-        with pytest.raises(Unpinned):
-            project_params(copy, tmp_path)
-        write_commits(copy, {repository: COMMIT for repository in unpinned if repository is not None})
-    check(project_params(copy, tmp_path))
 
 
 def test_all_presets_but_those_of_small_models_are_tested_here() -> None:
