@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_rin
+import tiny_rin_training as tiny_rin
 import tiny_training as tiny
 import torch
 from safetensors.torch import load_file

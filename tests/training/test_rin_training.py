@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tiny_training as tiny
 import torch
-from tiny_rin import SIZE, run
+from tiny_rin_training import SIZE, run
 
 from pipeline.diffusion.process import RECTIFIED_FLOW
 from pipeline.errors import Refusal
