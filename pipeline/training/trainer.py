@@ -150,7 +150,9 @@ def _prepare(
         loader=loader,
         validator=None
         if data.validation is None
-        else Validator(data.validation, row, conditioning, execution.micro_batch_size or row.batch_size),
+        else Validator(
+            data.validation, row, conditioning, min(execution.micro_batch_size or row.batch_size, row.batch_size)
+        ),
         state=state,
         network=accelerator.prepare_model(model) if num_processes > 1 else model,
         pending=PendingValues(),

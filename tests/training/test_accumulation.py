@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,6 @@ from pipeline.training.sets import TrainingData
 
 NUM_STEPS, BATCH_SIZE = 5, 10
 LAMB = schema.Lamb(learning_rate=0.01, weight_decay=0.01, beta_1=0.9, beta_2=0.999)
-NETWORKS: dict[str, tuple[Callable[[], Any], float]] = {
-    "dit": (tiny.make_model, 0.0),
-    "rin": (tiny_rin.make_model, 0.6),
-}
 WEIGHTS = "out/model/diffusion_pytorch_model.safetensors"
 
 
@@ -55,7 +50,7 @@ def train(
     name: str, data: TrainingData, attempt: Path, micro_batch_size: int, **changes: Any
 ) -> dict[str, list[float]]:
     """Curves of a training; its last weights lie in ``attempt``."""
-    make_model, share = NETWORKS[name]
+    make_model, share = tiny_rin.NETWORKS[name]
     trainer.train(
         make_row(**changes),
         data,
@@ -82,13 +77,13 @@ def assert_same_but_for_rounding(one: Path, other: Path) -> None:
         np.testing.assert_allclose(curves(other)[name], values, rtol=2e-5, err_msg=name)
     first, second = load_file(one / WEIGHTS), load_file(other / WEIGHTS)
     for name, weight in first.items():
-        # What all keys have in common changes no softmax: its gradient is rounding alone, which Adam makes long steps of.
+        # What all keys share changes no softmax: its gradient is rounding alone, of which Adam makes long steps.
         if not name.endswith("to_key.bias"):
             torch.testing.assert_close(second[name], weight, rtol=0, atol=2e-5, msg=name)
 
 
 @pytest.mark.parametrize("micro_batch_size", [1, 4, 9])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", tiny_rin.NETWORKS)
 def test_micro_batches_are_the_large_batch(
     tmp_path: Path, data: TrainingData, name: str, micro_batch_size: int
 ) -> None:
@@ -98,7 +93,7 @@ def test_micro_batches_are_the_large_batch(
     train(name, data, parts, micro_batch_size)
     assert_same_but_for_rounding(whole, parts)
     moved = load_file(whole / WEIGHTS)
-    assert any(float((moved[n] - w).abs().max()) > 1e-3 for n, w in NETWORKS[name][0]().state_dict().items())
+    assert any(float((moved[n] - w).abs().max()) > 1e-3 for n, w in tiny_rin.NETWORKS[name][0]().state_dict().items())
 
 
 @pytest.mark.parametrize("micro_batch_size", [BATCH_SIZE, 1000])
@@ -166,7 +161,7 @@ def test_activations_fall_with_the_micro_batch(
     assert sixteenth < 0.15 * whole
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", tiny_rin.NETWORKS)
 def test_values_taken_over_late_are_the_same_to_the_bit(
     tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -188,7 +183,7 @@ def test_a_loss_that_is_not_finite_is_found_late_and_never_kept() -> None:
 # --- two processes
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", tiny_rin.NETWORKS)
 def test_two_processes_exchange_gradients_once_a_step(tmp_path: Path, data: TrainingData, name: str) -> None:
     """Shares of 5 as 2, 2 and 1: the model of one process, and as many exchanges as without micro batches."""
     train(name, data, tmp_path / "alone", 0)
@@ -231,7 +226,7 @@ def main(name: str, folder: Path) -> None:
     trainer.Accelerator.prepare_model = prepared
     rank = os.environ["RANK"]
     shared = folder / "shared" if rank == "0" else folder / "other"
-    make_model, share = NETWORKS[name]
+    make_model, share = tiny_rin.NETWORKS[name]
     trainer.train(
         make_row(),
         tiny.write_data(folder / f"data{rank}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ def make_model() -> Any:
     params = schema.RIN(size=SIZE, self_conditioning=0.9)
     generator = torch_generator(0, "weights")
     return new_network(params, in_channels=tiny.CHANNELS, text_dim=tiny.TEXT_DIM, generator=generator)
+
+
+# By name: how a network begins, and the share of samples with a first pass.
+NETWORKS: dict[str, tuple[Callable[[], Any], float]] = {"dit": (tiny.make_model, 0.0), "rin": (make_model, 0.6)}
 
 
 def run(
