@@ -54,14 +54,13 @@ def make_unconditional(job: Job) -> None:
     """Encode the empty caption, which stands in for dropped captions and in guidance."""
     from pipeline.data.schema import TEXT, Meta
     from pipeline.data.writer import RowBatch
-    from pipeline.encoders.precision import to_storage
+    from pipeline.encoders.text_storage import text_to_storage
 
     encoder = load_encoder(job)
     embedding = encoder.unconditional()
     batch = RowBatch(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row_params.dtype})
-    batch.add(
-        key=EMPTY_CAPTION_KEY, embedding=to_storage(embedding, job.row_params.dtype), num_text_tokens=len(embedding)
-    )
+    stored = text_to_storage(embedding, job.row_params.dtype)
+    batch.add(key=EMPTY_CAPTION_KEY, num_text_tokens=len(embedding), **stored._asdict())
     path = job.out / job.plan.unit(job.unit_id).files[0]
     batch.write(path, fingerprint=job.fingerprint, row_group_rows=1)
 
@@ -70,14 +69,14 @@ def make_shard(job: Job) -> None:
     """Encode one caption shard; captions cut at the token limit are counted and said."""
     from pipeline.data.batches import runs_of
     from pipeline.data.schema import CAPTIONS, TEXT, Column
-    from pipeline.encoders.precision import num_bytes
+    from pipeline.encoders.text_storage import num_bytes
     from pipeline.runner.shards import open_input, require_disk, write_shard
 
     shard = open_input(job, units.unit_id(job.row_params.captions, job.unit_id.part), CAPTIONS)
     encoder = load_encoder(job)
     dtype = job.row_params.dtype
     limit = job.table_entry("encoders", job.row_params.encoder).max_text_tokens
-    require_disk(job, num_bytes(shard.num_rows * limit * encoder.dim, dtype), "text embeddings, at most")
+    require_disk(job, num_bytes(shard.num_rows * limit, encoder.dim, dtype), "text embeddings, at most")
 
     def make(start: int, stop: int) -> RowBatch:
         rows = shard.read_run(start, stop, [Column.KEY, Column.CAPTION]).to_pydict()
@@ -98,7 +97,7 @@ def encode(encoder: AnyTextEncoder, keys: list[str], captions: list[str | None],
     """The embeddings of a run of captions, in order."""
     from pipeline.data.schema import TEXT, Meta
     from pipeline.data.writer import RowBatch
-    from pipeline.encoders.precision import to_storage
+    from pipeline.encoders.text_storage import text_to_storage
     from pipeline.errors import Reject
 
     batch = RowBatch(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: dtype}, num_truncated=0)
@@ -114,8 +113,8 @@ def encode(encoder: AnyTextEncoder, keys: list[str], captions: list[str | None],
             if isinstance(text, Reject):
                 raise text
             num_truncated += text.truncated
-            stored = to_storage(text.embedding, dtype)
-            batch.add(key=key, embedding=stored, num_text_tokens=len(text.embedding))
+            stored = text_to_storage(text.embedding, dtype)
+            batch.add(key=key, num_text_tokens=len(text.embedding), **stored._asdict())
         except Reject as reject:
             batch.add_rejected(reject, key=key)
     batch.num_truncated = num_truncated

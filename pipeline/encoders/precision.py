@@ -1,7 +1,7 @@
 """Arrays as the bytes of a payload column and back, in the dtype of the shard's metadata.
 
 float16 halves what is stored: latents and T5 embeddings lie far inside its range, and a value that does not is a
-reject, never an infinity that training would meet later.
+reject, never an infinity that training would meet later. Text in 8 bit: ``pipeline.encoders.text_storage``.
 """
 
 from __future__ import annotations
@@ -28,13 +28,18 @@ def to_storage(values: np.ndarray, dtype: StorageDtype) -> bytes:
     Raises:
         Reject: ``not_finite``, a value is NaN or infinite; ``overflow``, a value is too large for the dtype.
     """
-    if not np.isfinite(values).all():
-        raise Reject("not_finite", f"{int((~np.isfinite(values)).sum())} of {values.size} values are not finite")
+    refuse_not_finite(values)
     with np.errstate(over="ignore"):  # told below, with the value
         stored = values.astype(_NUMPY_DTYPE[dtype])
     if not np.isfinite(stored).all():
         raise Reject("overflow", f"a value of magnitude {np.abs(values).max():g} does not fit into {dtype}")
     return stored.tobytes()
+
+
+def refuse_not_finite(values: np.ndarray) -> None:
+    """Raise Reject ``not_finite`` where a value is NaN or infinite."""
+    if not np.isfinite(values).all():
+        raise Reject("not_finite", f"{int((~np.isfinite(values)).sum())} of {values.size} values are not finite")
 
 
 def numpy_dtype(dtype: StorageDtype) -> np.dtype[Any]:

@@ -29,6 +29,7 @@ from pipeline.params.types import (
     Strict,
     TableRow,
     Text,
+    TextStorageDtype,
 )
 
 STAGE_NAMES = (
@@ -94,7 +95,7 @@ class EncodeTextRow(ShardedRow, frozen=True, kw_only=True):
 
     captions: Reference
     encoder: Name
-    dtype: StorageDtype
+    dtype: TextStorageDtype
 
 
 # --- train, finetune

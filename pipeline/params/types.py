@@ -27,6 +27,7 @@ Interval = Annotated[list[Fraction], Meta(min_length=2, max_length=2)]
 References = Annotated[dict[Reference, Positive], Meta(min_length=1)]
 PerChannel = float | list[float]
 StorageDtype = Literal["float32", "float16"]
+TextStorageDtype = Literal["float32", "float16", "float8", "int8"]  # the two last with a scale per token
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from pipeline.data.keys import derived_key
-from pipeline.data.schema import Column
 from pipeline.errors import Refusal
 from pipeline.training.draws import Draw, PairedRows, TrainingDraws, TrainingRows
 from pipeline.training.rows import Reads, TextRows, normals
@@ -47,7 +46,7 @@ class Batch:
         latents: (B, C, H, W) float32, scaled.
         noise: (B, C, H, W) float32, standard normal.
         t: (B,) float32.
-        text: (B, T, D) in the stored dtype, zero where masked.
+        text: (B, T, D) in the stored dtype (float16 of 8 bit), zero where masked.
         text_mask: (B, T) bool.
         caption_dropped: (B,) bool, the text is that of the empty caption.
         self_conditioned: (B,) bool.
@@ -199,7 +198,7 @@ class BatchReader:
                 text[i, : lengths[i]] = rows.read(draw.row)
         for rows, places in by_set.items():
             numbers = [draws[i].row for i in places]
-            reads.add(rows, numbers, Column.EMBEDDING, [text[i, : lengths[i]] for i in places])
+            rows.begin(numbers, [text[i, : lengths[i]] for i in places], reads)
         return text, np.arange(text.shape[1]) < np.array(lengths)[:, None]
 
 

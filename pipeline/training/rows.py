@@ -12,7 +12,9 @@ from pipeline.data.keys import first_difference
 from pipeline.data.randomness import Restarted
 from pipeline.data.schema import LATENTS, TEXT, Column, Meta
 from pipeline.encoders.scaling import apply, check_channels
+from pipeline.encoders.text_storage import SCALE_DTYPE, is_scaled, restore, worst_error
 from pipeline.errors import Refusal
+from pipeline.params.types import StorageDtype, TextStorageDtype
 from pipeline.training.set_rows import SetRows
 from pipeline.training.sets import LatentSet, TextSet
 
@@ -25,24 +27,32 @@ class Reads:
 
     def __init__(self) -> None:
         self._waiting: list[tuple[SetRows, int, Column, np.ndarray]] = []
+        self._afterwards: list[Callable[[], None]] = []
 
     def add(self, rows: SetRows, numbers: Sequence[int], column: Column, targets: Sequence[np.ndarray]) -> None:
         """Read these values by ``finish`` at the latest; the arrays belong to nobody else until then."""
         for i in rows.read_from_memory(numbers, column, targets):
             self._waiting.append((rows, numbers[i], column, targets[i]))
 
+    def then(self, action: Callable[[], None]) -> None:
+        """What ``finish`` is to do when all has been read."""
+        self._afterwards.append(action)
+
     def finish(self) -> None:
-        """Read what is still to be read. Raises as ``SetRows.read_into`` does."""
+        """Read what is still to be read, and do what is to be done then. Raises as ``SetRows.read_into`` does."""
         for rows, row, column, target in self._waiting:
             rows.read_into(row, column, target)
         self._waiting.clear()
+        for action in self._afterwards:
+            action()
+        self._afterwards.clear()
 
 
 class LatentRows(SetRows):
     """Rows of a latent set."""
 
     def __init__(self, latents: LatentSet) -> None:
-        super().__init__(latents.shards, LATENTS, latents.index, Meta.CHANNELS)
+        super().__init__(latents.shards, LATENTS, latents.index, Meta.CHANNELS, StorageDtype)
         self._scale, self._shift = latents.scale, latents.shift
         check_channels(self.size, self._scale, self._shift)
         self._heights, self._widths = self.small(Column.HEIGHT), self.small(Column.WIDTH)
@@ -103,8 +113,10 @@ class TextRows(SetRows):
     """Rows of a text set."""
 
     def __init__(self, paths: tuple[Path, ...], index: Path | None = None) -> None:
-        super().__init__(paths, TEXT, index, Meta.DIM)
+        super().__init__(paths, TEXT, index, Meta.DIM, TextStorageDtype)
         self._lengths = self.small(Column.NUM_TEXT_TOKENS)
+        if is_scaled(self.dtype) and not self.all_have(Column.SCALE):
+            raise Refusal(f"{paths[0].parent}: {self.dtype} text without a scale per token; encode its captions anew")
 
     def num_tokens(self, row: int) -> int:
         """Tokens of a row's embedding; refused where it has none."""
@@ -114,10 +126,35 @@ class TextRows(SetRows):
         return num_text_tokens
 
     def read(self, row: int) -> np.ndarray:
-        """Embedding (num_text_tokens, dim) in the stored dtype; refused where it has no token."""
+        """Embedding (num_text_tokens, dim), of ``numpy_dtype``; refused where it has no token."""
         embedding = np.empty((self.num_tokens(row), self.size), self.numpy_dtype)
-        self.read_into(row, Column.EMBEDDING, embedding)
+        reads = Reads()
+        self.begin([row], [embedding], reads)
+        reads.finish()
         return embedding
+
+    def begin(self, rows: Sequence[int], targets: Sequence[np.ndarray], reads: Reads) -> None:
+        """Begin to read embeddings.
+
+        Args:
+            rows: numbers of whole rows.
+            targets: (num_text_tokens, dim) of each, contiguous, of ``numpy_dtype``; whole once ``reads`` is finished.
+            reads: what to finish.
+        """
+        if not is_scaled(self.dtype):
+            reads.add(self, rows, Column.EMBEDDING, targets)
+            return
+        # Codes take half of a target's bytes: the latter half, until their values are put there.
+        codes = [target.reshape(-1).view(np.uint8)[target.size :].reshape(target.shape) for target in targets]
+        scales = [np.empty(len(target), SCALE_DTYPE) for target in targets]
+        reads.add(self, rows, Column.EMBEDDING, codes)
+        reads.add(self, rows, Column.SCALE, scales)
+
+        def restored() -> None:
+            for target, its_codes, its_scales in zip(targets, codes, scales, strict=True):
+                restore(its_codes, its_scales, self.dtype, target)
+
+        reads.then(restored)
 
 
 def read_unconditional(texts: Iterable[TextSet]) -> np.ndarray:
@@ -127,18 +164,26 @@ def read_unconditional(texts: Iterable[TextSet]) -> np.ndarray:
         Refusal: it is missing, or differs between the sets, which then have different text encoders.
     """
     unconditional: np.ndarray | None = None
+    error: np.ndarray | float = 0.0
     for text in texts:
         rows = TextRows((text.unconditional,))
         if len(rows) != 1 or not rows.whole[0]:
             raise Refusal(f"{text.unconditional}: must hold one embedding, that of the empty caption; encode it anew")
         embedding = rows.read(0)
+        its_error = worst_error(embedding, rows.dtype)
         if unconditional is None:
-            unconditional = embedding
-        elif unconditional.shape != embedding.shape or not np.allclose(unconditional, embedding, rtol=1e-2, atol=1e-2):
+            unconditional, error = embedding, its_error
+        elif unconditional.shape != embedding.shape or not _are_near(unconditional, embedding, error + its_error):
             raise Refusal(f"{text.unconditional}: not the empty caption of the other sets; use one text encoder")
     if unconditional is None:
         raise Refusal("no text set has a positive weight; give one")
     return unconditional
+
+
+def _are_near(one: np.ndarray, other: np.ndarray, error: np.ndarray) -> bool:
+    """May both be of one text encoder, where storing them was off by ``error`` at most?"""
+    beyond = np.abs(one.astype(np.float64) - other) - error
+    return bool((beyond <= 1e-2 + 1e-2 * np.abs(other.astype(np.float64))).all())
 
 
 def check_aligned(rows: SetRows, others: Sequence[SetRows], what: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,10 @@ from pipeline.data import payloads
 from pipeline.data.row_index import OFFSET, XXH3, index_of, open_index
 from pipeline.data.schema import Column, Meta, Table
 from pipeline.data.shards import Shard
-from pipeline.encoders.precision import numpy_dtype
+from pipeline.encoders.text_storage import batch_dtype
 from pipeline.errors import Refusal, system_line
-from pipeline.params.types import StorageDtype
+from pipeline.params.types import TextStorageDtype
 from pipeline.training.open_files import OpenFiles
-
-STORAGE_DTYPES = ("float32", "float16")
 
 
 class SetRows:
@@ -36,18 +34,20 @@ class SetRows:
         ends: rows up to each shard's end.
         fingerprints: of the shards; what the set is sorted by among others.
         dtype: in which payloads are stored.
+        numpy_dtype: in which a batch holds them; of codes of 8 bit that is float16.
 
     Args:
         paths: the shards, in order.
         table: what they hold.
         index: their index of rows; None where there is none, which is then made of the shards.
         size: the metadata key of the width that all shards must share.
+        dtypes: the type of the dtypes that the table may have.
 
     Raises:
-        Refusal: no shards, an index of other shards, or shards that differ in dtype or width.
+        Refusal: no shards, an index of other shards, or shards that differ in dtype or width, or have another dtype.
     """
 
-    def __init__(self, paths: tuple[Path, ...], table: Table, index: Path | None, size: Meta) -> None:
+    def __init__(self, paths: tuple[Path, ...], table: Table, index: Path | None, size: Meta, dtypes: Any) -> None:
         if not paths:
             raise Refusal(f"a set of {table.name} has no shards; make its rows first")
         self._paths = paths
@@ -57,8 +57,8 @@ class SetRows:
         if len(self._index.ends) != len(paths):
             raise Refusal(f"{index}: of {len(self._index.ends)} shards, where the set has {len(paths)}; remove it")
         facts = {(one[Meta.DTYPE], int(one[size])) for one in self._index.metadata}
-        self.dtype, self.size = _dtype_and_size(facts, paths[0])
-        self.numpy_dtype = numpy_dtype(self.dtype)
+        self.dtype, self.size = _dtype_and_size(facts, paths[0], get_args(dtypes))
+        self.numpy_dtype = batch_dtype(self.dtype)
         self.fingerprints = self._index.fingerprints
         self.ends = self._index.ends
         self._ends: list[int] = self.ends.tolist()
@@ -80,8 +80,13 @@ class SetRows:
         located = self._index.located.get(str(column))
         return located is not None and bool(located[OFFSET][row] >= 0)
 
+    def all_have(self, column: Column) -> bool:
+        """Has every whole row a value of this large column?"""
+        located = self._index.located.get(str(column))
+        return not self.whole.any() if located is None else bool((located[OFFSET][self.whole] >= 0).all())
+
     def read_into(self, row: int, column: Column, target: np.ndarray) -> None:
-        """Read a row's value of a large column into a contiguous array of the stored dtype.
+        """Read a row's value of a large column into a contiguous array of as many bytes.
 
         Raises:
             Refusal: it is not as large as the array, is damaged, or cannot be read.
@@ -156,10 +161,10 @@ def _as_place(place: Any) -> payloads.Place:
     return int(place[OFFSET]), int(place["num_bytes"]), int(place[XXH3])
 
 
-def _dtype_and_size(facts: set[tuple[str, int]], first: Path) -> tuple[StorageDtype, int]:
+def _dtype_and_size(facts: set[tuple[str, int]], first: Path, allowed: tuple[str, ...]) -> tuple[TextStorageDtype, int]:
     if len(facts) != 1:
         raise Refusal(f"{first.parent}: shards differ in dtype or width ({sorted(facts)}); make the set anew")
     dtype, width = facts.pop()
-    if dtype not in STORAGE_DTYPES:
-        raise Refusal(f"{first}: dtype {dtype} is not one of {', '.join(STORAGE_DTYPES)}")
-    return cast(StorageDtype, dtype), width
+    if dtype not in allowed:
+        raise Refusal(f"{first}: dtype {dtype} is not one of {', '.join(allowed)}")
+    return cast(TextStorageDtype, dtype), width

@@ -20,7 +20,7 @@ from pipeline.params.schema import STAGE_NAMES
 from pipeline.params.unpinned import Unpinned, repository_of, unpinned_in
 from pipeline.params.use import presets, use
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.presets]
 
 PRESETS = presets(PROJECT)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -56,13 +56,13 @@ def test_presets_without_all_commits_are_refused_and_told_how_to_have_them(
     monkeypatch.chdir(bare.folder)
     refused = set()
     for name in PRESETS:
-        for key, _ in unpinned_in(load(Path(f"params/{name}.yaml"), bare.folder).resolved):
+        if unpinned := list(unpinned_in(load(Path(f"params/{name}.yaml"), bare.folder).resolved)):
             refused.add(name)
             with pytest.raises(Unpinned) as caught:
                 project_params(Path(f"params/{name}.yaml"), bare.folder)
-            assert key in str(caught.value)
+            assert unpinned[0][0] in str(caught.value)
             assert f"`make fetch-models PIN=1 P={name}`" in str(caught.value)
-    assert {"paper_captions", "published_captions"} <= refused
+    assert {"paper_captions", "published_captions", "paper_weights", "fast256"} <= refused
     look = bare.snakemake("--dry-run", "--configfile", "params/paper_captions.yaml")
     assert look.status != 0
     assert "Traceback" not in look.text
@@ -104,7 +104,10 @@ def test_dvc_has_a_step_for_each_row_of_the_preset_and_its_first_one_names_what_
     params = load(bare.folder / "params.yaml", bare.folder)
     listed = bare.dvc("stage", "list", "--all", "--name-only")
     assert listed.status == 0, listed.text
-    assert set(listed.text.split()) == {f"{stage}@{row}" for stage in STAGE_NAMES for row in params.rows(stage)}
+    # A row of several caption sets is one step.
+    assert set(listed.text.split()) == {
+        f"{stage}@{row}" for stage in STAGE_NAMES for row in params.resolved[stage]["rows"]
+    }
     if missing := missing_paths(bare, params):
         ended = bare.dvc("repro")  # stops at the first source that is missing
         assert "Traceback" not in ended.text

@@ -34,6 +34,7 @@ def test_the_presets_are_the_files_in_the_folder() -> None:
     assert {"demo", "folder"} <= set(SHIPPED)
 
 
+@pytest.mark.presets
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_preset_and_what_use_wrote_of_it_are_the_same_parameters(project: Path, name: str) -> None:
     preset = project / f"params/{name}.yaml"
@@ -79,7 +80,7 @@ def test_an_edited_file_is_kept(project: Path) -> None:
 
 def test_an_unknown_preset_is_refused_with_those_there_are(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("foldre", "../params/demo", ""):
-        with pytest.raises(Refusal, match=r"demo, folder"):
+        with pytest.raises(Refusal, match=r"demo, .*folder"):
             use(name, project)
     assert main(["foldre"]) == 1
     assert capsys.readouterr().err.count("\n") == 1

@@ -14,10 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from checkout import Checkout, Running, shown_bytes
+from checkout import PROJECT, Checkout, Running, shown_bytes
 from layouts import CAPTIONED, IMAGENET, aesthetic_pictures, imagenet_pictures
 from moments import catch
+from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder
+from tiny_presets import tiny_parameters
 
+from pipeline.params import yaml12
 from pipeline.params.schema import STAGE_NAMES
 
 RUN = "real"
@@ -28,7 +31,7 @@ def new_checkout(folder: Path, sources: Path) -> Checkout:
     """A checkout with the real parameters, the demo's models, and the pictures in their archives."""
     checkout = Checkout.new(folder)
     checkout.take_demo_models()
-    shutil.copyfile(Path(__file__).parent / "real.yaml", folder / "params/real.yaml")
+    (folder / "params/real.yaml").write_text(yaml12.write(tiny_parameters(PROJECT), sort_keys=False))
     shutil.copytree(sources, folder / "data", dirs_exist_ok=True)
     ended = checkout.type(sys.executable, "-m", "pipeline.params.use", "real")
     assert ended.status == 0, ended.text
@@ -36,11 +39,13 @@ def new_checkout(folder: Path, sources: Path) -> Checkout:
 
 
 def make_sources(shared: Path, folder: Path) -> Path:
-    """What ``real.yaml`` names: pictures as published, and a captioner that sees a little."""
+    """What ``real.yaml`` names: pictures as published, a captioner that sees a little, encoders of random weights."""
     IMAGENET["tar_of_tars"].make(imagenet_pictures(shared), folder / "imagenet")
     CAPTIONED["samples"].make(aesthetic_pictures(shared), folder / "aesthetic")
     model = folder / "demo_models" / "seeing_vlm"  # where models are under version control: the clone has it too
     subprocess.run([sys.executable, Path(__file__).parent / "seeing_vlm.py", model], check=True, capture_output=True)
+    make_tiny_autoencoder(model.parent / "tiny_autoencoder")
+    make_tiny_text_encoder(model.parent / "tiny_text_encoder")
     return folder
 
 
