@@ -36,6 +36,7 @@ from pipeline.planning.estimate import CPU
 from pipeline.planning.rates import Rate
 from pipeline.planning.sample import rows_to_measure, sample_parameters
 from pipeline.planning.work import Key, Work, Works
+from pipeline.runner.runlock import TOKEN_VARIABLE
 from pipeline.runner.usage import CPU_SECONDS, DEVICE
 from pipeline.store.store import JOB_JSON, SECONDS
 
@@ -142,7 +143,7 @@ def _walk(folder: Path, params: Params, say: Any) -> list[Point]:
 def _run(folder: Path, unit_id: UnitId) -> None:
     command = [sys.executable, "-m", f"stages.{unit_id.stage}", "--params", PARAMS_YAML, "--row", unit_id.row]
     environment = {**os.environ, "PYTHONPATH": str(CODE)}
-    environment.pop("IMAGENET_T2I_RUN", None)
+    environment.pop(TOKEN_VARIABLE, None)  # these commands are of no engine
     done = subprocess.run(
         [*command, "--part", unit_id.part], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -104,7 +104,7 @@ def sample_parameters(
 
 def _base(row: str) -> str:
     """A row of several caption sets is one row of the file."""
-    return row.split(".")[0]
+    return row.split(".", maxsplit=1)[0]
 
 
 def _rows(params: Params, stage: str) -> list[Any]:
