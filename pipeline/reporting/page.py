@@ -22,7 +22,7 @@ from pipeline.reporting import published
 from pipeline.reporting.augmented import AugmentedDataset
 from pipeline.reporting.captions import CaptionedDataset
 from pipeline.reporting.charts import Chart
-from pipeline.reporting.costs import StageCost
+from pipeline.reporting.costs import StageCost, total_cost
 from pipeline.reporting.datasets import Dataset
 from pipeline.reporting.differences import PairsOfBenchmark
 from pipeline.reporting.finetuning import Finetuning
@@ -138,7 +138,7 @@ def report_html(content: Content) -> str:
             categories={name: _categories(name, scores) for name, scores in questions.items()},
             category_meanings=CATEGORY_MEANINGS,
             published=published,
-            total_seconds=sum(cost.seconds for cost in content.costs),
+            total=total_cost(content.costs),
             most_seconds=max((cost.seconds for cost in content.costs), default=0.0),
             parameters=yaml.safe_dump(content.parameters, sort_keys=False, allow_unicode=True, width=100),
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -175,7 +175,7 @@ def _sections(
         ("captions", "Captions", bool(content.captioned)),
         ("augmented", "Augmentation", bool(content.augmented)),
         ("rows", "Rows", bool(content.rows)),
-        ("time", "Time", bool(content.costs)),
+        ("time", "Cost", bool(content.costs)),
         ("published", "Published figures", bool(shapes or questions)),
         ("provenance", "Provenance", True),
     ]
