@@ -11,7 +11,9 @@ import pytest
 from perf import storage
 from perf.storage import PUBLIC_TOKENS, Taken, main
 from perf.toy_kinds import TEXT_DIM
+from pipeline.encoders.text_storage import worst_error
 from pipeline.errors import Refusal
+from pipeline.training.rows import TextRows
 
 
 def test_all_files_of_both_forms_are_counted(
@@ -25,6 +27,14 @@ def test_all_files_of_both_forms_are_counted(
     names = [sorted(os.listdir(folder)) for folder in folders]
     both = ["00000.parquet", "manifest.json", "rejects.parquet", "rows.arrow"]
     assert names == [both, [*both, "unconditional.parquet"]]
+    coded, exact = (
+        TextRows((folder / "00000.parquet",), folder / "rows.arrow")
+        for folder in (folders[1], folders[1].with_name("tokens-100-float16"))
+    )
+    for row in range(6):  # what the stage stored is what the loader reads
+        read, wanted = coded.read(row), exact.read(row)
+        assert (np.abs(read - wanted.astype(float)) <= worst_error(read, "int8") * 1.01 + 2e-3).all()
+        assert not np.array_equal(read, wanted)
     num_bytes = sum(
         os.path.getsize(f"{folder}/{name}") for folder, of in zip(folders, names, strict=True) for name in of
     )
