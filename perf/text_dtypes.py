@@ -14,7 +14,7 @@ import torch
 
 from perf import caption_sets
 from pipeline.captioners.base import Caption, Picture, Setting
-from pipeline.data.randomness import generator
+from pipeline.data.randomness import generator, torch_generator
 from pipeline.data.row_index import RowIndexBuilder
 from pipeline.data.schema import LATENTS, TEXT, Meta, Table
 from pipeline.data.shards import Shard
@@ -93,9 +93,15 @@ def wide_texts(num_texts: int, mean_num_tokens: float) -> list[np.ndarray]:
         **{"vocab_size": 512, "d_model": WIDE_DIM, "d_kv": 64, "d_ff": 1024, "num_layers": 2, "num_heads": 4},
         **{"feed_forward_proj": "gated-gelu", "dropout_rate": 0.0},
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch.random.fork_rng():  # its own first weights are drawn from global state, and are not used
         model = T5EncoderModel(config).eval()
+    weights = torch_generator("perf", "wide")
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2:  # all but the norms, which begin at 1
+            spread = 1.0 if weight.shape[0] == config.vocab_size else weight.shape[1] ** -0.5
+            if name.endswith(".q.weight"):  # T5 does not divide by it in its attention
+                spread *= config.d_kv**-0.5
+            weight.data.normal_(0.0, spread, generator=weights)
     draws = generator("perf", "wide")
     gains = draws.lognormal(0.0, 0.3, WIDE_DIM).astype(np.float32)
     gains[draws.choice(WIDE_DIM, NUM_OUTLIERS, replace=False)] *= OUTLIER_FACTOR
