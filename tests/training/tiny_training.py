@@ -20,8 +20,10 @@ from pipeline.data.row_index import RowIndexBuilder
 from pipeline.data.schema import LATENTS, TEXT, Meta, Table
 from pipeline.data.shards import Shard
 from pipeline.data.writer import RowBatch
+from pipeline.encoders.text_storage import text_to_storage
 from pipeline.models.dit import DiTI, new_dit
 from pipeline.params import schema
+from pipeline.params.types import TextStorageDtype
 from pipeline.training.conditioning import Conditioning
 from pipeline.training.sets import LatentSet, SwapSet, TextSet, TrainingData, ValidationData, WeightedTexts
 from pipeline.training.trainer import train
@@ -72,11 +74,16 @@ def write_latents(
 
 
 def write_text(
-    folder: Path, key_of: Callable[[int], str] = plain_key, *, null: Sequence[int] = (), dim: int = TEXT_DIM
+    folder: Path,
+    key_of: Callable[[int], str] = plain_key,
+    *,
+    null: Sequence[int] = (),
+    dim: int = TEXT_DIM,
+    dtype: TextStorageDtype = "float16",
 ) -> TextSet:
-    """Two shards of text of 1 to 4 tokens in 16 bit, and the empty caption."""
+    """Two shards of text of 1 to 4 tokens, and the empty caption."""
     folder.mkdir(parents=True)
-    extra = {Meta.DIM: str(dim), Meta.DTYPE: "float16"}
+    extra = {Meta.DIM: str(dim), Meta.DTYPE: dtype}
     paths = []
     for shard in range(NUM_SHARDS):
         builder = RowBatch(TEXT, extra=dict(extra))
@@ -85,12 +92,13 @@ def write_text(
                 builder.add_null_upstream(key=key_of(row))
                 continue
             num_tokens = 1 + row % 4
-            values = generator("text", folder.name, row).standard_normal((num_tokens, dim)).astype(np.float16)
-            builder.add(key=key_of(row), embedding=values.tobytes(), num_text_tokens=num_tokens)
+            values = generator("text", folder.name, row).standard_normal((num_tokens, dim)).astype(np.float32)
+            builder.add(key=key_of(row), num_text_tokens=num_tokens, **text_to_storage(values, dtype)._asdict())
         paths.append(folder / f"{shard}.parquet")
         builder.write(paths[-1], fingerprint=f"{folder.name}-{shard}", row_group_rows=2)
     empty = RowBatch(TEXT, extra=dict(extra))
-    empty.add(key="unconditional", embedding=np.full((1, dim), 0.5, np.float16).tobytes(), num_text_tokens=1)
+    stored = text_to_storage(np.full((1, dim), 0.5, np.float32), dtype)
+    empty.add(key="unconditional", num_text_tokens=1, **stored._asdict())
     empty.write(folder / "unconditional.parquet", fingerprint="empty", row_group_rows=1)
     return TextSet(tuple(paths), folder / "unconditional.parquet")
 
@@ -99,21 +107,24 @@ def latent_set(paths: tuple[Path, ...]) -> LatentSet:
     return LatentSet(paths, scale=0.5, shift=[0.1, -0.1])
 
 
-def write_data(folder: Path, *, with_swap: bool = True) -> TrainingData:
-    """A plain set with two text sets, a swap set with a null row, a validation set."""
+def write_data(folder: Path, *, with_swap: bool = True, dtype: TextStorageDtype = "float16") -> TrainingData:
+    """A plain set with two text sets, a swap set with a null row, a validation set; texts of one dtype."""
     swap = SwapSet(
         latents=latent_set(write_latents(folder / "cutmix", swap_key, null=(4,))),
-        texts=((write_text(folder / "cutmix-vlm", swap_key), 1.0),),
+        texts=((write_text(folder / "cutmix-vlm", swap_key, dtype=dtype), 1.0),),
         above_t=0.4,
         probability=0.5,
         weight=1.0,
     )
     held_out = ValidationData(
-        latent_set(write_latents(folder / "heldout")), ((write_text(folder / "heldout-vlm"), 1.0),)
+        latent_set(write_latents(folder / "heldout")), ((write_text(folder / "heldout-vlm", dtype=dtype), 1.0),)
     )
     return TrainingData(
         latents=latent_set(write_latents(folder / "plain", null=(3,))),
-        texts=((write_text(folder / "vlm", null=(9,)), 0.7), (write_text(folder / "label"), 0.3)),
+        texts=(
+            (write_text(folder / "vlm", null=(9,), dtype=dtype), 0.7),
+            (write_text(folder / "label", dtype=dtype), 0.3),
+        ),
         swaps=(swap,) if with_swap else (),
         validation=held_out,
     )
