@@ -30,6 +30,7 @@ LAYERS = (
     ("perf", "stages"),
     ("demo", "inference", "captions"),
     ("reporting",),
+    ("planning",),
     ("evaluation", "training"),
     ("interop",),
     ("models", "captioners"),

@@ -15,7 +15,8 @@ from pipeline.runner.devices import CLAIMS
 from pipeline.runner.job import Job
 from pipeline.runner.log import JobLog
 from pipeline.runner.resources import keep_freed_memory
-from pipeline.store.store import Partial, timed
+from pipeline.runner.usage import measured
+from pipeline.store.store import Partial
 
 Make = Callable[[Job], None]
 
@@ -23,8 +24,8 @@ Make = Callable[[Job], None]
 def make_locked(plan: Plan, unit_ids: list[UnitId], make: Make, log: JobLog) -> None:
     """Make the units of one pass while nobody else makes any of them.
 
-    Each is an entry of the store of its own. The seconds of the pass are shared among them, so that those of all
-    entries add up to what was computed.
+    Each is an entry of the store of its own. What the pass took (seconds, bytes) is shared among them, so that those of
+    all entries add up to what was computed.
     """
     names = _work_names(plan, unit_ids)
     with contextlib.ExitStack() as locks:
@@ -66,7 +67,8 @@ def _job(plan: Plan, unit_id: UnitId, partial: Partial, log: JobLog) -> Job:
 
 
 def _make(jobs: list[Job], make: Make) -> None:
-    plan, log, seconds = jobs[0].plan, jobs[0].log, timed()
+    plan, log = jobs[0].plan, jobs[0].log
+    used = measured(min(plan.num_gpus(jobs[0].unit_id), len(CLAIMS.devices)))
     if plan.params.execution.keep_freed_memory and not CLAIMS.devices:
         keep_freed_memory()
     make(replace(jobs[0], beside=tuple(jobs[1:])))
@@ -74,10 +76,10 @@ def _make(jobs: list[Job], make: Make) -> None:
         unwritten = [name for name in plan.unit(job.unit_id).files if not (job.out / name).is_file()]
         if unwritten:
             raise AssertionError(f"{job.unit_id}: the stage did not write {', '.join(unwritten)}")
-    made_in = seconds()
+    usage = used()
     for job in jobs:
-        plan.store.commit(job.fingerprint, job.partial, made_in / len(jobs))
-        log.notice(f"{job.unit_id}: made in {made_in:.1f} s")
+        plan.store.commit(job.fingerprint, job.partial, usage.seconds / len(jobs), usage.shared(len(jobs)))
+        log.notice(f"{job.unit_id}: made in {usage.seconds:.1f} s")
 
 
 def _without_index(plan: Plan, unit_id: UnitId) -> str:

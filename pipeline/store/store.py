@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import stat
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -136,16 +135,18 @@ class Store:
             if handle is not None:
                 os.close(handle)
 
-    def commit(self, fingerprint: str, partial: Partial, seconds: float) -> None:
+    def commit(self, fingerprint: str, partial: Partial, seconds: float, used: Mapping[str, Any] | None = None) -> None:
         """Flush what lies in ``partial.out`` and make it the entry of this fingerprint, with its job record.
 
-        All who may read the store may read the entry: its modes are those of the umask.
+        Beside the seconds the record says what else was ``used``, where that was measured. All who may read the store
+        may read the entry: its modes are those of the umask.
 
         Raises:
             OSError: the store does not take it; the error names a file.
         """
         record = {
             SECONDS: round(seconds, 3),
+            **(used or {}),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             CODE: this_code(),
             "files": file_facts(partial.out, relative_files(partial.out), partial.told_sha256),
@@ -200,12 +201,6 @@ def _replace_folder(old: Path, new: Path) -> None:
     os.rename(old, gone)
     os.rename(new, old)
     shutil.rmtree(gone)
-
-
-def timed() -> Callable[[], float]:
-    """Seconds since the call."""
-    start = time.monotonic()
-    return lambda: time.monotonic() - start
 
 
 def relative_files(folder: Path, leave_out: tuple[str, ...] = ()) -> list[str]:
