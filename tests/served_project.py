@@ -12,7 +12,7 @@ NUM_PICTURES, NUM_IN_FLIGHT = 48, 8
 CAPTIONER = {
     "kind": "server",
     "model": MODEL,
-    "revision": "main",
+    "revision": "0" * 40,
     "engine": "vllm 1.2.3",
     "side_px": 32,
     "instructions": {"Describe it.": 1.0},

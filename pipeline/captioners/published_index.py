@@ -72,7 +72,8 @@ class Found:
         if self.num_same:
             parts.append(f"{self.num_same} say the same again")
         if self.num_several:
-            parts.append(f"{self.num_several} pictures have several captions, of which one is drawn")
+            have = "picture has" if self.num_several == 1 else "pictures have"
+            parts.append(f"{self.num_several} {have} several captions, of which one is drawn")
         return "; ".join(parts)
 
 

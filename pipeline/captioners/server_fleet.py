@@ -130,7 +130,7 @@ class Fleet:
         """What ends a job that may be run again."""
         troubles = "; ".join(f"{server.url}: {server.trouble}" for server in self._servers if not self._works(server))
         told = f" ({troubles})" if troubles else ""
-        return Transient(f"{self._where}: {why}{told}; finished batches are kept: see to the servers, then run again")
+        return Transient(f"{self._where}: {why}{told}; see to the servers, then run again")
 
     def _works(self, server: Server) -> bool:
         return server.is_up and server.not_before <= time.monotonic()

@@ -105,6 +105,14 @@ def _manifest_of(plan: Plan, row: str) -> UnitId:
     return units.unit_id(f"{STAGE}/{name}", MANIFEST)
 
 
+def _licence_of(plan: Plan, values: Any) -> str | None:
+    """The licence that the captioner of a row states, or of the row whose captions it shuffles."""
+    while values.captions is not None:
+        values = plan.params.row(*split_reference(values.captions))
+    captioner = side_table(plan.params, STAGE, "captioners")[values.captioner]
+    return getattr(captioner, "licence", None)
+
+
 def _provenance(
     plan: Plan,
     unit_id: UnitId,
@@ -117,7 +125,7 @@ def _provenance(
     """Who wrote the captions and how, what is not among them, and how they are read again."""
     values = plan.params.row(STAGE, unit_id.row)
     captioner = side_table(plan.params, STAGE, "captioners")[values.captioner]
-    licence = licence or getattr(captioner, "licence", None) or NOT_STATED
+    licence = licence or _licence_of(plan, values) or NOT_STATED
     record = plan.store.job_record(str(plan.made(unit_id)))
     images = plan.params.row(*split_reference(values.images))
     share = math.floor(100 * shards.num_captions / max(1, manifest["num_rows"])) / 100

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from msgspec import Meta
 
+from pipeline.hub.commits import COMMIT, PIN, UNPINNED
 from pipeline.params.captioners import GeneratingCaptioner
-from pipeline.params.types import Count, Positive, Strict, Text
+from pipeline.params.types import Count, Fault, Positive, Strict, Text
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")  # what else a server calls its model may be a folder of its machine
 
 # Neither a login, which would be shown with the address, nor a query.
 Address = Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?\Z")]
@@ -24,6 +28,17 @@ class ServerCaptioner(GeneratingCaptioner, tag="server", frozen=True, kw_only=Tr
     revision: Text
     engine: Annotated[str, Meta(pattern=r"^[!-~]+( [!-~]+)?\Z")]
     side_px: Count
+
+    def fault(self) -> Fault | None:
+        """As of any generating captioner; and a model of the Hub needs the commit that its servers are started with."""
+        is_commit = COMMIT.fullmatch(self.revision) or self.revision == UNPINNED
+        if _HUB_ID.fullmatch(self.model) and not is_commit:
+            why = (
+                f"can move; write the commit of {self.model} that its servers are started with (40 hexadecimal digits; "
+                f"or {UNPINNED}, then run {PIN})"
+            )
+            return Fault(".revision", self.revision, why)
+        return super().fault()
 
     @property
     def captioner_name(self) -> str:

@@ -83,7 +83,7 @@ def test_what_one_side_lacks_is_counted_and_said(project: Path, capfd: pytest.Ca
     said = next(line for line in capfd.readouterr().err.splitlines() if "pictures have a caption" in line)
     assert "7 of 10 pictures have a caption in 11 rows; the first without one: '" in said
     assert "1 rows name no picture, the first 'n09999999_1'; 1 hold no caption; 1 say the same again" in said
-    assert "1 pictures have several captions, of which one is drawn" in said
+    assert "1 picture has several captions, of which one is drawn" in said
     for part in (INDEX, MANIFEST):
         counted = told(project, part)
         assert counted["unmatched_rows"] == ["n09999999_1"]

@@ -73,7 +73,8 @@ def test_a_row_is_captioned_and_says_by_what(project: Path) -> None:
         assert all(f"{server.url}: " in log for server in servers)
         manifest = json.loads((project / "data/small/recaption/served/manifest.json").read_text())
         [told_of] = manifest["provenance"]
-        assert (told_of["model"], told_of["engine"], told_of["engine_version"]) == (f"{MODEL}@main", "vllm", "1.2.3")
+        model = f"{MODEL}@{CAPTIONER['revision']}"
+        assert (told_of["model"], told_of["engine"], told_of["engine_version"]) == (model, "vllm", "1.2.3")
         assert run_stage("report", "main") == 0
         page = (project / "reports/small/report.html").read_text().replace("<wbr>", "")
         for url, counts in told["servers"].items():

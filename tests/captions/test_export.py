@@ -129,6 +129,16 @@ def test_a_set_of_others_tells_whose_it_was(project: Path) -> None:
     assert told["published"]["table"]["first_file"] == "theirs.jsonl"
     assert told["read_with"]["min_matched_fraction"] == 0.22
 
+    # the same captions, shuffled, are under the same licence
+    raw = parameters({**OWN, **READ}, read=theirs)
+    raw["recaption"]["captioners"]["mixed"] = {"kind": "shuffled"}
+    row = {"images": "download/pictures", "captioner": "mixed", "captions": "recaption/read"}
+    raw["recaption"]["rows"]["mixed"] = row
+    write_parameters(project / "params.yaml", raw)
+    assert run_stage("recaption", "mixed") == 0
+    assert main(["export", "--row", "mixed", "--out", "mixed"]) == 0
+    assert provenance(Path("mixed"))["licence"] == "CC BY 4.0"
+
 
 def test_what_cannot_be_handed_on_leaves_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refused(*arguments: str) -> str:
