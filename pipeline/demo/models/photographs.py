@@ -65,13 +65,16 @@ PACKAGES = (
         "plasma-workspace-wallpapers",
         "GPL-2+, KDE Visual Design Group",
         "usr/share/wallpapers",
-        (*(f"{name}/contents/images/2560x1600.jpg" for name in _PLASMA.split()), "summer_1am/contents/images/2560x1600.jpg"),
+        (
+            *(f"{name}/contents/images/2560x1600.jpg" for name in _PLASMA.split()),
+            "summer_1am/contents/images/2560x1600.jpg",
+        ),
     ),
     Package(
         "python3-skimage",
         "BSD-3-Clause and public domain (scikit-image)",
         "usr/lib/python3/dist-packages/skimage/data",
-        tuple(f"{name}.*g" for name in "astronaut brick chelsea coffee grass gravel motorcycle_left rocket".split()),
+        tuple(f"{name}.*g" for name in ["astronaut", "brick", "chelsea", "coffee", "grass", "gravel", "motorcycle_left", "rocket"]),
     ),
     Package(
         "python3-sklearn",
