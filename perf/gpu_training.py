@@ -5,6 +5,7 @@ The bare step is the same work on one batch that lies on the device: forward, ba
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import tempfile
 import time
@@ -98,7 +99,7 @@ def conditioning_of(network: DiTI | RIN) -> Conditioning:
 def trainer_seconds(
     network: DiTI | RIN, sizes: Sizes, device: torch.device, *, compiled: bool, micro_batch_size: int
 ) -> list[float]:
-    """Seconds of each timed step of the trainer, its loader reading made-up sets; a step ends with its loss on the CPU."""
+    """Seconds of each timed step of the trainer, whose loader reads made-up sets; the loss is waited for."""
     ends: list[float] = []
 
     def say(text: str) -> None:
@@ -112,7 +113,7 @@ def trainer_seconds(
         shape = RowShape(sizes.rows, LATENT_SIDE, LATENT_SIDE, sizes.tokens, sizes.text_dim, max(1, sizes.rows // 4))
         write_flat(folder, shape)
         write_sets(folder, shape)
-        try:
+        with contextlib.suppress(_Enough):
             train(
                 row_of(network, sizes, sizes.batch_size),
                 training_data(folder),
@@ -124,8 +125,6 @@ def trainer_seconds(
                 out=folder / "out",
                 say=say,
             )
-        except _Enough:
-            pass
     return [
         later - earlier for earlier, later in zip(ends[sizes.warm_steps :], ends[sizes.warm_steps + 1 :], strict=False)
     ]
@@ -166,7 +165,7 @@ def bare_seconds(
             loss = process.loss(output, latents[part], noise[part], t[part]).mean()
             torch.autograd.backward(loss * (len(x_t) / size))
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        float(loss), float(norm)
+        float(loss.detach()), float(norm)
         optimizer.step(1.0)
         ema.update(model)
 

@@ -206,8 +206,8 @@ def write(
     write_card(
         folder,
         title="Autoencoder of photographs",
-        purpose="diffusers `AutoencoderKL`: photographs of 128 px to 16 x 16 x 16 latents and back; the preset `folder` "
-        "takes it for a user's own pictures. Latents are stored raw; config.json holds `scaling_factor` and "
+        purpose="diffusers `AutoencoderKL`: photographs of 128 px to 16 x 16 x 16 latents and back; the preset "
+        "`folder` takes it for a user's own pictures. Latents are stored raw; config.json holds `scaling_factor` and "
         "`shift_factor`.",
         made_from=f"photographs in packages of Debian 12, listed in `{LIST_FILE}` with their licences",
         recipe=facts,

@@ -74,7 +74,10 @@ PACKAGES = (
         "python3-skimage",
         "BSD-3-Clause and public domain (scikit-image)",
         "usr/lib/python3/dist-packages/skimage/data",
-        tuple(f"{name}.*g" for name in ["astronaut", "brick", "chelsea", "coffee", "grass", "gravel", "motorcycle_left", "rocket"]),
+        tuple(
+            f"{name}.*g"
+            for name in ["astronaut", "brick", "chelsea", "coffee", "grass", "gravel", "motorcycle_left", "rocket"]
+        ),
     ),
     Package(
         "python3-sklearn",
