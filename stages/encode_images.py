@@ -11,14 +11,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pipeline.dag import units
+from pipeline.data.files import AUTOENCODER_RECORD
 from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
     from pipeline.data.image_rows import ImageRow
     from pipeline.data.schema import Meta
+    from pipeline.data.shards import Shard
     from pipeline.data.writer import RowBatch
     from pipeline.encoders.base import AnyAutoencoder
+
+FIRST_PART = "0"
+NUM_COMPARED = 64  # pictures whose latents are compared with those in float32
 
 
 def make(job: Job) -> None:
@@ -51,7 +56,8 @@ def make_shard(job: Job) -> None:
         )
     values = 2 * channels * (job.row_params.side_px // factor) ** 2
     require_disk(job, num_bytes(shard.num_rows * values, job.row_params.dtype), "latents")
-    extra = {Meta.CHANNELS: str(channels), Meta.DTYPE: job.row_params.dtype}
+    extra = {Meta.CHANNELS: str(channels), Meta.DTYPE: job.row_params.dtype, **scaling_told(entry, autoencoder)}
+    tell_of_autoencoder(job, autoencoder, shard)
 
     def make(start: int, stop: int) -> RowBatch:
         rows = list(image_rows(shard, job.row_params.side_px, start, stop))
@@ -85,6 +91,46 @@ def encode(autoencoder: AnyAutoencoder, rows: list[ImageRow], dtype: Any, extra:
         except Reject as reject:
             batch.add_rejected(reject, key=row.key)
     return batch
+
+
+def scaling_told(entry: Any, autoencoder: AnyAutoencoder) -> dict[Meta, str]:
+    """What shards, and so their manifest, say of scale and shift: what the parameters leave to the model's own file.
+
+    Raises:
+        Refusal: they leave it out, and this kind of autoencoder states none.
+    """
+    from pipeline.data.schema import Meta
+    from pipeline.encoders.base import StatesScaling
+    from pipeline.errors import Refusal
+
+    if entry.scale is not None:
+        return {}
+    if not isinstance(autoencoder, StatesScaling):
+        raise Refusal(f"{entry.model}: this kind of autoencoder states no scale; give scale and source in its entry")
+    return {Meta.SCALING: autoencoder.scaling.to_json()}
+
+
+def tell_of_autoencoder(job: Job, autoencoder: AnyAutoencoder, shard: Shard) -> None:
+    """Say what encodes a set and what its precision does to latents, in log and job record of the set's first shard."""
+    from dataclasses import asdict
+
+    from pipeline.data.image_rows import image_rows
+    from pipeline.encoders.base import HasPrecision, StatesScaling
+
+    if job.unit_id.part != FIRST_PART:
+        return
+    told: dict[str, Any] = {"downsampling_factor": autoencoder.downsampling_factor}
+    if isinstance(autoencoder, StatesScaling):
+        told["scale_source"] = autoencoder.scaling.source
+    if isinstance(autoencoder, HasPrecision):
+        told.update(class_name=autoencoder.class_name, dtype=autoencoder.dtype)
+        if autoencoder.dtype != "float32":
+            rows = image_rows(shard, job.row_params.side_px, 0, min(NUM_COMPARED, shard.num_rows))
+            difference = autoencoder.difference([row.view for row in rows if row.view is not None])
+            if difference is not None:
+                told["difference"] = asdict(difference)
+                job.log.info(f"{job.unit_id}: {difference.in_words()}")
+    job.tell(AUTOENCODER_RECORD, told)
 
 
 def set_num_threads(number: int) -> None:

@@ -18,6 +18,7 @@ MODEL_FOLDER, REFERENCES_JSON = "model", "references.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 WEIGHTS = f"{MODEL_FOLDER}/{WEIGHTS_FILE}"
 MODEL_FILES = tuple(f"{MODEL_FOLDER}/{name}" for name in ("config.json", WEIGHTS_FILE, REFERENCES_JSON))
+AUTOENCODER_RECORD = "autoencoder"  # what the job record of a latent set's first shard says of what encoded it
 PIPELINE_JSON = "pipeline.json"  # of a diffusers folder, instead of those
 LOSS_TSV = "curves/loss.tsv"
 REPORT_FILES = ("report.html", "report.md", METRICS_JSON, "plots/tasks.csv", "plots/curves.csv")

@@ -105,6 +105,7 @@ class Meta(StrEnum):
     PAYLOADS = "t2i.payloads"
     ROWS = "t2i.rows"  # of an index of rows
     DTYPE = "t2i.dtype"
+    SCALING = "t2i.scaling"  # of latents whose parameters leave it to the autoencoder's own file
 
 
 @dataclass(frozen=True)

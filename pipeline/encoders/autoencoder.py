@@ -6,19 +6,23 @@ sampled (pipeline.encoders.scaling and the training loader do that when they are
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from msgspec import UNSET
 from PIL import Image
 
 from pipeline.encoders import scaling
-from pipeline.encoders.base import Latent
+from pipeline.encoders.base import Latent, PrecisionDifference
+from pipeline.encoders.forms import STATISTICS, Form, own_statistics
 from pipeline.encoders.loading import choose_device, load_strictly, one_line, quiet, read_config, resolve_model
+from pipeline.encoders.scaling import LatentScaling
 from pipeline.encoders.wanted import AUTOENCODER
 from pipeline.errors import Refusal, Reject
-from pipeline.params.encoders import Autoencoder
+from pipeline.params.encoders import Autoencoder, ComputeDtype
 from pipeline.params.schema import Execution
 
 if TYPE_CHECKING:
@@ -37,14 +41,22 @@ _OWN_RANGE = ("encoder_norm_mean", "encoder_norm_std")
 class LoadedAutoencoder:
     """An autoencoder of diffusers in memory.
 
+    One that is made for videos takes a picture as one frame. Of one that keeps statistics of patches of its latents
+    (AutoencoderKLFlux2), patches are what is given and taken here: four times the channels, half the height and width.
+
     Args:
         model: on the device that it shall compute on, in float32.
         batch_size: pictures that are encoded or decoded together.
         where: what it was loaded from, for messages.
+        dtype: what pictures are encoded in. They are decoded in float32 whatever it says: the decoder of a widely used
+            model (SDXL's) overflows in float16, what is drawn and scored should not hang on how latents were once made,
+            and beside dozens of passes of a diffusion model decoding costs little.
 
     Attributes:
         num_channels: channels of the latents.
         downsampling_factor: pixels per latent, along a side.
+        dtype: what pictures are encoded in.
+        class_name: of diffusers.
 
     Raises:
         Refusal: it is no image autoencoder, or one of another convention: see ``_probe``.
@@ -52,13 +64,25 @@ class LoadedAutoencoder:
 
     num_channels: int
     downsampling_factor: int
+    dtype: ComputeDtype
+    class_name: str
 
-    def __init__(self, model: Any, *, batch_size: int, where: str) -> None:
-        """Measure its latents."""
+    def __init__(self, model: Any, *, batch_size: int, where: str, dtype: ComputeDtype = "float32") -> None:
+        """Measure its latents, in float32: what another dtype does to them, ``difference`` says."""
+        import torch
+
         self._model: Any = model
+        self._encoder: Any = model
         self._batch_size = batch_size
         self._where = where
+        self.class_name = type(model).__name__
+        self.dtype = "float32"
+        self._statistics = own_statistics(model, where)
+        self._form = self._measured_form()
         self.num_channels, self.downsampling_factor = self._probe()
+        if dtype != "float32":
+            self.dtype = dtype
+            self._encoder = copy.deepcopy(model).to(getattr(torch, dtype))
 
     def encode(self, images: Sequence[Image.Image]) -> list[Latent | Reject]:
         """Raw latents per picture, in order; ``Reject("not_finite")`` for a picture whose latents are not numbers.
@@ -70,6 +94,26 @@ class LoadedAutoencoder:
             Refusal: the size does not fit the autoencoder.
             ValueError: pictures of several sizes, or not RGB.
         """
+        return self._encoded(images, self._encoder)
+
+    def difference(self, images: Sequence[Image.Image]) -> PrecisionDifference | None:
+        """How the latents of these pictures differ from those in float32; None where that is what is computed in.
+
+        Args:
+            images: as of ``encode``.
+        """
+        if self.dtype == "float32" or not images:
+            return None
+        exact, ours = self._encoded(images, self._model), self._encoded(images, self._encoder)
+        both = [
+            (a.mean, b.mean)
+            for a, b in zip(exact, ours, strict=True)
+            if isinstance(a, Latent) and isinstance(b, Latent)
+        ]
+        lost = sum(isinstance(b, Reject) and not isinstance(a, Reject) for a, b in zip(exact, ours, strict=True))
+        return PrecisionDifference.of(self.dtype, both, num_pictures=len(images), num_not_finite=lost)
+
+    def _encoded(self, images: Sequence[Image.Image], model: Any) -> list[Latent | Reject]:
         import torch
 
         self._check_pictures(images)
@@ -77,7 +121,7 @@ class LoadedAutoencoder:
         for start in range(0, len(images), self._batch_size):
             batch = np.stack([np.asarray(image) for image in images[start : start + self._batch_size]])
             pixels = torch.from_numpy(batch).to(self._model.device).permute(0, 3, 1, 2).float() / 127.5 - 1.0  # [-1, 1]
-            mean, std = self._raw(pixels)
+            mean, std = self._raw(pixels, model)
             rows.extend(_checked(*arrays) for arrays in _rows(mean, std))
         return rows
 
@@ -104,21 +148,41 @@ class LoadedAutoencoder:
 
     def _pixels(self, raw: torch.Tensor) -> torch.Tensor:
         """What the decoder gives for raw latents, on the CPU."""
-        pixels: torch.Tensor = self._model.decode(raw.to(self._model.device)).sample
-        return pixels.float().cpu()
+        pixels: torch.Tensor = self._model.decode(self._form.latents_in(raw.to(self._model.device))).sample
+        return self._form.pixels_out(pixels).float().cpu()
 
-    def _raw(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Mean and std (None where there is none) of the latents, on the CPU."""
+    def _raw(self, pixels: torch.Tensor, model: Any = None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Mean and std (None where there is none) of the latents of one forward pass, float32, on the CPU."""
         import torch
 
+        model = self._model if model is None else model
         with torch.inference_mode():
-            output = self._model.encode(pixels)
+            output = model.encode(self._form.pixels_in(pixels).to(getattr(model, "dtype", torch.float32)))
         if "latent_dist" in output:
-            return output.latent_dist.mean.float().cpu(), output.latent_dist.std.float().cpu()
+            return self._given(output.latent_dist.mean), self._given(output.latent_dist.std)
         name = next((name for name in ("latent", "latents") if name in output), None)
         if name is None:
             raise Refusal(f"{self._where}: its encoder gives {sorted(output)}; an image autoencoder is needed")
-        return output[name].float().cpu(), None
+        return self._given(output[name]), None
+
+    def _given(self, latents: torch.Tensor) -> torch.Tensor:
+        return self._form.latents_out(latents.float()).cpu()
+
+    def _measured_form(self) -> Form:
+        """That of a video's autoencoder where pictures are not taken and single frames are; else the usual one."""
+        import torch
+
+        usual = Form() if self._statistics is None else Form(patch=self._statistics[0])
+        side_px = min(PROBE_GREYS)
+        grey = torch.zeros(1, 3, side_px, side_px, device=self._model.device)
+        for form in (usual, Form(has_frames=True, patch=usual.patch)):
+            self._form = form
+            try:
+                self._tried("encode", side_px, lambda: self._raw(grey)[0])
+            except Refusal:
+                continue
+            return form
+        return usual  # refused by the probe, in the words of the usual form
 
     def _probe(self) -> tuple[int, int]:
         """Channels and downsampling factor, measured: the classes name them differently in their configurations.
@@ -233,22 +297,24 @@ class LoadedAutoencoder:
 
 
 class ImageAutoencoder(LoadedAutoencoder):
-    """An autoencoder of diffusers, loaded strictly, in float32: half precision overflows in some of them.
+    """An autoencoder of diffusers, loaded strictly.
 
     Args:
-        params: the model, and the scale and shift that its latents are used with.
+        params: the model, the scale and shift that its latents are used with, and what it encodes in.
         execution: device and batch size.
         is_scale_known: scale and shift are those of the diffusion model that is used with it, whatever the
             autoencoder's own file says: the released MIRO scales by channel where its autoencoder states one number.
 
     Attributes:
-        scale_source: who states the scale: ``config.json``, or the parameters' source where that is silent.
+        scaling: scale and shift of its latents, and who states them: the model's own file, or the parameters' source
+            where that is silent.
 
     Raises:
-        Refusal: no such model, no image autoencoder, weights that do not match, or a scale other than the file states.
+        Refusal: no such model, no image autoencoder, weights that do not match, a scale other than the file states, or
+            none in the file where the parameters leave it out.
     """
 
-    scale_source: str
+    scaling: LatentScaling
 
     @classmethod
     def open(cls, params: Autoencoder, execution: Execution, *, is_scale_known: bool = False) -> Self:
@@ -258,12 +324,17 @@ class ImageAutoencoder(LoadedAutoencoder):
     def __init__(self, params: Autoencoder, execution: Execution, *, is_scale_known: bool = False) -> None:
         """Load the model, measure its latents and check the scale."""
         folder = resolve_model(params.model, params.revision, params.subfolder, AUTOENCODER)
-        self.scale_source = params.source
-        if not is_scale_known:
-            self.scale_source = scaling.check_scale(params, read_config(folder), str(folder / "config.json"))
         model = load_autoencoder(folder).to(choose_device(execution))
-        super().__init__(model, batch_size=execution.inference_batch_size, where=str(folder))
-        scaling.check_channels(self.num_channels, params.scale, params.shift)
+        dtype = "float32" if params.dtype is UNSET else params.dtype
+        super().__init__(model, batch_size=execution.inference_batch_size, where=str(folder), dtype=dtype)
+        if is_scale_known:
+            self.scaling = scaling.given(params)
+        elif self._statistics is None:
+            self.scaling = scaling.resolved(params, read_config(folder), str(folder / "config.json"))
+        else:
+            stated, where = self._statistics[1], f"{folder}, {STATISTICS}"
+            self.scaling = scaling.resolved(params, stated, where, file=STATISTICS)
+        scaling.check_channels(self.num_channels, self.scaling.scale, self.scaling.shift)
 
 
 def load_autoencoder(folder: Path) -> Any:

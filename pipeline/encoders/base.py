@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from pipeline.encoders.scaling import LatentScaling
 from pipeline.errors import Reject
 from pipeline.params.schema import Execution
 
@@ -27,6 +28,54 @@ class Latent:
 
     mean: np.ndarray
     std: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionDifference:
+    """How latents that were computed in another dtype differ from those in float32: of the mean, of some pictures.
+
+    Attributes:
+        dtype: what was computed in.
+        num_pictures: that were looked at.
+        num_not_finite: those whose latents are numbers in float32 and not in this dtype.
+        rms: root mean square of the difference, as a share of the standard deviation of all values in float32; None
+            where no picture has numbers in both.
+        largest: the largest difference, as the same share.
+    """
+
+    dtype: str
+    num_pictures: int
+    num_not_finite: int
+    rms: float | None
+    largest: float | None
+
+    @classmethod
+    def of(
+        cls, dtype: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], *, num_pictures: int, num_not_finite: int
+    ) -> PrecisionDifference:
+        """From means in float32 and in the dtype, of the pictures that have numbers in both."""
+        if not pairs:
+            return cls(dtype, num_pictures, num_not_finite, None, None)
+        exact = np.stack([one for one, _ in pairs]).astype(np.float64)
+        apart = np.stack([other for _, other in pairs]).astype(np.float64) - exact
+        spread = max(float(exact.std()), float(np.finfo(np.float32).tiny))
+        rms, largest = np.sqrt(np.mean(apart**2)), np.abs(apart).max()
+        return cls(dtype, num_pictures, num_not_finite, float(rms) / spread, float(largest) / spread)
+
+    def in_words(self) -> str:
+        """One sentence without a full stop."""
+        lost = (
+            f"; of {self.num_not_finite} the latents are no numbers in {self.dtype}, so they are rejected: choose "
+            f"{'float32' if self.dtype == 'bfloat16' else 'bfloat16 or float32'}"
+            if self.num_not_finite
+            else ""
+        )
+        if self.rms is None or self.largest is None:
+            return f"{self.dtype} beside float32, {self.num_pictures} pictures: nothing to compare{lost}"
+        return (
+            f"{self.dtype} beside float32, {self.num_pictures} pictures: latents differ by {100 * self.rms:.2g} % of "
+            f"their standard deviation (root mean square), by {100 * self.largest:.2g} % at most{lost}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +122,33 @@ class AutoencoderKind(AnyAutoencoder, Protocol):
             is_scale_known: scale and shift are those of the diffusion model that is used with it, whatever the
                 autoencoder's own file says.
         """
+
+
+@runtime_checkable
+class StatesScaling(Protocol):
+    """An autoencoder whose own file may state scale and shift, so that parameters need not.
+
+    Attributes:
+        scaling: what its latents are read with.
+    """
+
+    scaling: LatentScaling
+
+
+@runtime_checkable
+class HasPrecision(Protocol):
+    """An autoencoder of a known class that may compute in half precision.
+
+    Attributes:
+        dtype: what pictures are encoded in.
+        class_name: what its class is called.
+    """
+
+    dtype: str
+    class_name: str
+
+    def difference(self, images: Sequence[Image.Image]) -> PrecisionDifference | None:
+        """What that does to the latents of these pictures; None where it is float32."""
 
 
 class AnyTextEncoder(Protocol):

@@ -1,17 +1,20 @@
 """From raw autoencoder latents to what a diffusion model sees and back: (z - shift) * scale, per channel.
 
-Latents are stored raw; scale and shift are parameters, checked here against what the model's own file says. The file
-is read as it is: diffusers fills a missing ``scaling_factor`` with 0.18215, which is right for one model only.
+Latents are stored raw. Scale and shift are what the model's own file states, or parameters, which are compared with it.
+The file is read as it is: diffusers fills a missing ``scaling_factor`` with 0.18215, which is right for one model only.
 
 Shapes: latents are (..., channels, height, width). Arithmetic is float32. Pure: NumPy and torch alike.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import numpy as np
 
 from pipeline.errors import Refusal
@@ -62,37 +65,101 @@ def check_channels(num_channels: int, scale: PerChannel, shift: PerChannel | Non
             raise Refusal(f"{name}: {value} would erase a channel; it must not be 0")
 
 
-def check_scale(params: AutoencoderParams, config: Mapping[str, Any], where: str) -> str:
-    """Compare the parameters' scale and shift with what the model's own file states.
+@dataclass(frozen=True, slots=True)
+class LatentScaling:
+    """How raw latents are read, and who says so.
+
+    Attributes:
+        scale: one number, or one per channel.
+        shift: the same, or None for no shift.
+        source: the model's own file, or what the parameters name.
+    """
+
+    scale: PerChannel
+    shift: PerChannel | None
+    source: str
+
+    def to_json(self) -> str:
+        """As a shard's metadata hold it."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> LatentScaling:
+        """What ``to_json`` wrote."""
+        return cls(**json.loads(text))
+
+
+def resolved(
+    params: AutoencoderParams, config: Mapping[str, Any], where: str, file: str = "config.json"
+) -> LatentScaling:
+    """The scale and shift that latents are read with: the parameters', or where these leave them out the model's own.
 
     A scale and a shift per channel are a normalisation of one's own, by the mean and spread of each channel, as MIRO
     has it (arXiv 2510.25897): a file that states but one number for all channels is no other opinion on it.
 
     Args:
-        params: scale, shift and the source of both.
+        params: scale, shift and the source of both, or none of them.
         config: the model's ``config.json`` as it is in the file. ``latents_std`` and ``latents_mean``, where given,
             stand for 1 / scale and shift, as diffusers' pipelines use them.
         where: the file, for the message.
+        file: what the file is called where it is the source.
 
     Returns:
-        Who says so: ``config.json`` if it states the scale that is used, else the parameters' ``source``.
+        Its ``source`` is the file if that states the scale which is used, else the parameters'.
 
     Raises:
-        Refusal: the file states another scale or shift (relative difference above 1e-3), or none that can be read as
-            a number or as one per channel.
+        Refusal: the file states another scale or shift (relative difference above 1e-3), none that can be read as a
+            number or as one per channel, or none at all where the parameters leave it out.
     """
     _check_stated(config, where)
     stated = _stated_scale(config)
     stated_shift = config.get("latents_mean")
     if stated_shift is None:
         stated_shift = config.get("shift_factor")
+    if params.scale is None:
+        if stated is None:
+            raise Refusal(
+                f"{where}: states no scaling_factor and no latents_std, and the parameters leave the scale out; give "
+                "scale and source of this autoencoder (its card or paper has them)"
+            )
+        return LatentScaling(stated, _no_zeros(stated_shift), file)
+    told = given(params)
     if _is_own_normalisation(params) and not isinstance(stated, list) and not isinstance(stated_shift, list):
-        return params.source
+        return told
     if stated is not None:
         _compare("scale", params.scale, stated, where)
     if stated_shift is not None:
         _compare("shift", 0.0 if params.shift is None else params.shift, stated_shift, where)
-    return "config.json" if stated is not None else params.source
+    return told if stated is None else LatentScaling(params.scale, params.shift, file)
+
+
+def with_scaling(params: AutoencoderParams, scaling: LatentScaling) -> AutoencoderParams:
+    """An autoencoder's parameters that tell scale and shift, whoever stated them: what exported models carry.
+
+    Parameters that tell them already stay as they are.
+    """
+    if params.scale is not None:
+        return params
+    return msgspec.structs.replace(params, scale=scaling.scale, shift=scaling.shift, source=scaling.source)
+
+
+def given(params: AutoencoderParams) -> LatentScaling:
+    """Scale and shift of parameters that must tell them: those that an exported model carries.
+
+    Raises:
+        Refusal: they do not.
+    """
+    return LatentScaling(_scale_of(params), params.shift, params.source or "the parameters")
+
+
+def _scale_of(params: AutoencoderParams) -> PerChannel:
+    if params.scale is None:
+        raise Refusal(f"{params.model}: no scale beside this autoencoder's name; export the model anew")
+    return params.scale
+
+
+def _no_zeros(shift: PerChannel | None) -> PerChannel | None:
+    return None if shift is None or not any(_as_list(shift)) else shift
 
 
 def _is_own_normalisation(params: AutoencoderParams) -> bool:
@@ -105,7 +172,7 @@ def check_same_scale(params: AutoencoderParams, scale: PerChannel, shift: PerCha
     Raises:
         Refusal: they differ (relative difference above 1e-3).
     """
-    _compare("scale", params.scale, scale, where)
+    _compare("scale", _scale_of(params), scale, where)
     _compare("shift", 0.0 if params.shift is None else params.shift, 0.0 if shift is None else shift, where)
 
 

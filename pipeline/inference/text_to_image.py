@@ -131,8 +131,8 @@ class LoadedTextToImage:
             sampler=sampler,
             shift=self.references.shift,
         )
-        entry = self.references.autoencoder
-        return self._autoencoder.decode(scaling.invert(latents, entry.scale, entry.shift))
+        read = scaling.given(self.references.autoencoder)
+        return self._autoencoder.decode(scaling.invert(latents, read.scale, read.shift))
 
     def _condition(self, prompts: Sequence[str]) -> tuple[Condition, list[int], dict[int, Reject]]:
         """What the prompts of one batch say, the last one repeated; which prompts its rows are of, and the rejects.

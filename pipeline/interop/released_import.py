@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import UNSET
 
 from pipeline.encoders import scaling
+from pipeline.encoders.scaling import LatentScaling
 from pipeline.errors import Refusal
 from pipeline.interop import paper, references
 from pipeline.interop.records import Identify
@@ -39,7 +40,8 @@ def save_released(
         out: the model's folder; made here.
         arm: what the model is called on the page.
         seed: what it stands for among models of its arm.
-        autoencoder: decodes its latents; scale and shift must be those that it was trained with.
+        autoencoder: decodes its latents; scale and shift must be those that it was trained with, which are taken where
+            they are left out.
         text_encoder: makes its text embeddings.
         identify: (model, revision, where) -> identity of the weights there.
 
@@ -50,10 +52,12 @@ def save_released(
         Refusal: the folder is not understood, or was trained on latents of another scale or shift.
     """
     released = read_released(source)
+    own = LatentScaling(released.scale, released.shift, f"the released {released.kind}")
+    autoencoder = scaling.with_scaling(autoencoder, own)
     scaling.check_same_scale(autoencoder, released.scale, released.shift, str(source))
     num_channels = released.model.config["in_channels"]
     try:
-        scaling.check_channels(num_channels, autoencoder.scale, autoencoder.shift)
+        scaling.check_channels(num_channels, scaling.given(autoencoder).scale, autoencoder.shift)
     except Refusal as refusal:
         raise Refusal(f"{source}: {refusal}") from None
     released.model.float().save_pretrained(out, safe_serialization=True)

@@ -179,6 +179,8 @@ def _encode_images(where: _Where, row: schema.EncodeImagesRow) -> None:
     images = where.reference("images", row.images, IMAGE_STAGES)
     autoencoder = where.table("autoencoder", row.autoencoder, "autoencoders")
     _known_model(where, "autoencoder", autoencoder.model, autoencoder.revision)
+    if fault := autoencoder.fault():
+        raise where.refuse(f"autoencoder.{fault.key}", fault.value, fault.why)
     if isinstance(images, datasets.AugmentRow) and images.side_px < row.side_px:
         raise where.refuse("side_px", row.side_px, f"{row.images} has pictures of {images.side_px} px only")
 
@@ -287,6 +289,8 @@ def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
         if name is not None:
             entry = where.table(key, name, table)
             _known_model(where, key, entry.model, entry.revision)
+            if table == AUTOENCODERS and (fault := entry.fault()):
+                raise where.refuse(f"{key}.{fault.key}", fault.value, fault.why)
         elif any(other is not None for other, _ in encoders.values()):
             raise where.refuse(key, None, "autoencoder and text_encoder are named together, or neither is")
 

@@ -18,7 +18,8 @@ DIT_OPTIONS: dict[str, tuple[Any, ...]] = {"text_blocks": (0, 1, 2), "mlp": ("ge
 # Waves of numbers are cosines and sines of a quarter of the width.
 WIDTH_MULTIPLE = 8
 # Classes of diffusers that halve the picture between two entries of ``block_out_channels``.
-HALVING_CLASSES = ("AutoencoderKL", "VQModel")
+HALVING_CLASSES = ("AutoencoderKL", "AutoencoderKLFlux2", "VQModel")
+PATCHING_CLASS = "AutoencoderKLFlux2"  # whose latents are used in patches, as pipeline.encoders.forms gives them
 
 
 def refuse(fault: Fault | None) -> None:
@@ -75,4 +76,8 @@ def downsampling_factor(folder: Path) -> int | None:
     channels = config.get("block_out_channels") if isinstance(config, dict) else None
     if not isinstance(channels, list) or not channels or config.get("_class_name") not in HALVING_CLASSES:
         return None
-    return int(2 ** (len(channels) - 1))
+    factor = int(2 ** (len(channels) - 1))
+    if config["_class_name"] != PATCHING_CLASS:
+        return factor
+    patch = config.get("patch_size", [2, 2])
+    return factor * patch[0] if isinstance(patch, list) and patch and isinstance(patch[0], int) else None

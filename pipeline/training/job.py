@@ -11,7 +11,10 @@ import msgspec
 from pipeline.dag import units
 from pipeline.dag.units import MANIFEST, MODEL, UNCONDITIONAL
 from pipeline.data.files import MODEL_FOLDER, REFERENCES_JSON, ROWS_ARROW
+from pipeline.data.manifest import read_manifest
 from pipeline.data.randomness import torch_generator
+from pipeline.data.schema import Meta
+from pipeline.encoders.scaling import LatentScaling, given, with_scaling
 from pipeline.errors import Refusal
 from pipeline.interop import references
 from pipeline.interop.references import VERSION, References
@@ -80,7 +83,7 @@ def training_data(job: Job) -> TrainingData:
 def references_of(job: Job, arm: str) -> References:
     """Which autoencoder and text encoder the row's sets were made with."""
     latents, texts = data_of_model(job.plan.params, job.unit_id.stage, job.unit_id.row)
-    autoencoder = _autoencoder(job, latents)
+    autoencoder = scaled_autoencoder(job, latents)
     encoder = _encoder(job, next(iter(sorted(texts))))
     identify = job.plan.digests.model
     return References(
@@ -102,8 +105,9 @@ def check_same_encoders(own: References, other: References, where: str) -> None:
         mine, theirs = getattr(own, f"{what}_identity"), getattr(other, f"{what}_identity")
         if mine != theirs:
             raise Refusal(f"{where}: its sets were made with the {what} {mine}, the model was trained with {theirs}")
+    read, trained = given(own.autoencoder), given(other.autoencoder)
     for name in ("scale", "shift"):
-        mine, theirs = getattr(own.autoencoder, name), getattr(other.autoencoder, name)
+        mine, theirs = getattr(read, name), getattr(trained, name)
         if mine != theirs:
             raise Refusal(f"{where}: latents are read with {name} {mine}, the model was trained with {theirs}")
 
@@ -134,8 +138,8 @@ def text_dim(job: Job) -> int:
 
 
 def _latents(job: Job, reference: str) -> LatentSet:
-    entry = _autoencoder(job, reference)
-    return LatentSet(tuple(_shards(job, reference)), entry.scale, entry.shift, _index(job, reference))
+    read = given(scaled_autoencoder(job, reference))
+    return LatentSet(tuple(_shards(job, reference)), read.scale, read.shift, _index(job, reference))
 
 
 def _texts(job: Job, weights: dict[str, float]) -> tuple[tuple[TextSet, float], ...]:
@@ -162,10 +166,25 @@ def _index(job: Job, reference: str) -> Path:
     return job.input(units.unit_id(reference, MANIFEST), ROWS_ARROW)
 
 
-def _autoencoder(job: Job, latents: str) -> Any:
+def scaled_autoencoder(job: Job, latents: str) -> Any:
+    """Parameters of the autoencoder that made a latent set, which tell how latents are read.
+
+    Where the run's leave that out, the set's manifest says what the autoencoder's own file states: the file itself need
+    not be at hand where models are trained.
+
+    Raises:
+        Refusal: neither tells.
+    """
     params = job.plan.params
     row = params.row(*split_reference(latents))
-    return params.sections["encode_images"].tables["autoencoders"][row.autoencoder]
+    entry = params.sections["encode_images"].tables["autoencoders"][row.autoencoder]
+    if entry.scale is not None:
+        return entry
+    path = job.input(units.unit_id(latents, MANIFEST))
+    told = read_manifest(path)["metadata"].get(Meta.SCALING)
+    if told is None:
+        raise Refusal(f"{path}: does not say how its latents are scaled; give the autoencoder's scale and source")
+    return with_scaling(entry, LatentScaling.from_json(told))
 
 
 def _encoder(job: Job, texts: str) -> Any:

@@ -16,6 +16,7 @@ from tiny_models import SCALING_FACTOR, SIDE_PX, make_tiny_autoencoder
 
 from pipeline.data.randomness import generator
 from pipeline.encoders.autoencoder import ImageAutoencoder, Latent, LoadedAutoencoder, load_autoencoder
+from pipeline.encoders.scaling import LatentScaling
 from pipeline.errors import Refusal, Reject
 from pipeline.params.encoders import Autoencoder
 from pipeline.params.schema import Execution
@@ -137,11 +138,11 @@ def test_latents_that_are_no_numbers_are_one_rows_reject(folder: Path, monkeypat
 
 
 def test_the_scale_is_the_files_or_the_parameters_never_the_librarys(folder: Path, own_folder: Path) -> None:
-    assert load(folder).scale_source == "config.json"
+    assert load(folder).scaling.source == "config.json"
     with pytest.raises(Refusal, match=r"states the scale 0\.18, the parameters say 0\.18215"):
         load(folder, scale=0.18215)
     change_config(own_folder, scaling_factor=...)  # diffusers would fill in 0.18215 now
-    assert load(own_folder, scale=0.5).scale_source == "its card"
+    assert load(own_folder, scale=0.5).scaling.source == "its card"
     with pytest.raises(Refusal, match="3 values for latents of 4 channels"):
         load(own_folder, scale=[0.5, 0.5, 0.5])
 
@@ -192,16 +193,66 @@ def test_an_autoencoder_without_a_distribution_has_no_std(tmp_path: Path) -> Non
     assert row.mean.shape == (4, 16, 16)
 
 
-def test_an_autoencoder_for_videos_is_refused(tmp_path: Path) -> None:
+def test_an_autoencoder_for_videos_takes_a_picture_as_one_frame(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from diffusers import AutoencoderKLWan
 
     torch.manual_seed(0)
     AutoencoderKLWan(
-        base_dim=4, z_dim=4, num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4
+        base_dim=4, z_dim=4, num_res_blocks=1, latents_mean=[0.5, 0.0, 0.0, 0.0], latents_std=[2.0, 1.0, 1.0, 4.0]
     ).save_pretrained(tmp_path)
-    with pytest.raises(Refusal, match="an image autoencoder is needed"):
-        load(tmp_path, scale=1.0)
+    autoencoder = load(tmp_path, scale=None, source=None)
+    assert (autoencoder.num_channels, autoencoder.downsampling_factor) == (4, 8)
+    assert autoencoder.scaling == LatentScaling([0.5, 1.0, 1.0, 0.25], [0.5, 0.0, 0.0, 0.0], "config.json")
+    (row,) = whole(autoencoder.encode(pictures(1)))
+    pixels = torch.from_numpy(np.asarray(pictures(1)[0]).copy()).permute(2, 0, 1)[None, :, None].float() / 127.5 - 1
+    with torch.no_grad():
+        expected = AutoencoderKLWan.from_pretrained(tmp_path).encode(pixels).latent_dist.mean[0, :, 0].numpy()
+    np.testing.assert_allclose(row.mean, expected, atol=1e-5)
+    (image,) = autoencoder.decode(row.mean[None])
+    assert isinstance(image, Image.Image)
+    assert image.size == (SIDE_PX, SIDE_PX)
+
+
+def test_a_scale_that_nobody_states_is_refused(own_folder: Path) -> None:
+    assert load(own_folder, scale=None, source=None).scaling == LatentScaling(SCALING_FACTOR, None, "config.json")
+    change_config(own_folder, scaling_factor=..., shift_factor=...)
+    with pytest.raises(
+        Refusal, match=r"config\.json: states no scaling_factor and no latents_std.*give scale and source"
+    ):
+        load(own_folder, scale=None, source=None)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_near_and_says_how_near(folder: Path, dtype: str) -> None:
+    exact, half = load(folder), load(folder, dtype=dtype)
+    images = pictures(3)
+    pairs = list(zip(whole(exact.encode(images)), whole(half.encode(images)), strict=True))
+    ours, theirs = (np.stack([pair[i].mean for pair in pairs]) for i in (0, 1))
+    assert theirs.dtype == np.float32
+    said = half.difference(images)
+    assert said is not None
+    assert said.rms == pytest.approx(float(np.sqrt(np.mean((ours - theirs) ** 2)) / ours.std()), rel=1e-4)
+    assert 0.0 < said.rms < 0.02
+    assert said.in_words().startswith(f"{dtype} beside float32, 3 pictures: latents differ by ")
+    assert exact.difference(images) is None
+    for one, other in zip(exact.decode(ours), half.decode(ours), strict=True):  # float32, both
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_pictures_that_overflow_in_half_precision_are_named(own_folder: Path) -> None:
+    weights = load_file(own_folder / WEIGHTS)
+    weights["quant_conv.weight"] *= 1e6  # beyond the range of float16, which ends at 65,504
+    weights["quant_conv.bias"] *= 1e6
+    save_file(weights, own_folder / WEIGHTS)
+    assert all(isinstance(row, Reject) for row in load(own_folder, dtype="float16").encode(pictures(2)))
+    said = load(own_folder, dtype="float16").difference(pictures(2))
+    assert said is not None
+    assert (said.num_not_finite, said.rms) == (2, None)
+    assert "of 2 the latents are no numbers in float16" in said.in_words()
+    said = load(own_folder, dtype="bfloat16").difference(pictures(2))
+    assert said is not None
+    assert said.num_not_finite == 0
 
 
 def test_weights_under_the_old_names_of_attention_load(tmp_path: Path) -> None:
@@ -273,7 +324,7 @@ def make(folder: Path, class_name: str, **config: Any) -> Path:
     ("class_name", "config", "channels", "factor"),
     [
         ("AutoencoderKL", {**GROUPS, **KL_BLOCKS}, 4, 2),
-        ("AutoencoderKLFlux2", {**GROUPS, **KL_BLOCKS, "latent_channels": 8}, 8, 2),
+        ("AutoencoderKLFlux2", {**GROUPS, **KL_BLOCKS, "latent_channels": 8}, 32, 4),
         ("VQModel", {"block_out_channels": (8,), "norm_num_groups": 4, "num_vq_embeddings": 16}, 3, 1),
         ("AutoencoderDC", DC, 4, 2),
         ("AutoencoderTiny", TINY, 4, 2),

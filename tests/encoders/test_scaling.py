@@ -66,22 +66,22 @@ def test_scales_that_do_not_fit_are_refused(scale: PerChannel, shift: PerChannel
 
 
 def test_a_silent_file_leaves_the_scale_to_the_parameters() -> None:
-    assert scaling.check_scale(autoencoder(0.5), {}, "f") == "its card"
-    assert scaling.check_scale(autoencoder([0.5, 1.0], 0.3), {"scaling_factor": None}, "f") == "its card"
+    assert scaling.resolved(autoencoder(0.5), {}, "f").source == "its card"
+    assert scaling.resolved(autoencoder([0.5, 1.0], 0.3), {"scaling_factor": None}, "f").source == "its card"
 
 
 def test_a_file_that_agrees_is_the_source() -> None:
-    assert scaling.check_scale(autoencoder(0.1821), {"scaling_factor": 0.18215}, "f") == "config.json"
+    assert scaling.resolved(autoencoder(0.1821), {"scaling_factor": 0.18215}, "f").source == "config.json"
     stated = {"scaling_factor": 0.3611, "shift_factor": 0.1159}
-    assert scaling.check_scale(autoencoder(0.3611, 0.1159), stated, "f") == "config.json"
+    assert scaling.resolved(autoencoder(0.3611, 0.1159), stated, "f").source == "config.json"
     spread = {"scaling_factor": 0.5, "latents_std": [2.0, 4.0], "latents_mean": [1.0, -1.0]}
-    assert scaling.check_scale(autoencoder([0.25, 0.125], [1.0, -1.0]), spread, "f") == "config.json"
+    assert scaling.resolved(autoencoder([0.25, 0.125], [1.0, -1.0]), spread, "f").source == "config.json"
 
 
 def test_one_number_for_all_channels_says_nothing_against_a_mean_and_spread_of_each() -> None:
     own = autoencoder([0.064, 0.086], [-0.35, 2.4])
-    assert scaling.check_scale(own, {"scaling_factor": 0.13025}, "f") == "its card"
-    assert scaling.check_scale(own, {"scaling_factor": 0.13025, "shift_factor": 0.1}, "f") == "its card"
+    assert scaling.resolved(own, {"scaling_factor": 0.13025}, "f").source == "its card"
+    assert scaling.resolved(own, {"scaling_factor": 0.13025, "shift_factor": 0.1}, "f").source == "its card"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_one_number_for_all_channels_says_nothing_against_a_mean_and_spread_of_e
 )
 def test_a_file_that_states_otherwise_is_refused(params: Autoencoder, config: dict[str, object], message: str) -> None:
     with pytest.raises(Refusal, match=message):
-        scaling.check_scale(params, config, "vae.json")
+        scaling.resolved(params, config, "vae.json")
 
 
 @pytest.mark.parametrize(
@@ -115,5 +115,5 @@ def test_a_file_that_states_otherwise_is_refused(params: Autoencoder, config: di
 )
 def test_what_is_stated_in_another_form_is_refused(config: dict[str, object], message: str) -> None:
     with pytest.raises(Refusal, match=f"vae.json: .*{message}") as refused:
-        scaling.check_scale(autoencoder(0.5), config, "vae.json")
+        scaling.resolved(autoencoder(0.5), config, "vae.json")
     assert "\n" not in str(refused.value)
