@@ -21,6 +21,7 @@ from pipeline.interop import references
 from pipeline.interop.records import Identify
 from pipeline.interop.references import References
 from pipeline.interop.released import read_unconditional
+from pipeline.models.compiled import compile_network
 from pipeline.models.inputs import checked_count
 from pipeline.models.networks import Network, load_network
 from pipeline.params.fits import misfit
@@ -202,6 +203,8 @@ class TextToImage(LoadedTextToImage):
         check_encoders(refers, identify, str(folder))
         network = load_network(folder).to(choose_device(execution)).eval()
         network.set_attention(execution.attention)
+        if execution.compile:
+            compile_network(network)
         super().__init__(
             network,
             AUTOENCODERS.class_of(refers.autoencoder).open(

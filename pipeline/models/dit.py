@@ -66,6 +66,7 @@ class DiTI(Network, ModelMixin):  # type: ignore[misc]  # diffusers looks for th
     """
 
     _supports_gradient_checkpointing = True
+    _repeated_blocks = ("Block", "TextBlock", "LongSkip")
     arguments_of = staticmethod(dit_arguments)
 
     @register_to_config  # type: ignore[untyped-decorator]

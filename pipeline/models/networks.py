@@ -61,6 +61,16 @@ class Network(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers decla
         """Choose how attention is computed, where there is any; an execution value, no part of the configuration."""
         del kind
 
+    def compile_blocks(self) -> None:
+        """Compile in place what repeats itself, or the whole network; see ``models.compiled``.
+
+        A class names its blocks in ``_repeated_blocks``, as models of diffusers do.
+        """
+        if self._repeated_blocks:
+            self.compile_repeated_blocks(fullgraph=True)
+        else:
+            self.compile(fullgraph=True)
+
     def training_output(
         self,
         called: nn.Module,

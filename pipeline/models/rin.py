@@ -82,6 +82,8 @@ class RIN(Network, ModelMixin):  # type: ignore[misc]  # diffusers looks for tha
     """
 
     _supports_gradient_checkpointing = True
+    # Not the rounds: a first pass leaves the last one's write out, and so calls parts of it.
+    _repeated_blocks = ("Layer",)
     arguments_of = staticmethod(rin_arguments)
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -114,6 +116,7 @@ class RIN(Network, ModelMixin):  # type: ignore[misc]  # diffusers looks for tha
     ) -> None:
         super().__init__()
         self.gradient_checkpointing = False
+        self.is_compiled = False
         check_sizes(self.config)
         self.patch_in = Linear(in_channels * patch_size**2, data_width)
         self.patch_norm = make_norm(norm, data_width)
@@ -182,6 +185,11 @@ class RIN(Network, ModelMixin):  # type: ignore[misc]  # diffusers looks for tha
         for module in self.modules():
             if isinstance(module, Attention):
                 module.kind = kind
+
+    def compile_blocks(self) -> None:
+        """See ``Network.compile_blocks``."""
+        super().compile_blocks()
+        self.is_compiled = True
 
     def block_matrices(self) -> list[str]:
         """Names of the blocks' matrices, sorted: what a matrix optimiser such as Muon is for."""

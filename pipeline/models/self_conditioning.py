@@ -2,6 +2,7 @@
 
 The paper gives them to 90 % of the samples, zeros to the rest (arXiv 2502.21318; 2212.11972, section 2.2). They are
 detached, so the first pass needs no gradients; and it is run for the samples that use it alone, without its last write.
+Of a compiled network it is run for all: another number of samples in each step would be compiled anew.
 """
 
 from __future__ import annotations
@@ -15,9 +16,15 @@ from pipeline.models.rin_inputs import Scores
 
 
 class Recurrent(Protocol):
-    """A network that can be given latents of a pass before; ``latent_table``: [L, E], what it begins with else."""
+    """A network that can be given latents of a pass before.
+
+    Attributes:
+        latent_table: [L, E], what it begins with else.
+        is_compiled: batches of one size are wanted.
+    """
 
     latent_table: Tensor
+    is_compiled: bool
 
     def next_latents(
         self,
@@ -46,7 +53,8 @@ def previous_latents(
 
     Args:
         model: the network itself, not wrapped for several processes: nothing here is to be synchronised.
-        use: [B] bool, the samples that are conditioned on a first pass.
+        use: [B] bool, the samples that are conditioned on a first pass; on the CPU, nobody waits for the device to
+            say which they are.
         y, gamma, text_embeddings, text_mask, coherence, rewards: see ``RIN.forward``.
 
     Returns:
@@ -54,9 +62,11 @@ def previous_latents(
     """
     table = model.latent_table
     previous = table.new_zeros(len(y), *table.shape)
-    rows = use.nonzero()[:, 0]
-    if not len(rows):
+    chosen_rows = use.nonzero()[:, 0]
+    if not len(chosen_rows):
         return previous
+    whole = torch.arange(len(y)) if model.is_compiled else chosen_rows
+    rows = whole.to(y.device, non_blocking=True)
     chosen = {name: None if value is None else value[rows] for name, value in (rewards or {}).items()}
     kind = y.device.type
     # Autocast remembers the weights that it cast; casts made without gradients must not reach the pass with them.
@@ -74,5 +84,8 @@ def previous_latents(
             None if coherence is None else coherence[rows],
             chosen,
         )
+    if model.is_compiled:
+        used = use.to(y.device, non_blocking=True)[:, None, None]
+        return torch.where(used, latents.to(previous.dtype), previous)
     previous[rows] = latents.to(previous.dtype)
     return previous

@@ -20,6 +20,7 @@ from pipeline.params.types import (
     Name,
     NotNegative,
     Positive,
+    PositiveFraction,
     Reference,
     References,
     Seed,
@@ -54,6 +55,8 @@ class Execution(Strict, frozen=True, kw_only=True):
     inference_batch_size: Count
     attention: Literal["matmul", "sdpa"]
     gradient_checkpointing: bool
+    micro_batch_size: CountOrZero
+    compile: bool
     keep_freed_memory: bool
     num_processes: dict[Reference, Count]
     checkpoint_every: Count
@@ -131,6 +134,15 @@ class Muon(Strict, tag_field="kind", tag="muon", frozen=True, kw_only=True):
     beta_2: Fraction
 
 
+class Lamb(Strict, tag_field="kind", tag="lamb", frozen=True, kw_only=True):
+    """LAMB: Adam's steps, each weight's as long as its learning rate times the weight."""
+
+    learning_rate: Positive
+    weight_decay: NotNegative
+    beta_1: Fraction
+    beta_2: Fraction
+
+
 class ConstantSchedule(Strict, tag_field="kind", tag="constant", frozen=True, kw_only=True):
     """Linear warm-up, then a constant rate. More steps may be asked for later."""
 
@@ -142,6 +154,13 @@ class CosineSchedule(Strict, tag_field="kind", tag="cosine", frozen=True, kw_onl
 
     num_warmup_steps: CountOrZero
     final_fraction: Fraction
+
+
+class CosinePartSchedule(Strict, tag_field="kind", tag="cosine_part", frozen=True, kw_only=True):
+    """Linear warm-up, then the first part of a cosine that would end at zero."""
+
+    num_warmup_steps: CountOrZero
+    part: PositiveFraction
 
 
 class WarmupStableDecay(Strict, tag_field="kind", tag="warmup_stable_decay", frozen=True, kw_only=True):
@@ -179,8 +198,8 @@ class TrainingRow(TableRow, frozen=True, kw_only=True):
     """What training and finetuning have in common."""
 
     objective: Objective
-    optimizer: AdamW | Muon
-    schedule: ConstantSchedule | CosineSchedule | WarmupStableDecay
+    optimizer: AdamW | Muon | Lamb
+    schedule: ConstantSchedule | CosineSchedule | CosinePartSchedule | WarmupStableDecay
     num_steps: Count
     batch_size: Count
     ema_decay: Fraction

@@ -24,5 +24,5 @@ class Ema:
     @torch.no_grad()
     def update(self, model: Network) -> None:
         """average <- decay * average + (1 - decay) * weights."""
-        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
-            average.lerp_(weight, 1 - self._decay)
+        averages, weights = list(self.model.parameters()), list(model.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - self._decay)  # in a few launches on a GPU, not one a weight

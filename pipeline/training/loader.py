@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -27,7 +27,7 @@ AHEAD = 2  # batches that are read ahead, for each worker
 
 
 class DeviceBatch(NamedTuple):
-    """A batch as tensors, of the shapes that ``Batch`` states."""
+    """A batch as tensors, of the shapes that ``Batch`` states; ``self_conditioned`` stays on the CPU."""
 
     latents: Tensor
     noise: Tensor
@@ -62,9 +62,46 @@ class Batch:
     caption_dropped: np.ndarray
     self_conditioned: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def part(self, first: int, last: int, text_multiple: int = 1) -> Batch:
+        """Samples ``first`` to ``last`` - 1 as a batch of their own, its text no longer than its longest one.
+
+        Args:
+            first, last: of the samples.
+            text_multiple: the text's length is filled up, masked, to a multiple of this.
+        """
+        rows = slice(first, last)
+        mask = self.text_mask[rows]
+        longest = int(np.flatnonzero(mask.any(axis=0))[-1]) + 1
+        length = -(-longest // text_multiple) * text_multiple
+        return replace(
+            self,
+            sample_ids=self.sample_ids[rows],
+            text=_cut_or_filled(self.text[rows], length),
+            text_mask=_cut_or_filled(mask, length),
+            **{name: getattr(self, name)[rows] for name in _PER_SAMPLE},
+        )
+
     def to(self, device: torch.device) -> DeviceBatch:
-        """The arrays as tensors on a device."""
-        return DeviceBatch(*(torch.from_numpy(getattr(self, name)).to(device) for name in DeviceBatch._fields))
+        """The arrays as tensors on a device; a GPU's copies are only ordered here, its step waits for them."""
+        tensors = {name: torch.from_numpy(getattr(self, name)) for name in DeviceBatch._fields}
+        if device.type == "cuda":
+            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+        stays = {"self_conditioned": tensors["self_conditioned"]}  # which rows these are is asked for on the CPU
+        return DeviceBatch(**{n: stays.get(n, tensor.to(device, non_blocking=True)) for n, tensor in tensors.items()})
+
+
+_PER_SAMPLE = ("latents", "noise", "t", "caption_dropped", "self_conditioned")
+
+
+def _cut_or_filled(array: np.ndarray, length: int) -> np.ndarray:
+    """[B, T, ...] -> [B, length, ...]; what is added is zero."""
+    missing = length - array.shape[1]
+    if missing <= 0:
+        return np.ascontiguousarray(array[:, :length])
+    return np.pad(array, [(0, 0), (0, missing), *[(0, 0)] * (array.ndim - 2)])
 
 
 class BatchReader:

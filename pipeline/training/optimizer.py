@@ -2,7 +2,8 @@
 
 Weight decay acts on matrices of linear layers alone, not on biases, norms and tables. Muon (torch's, which
 orthogonalises a matrix's momentum) gets the blocks' matrices, in which query, key and value are not fused; AdamW gets
-the rest.
+the rest. LAMB decays and adapts tables too, all but biases and norms, as the paper's public code does; these two take
+Adam's steps there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from pipeline.errors import Refusal
 from pipeline.models.networks import Network
 from pipeline.params import schema
+from pipeline.training.lamb import Lamb
 
 
 class OptimizerSet:
@@ -26,17 +28,32 @@ class OptimizerSet:
         params: which optimiser, with its rates.
     """
 
-    def __init__(self, model: Network, params: schema.AdamW | schema.Muon) -> None:
+    def __init__(self, model: Network, params: schema.AdamW | schema.Muon | schema.Lamb) -> None:
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        self._optimizers: list[torch.optim.Optimizer] = (
+            [self._lamb(model, params)] if isinstance(params, schema.Lamb) else self._adamw(model, params)
+        )
+        self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
+
+    def _lamb(self, model: Network, params: schema.Lamb) -> Lamb:
+        plain = _norms_and_biases(model)
+        groups = [
+            {"params": self._of(set(self._names.values()) - plain), "weight_decay": params.weight_decay, "adapt": True},
+            {"params": self._of(plain), "weight_decay": 0.0, "adapt": False},
+        ]
+        return Lamb(groups, params.learning_rate, (params.beta_1, params.beta_2))
+
+    def _adamw(self, model: Network, params: schema.AdamW | schema.Muon) -> list[torch.optim.Optimizer]:
+        """AdamW alone, or Muon and AdamW for the rest."""
         matrices = _linear_matrices(model)
-        self._optimizers: list[torch.optim.Optimizer] = []
+        optimizers: list[torch.optim.Optimizer] = []
         rest = set(self._names.values())
         adamw_rate = params.learning_rate
         if isinstance(params, schema.Muon):
             blocks = set(model.block_matrices())
             rest -= blocks
             adamw_rate = params.adamw_learning_rate
-            self._optimizers.append(
+            optimizers.append(
                 torch.optim.Muon(
                     self._of(blocks),
                     lr=params.learning_rate,
@@ -49,8 +66,7 @@ class OptimizerSet:
             {"params": self._of(rest - matrices), "weight_decay": 0.0},
         ]
         betas = (params.beta_1, params.beta_2)
-        self._optimizers.append(torch.optim.AdamW(groups, lr=adamw_rate, betas=betas))
-        self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._optimizers]
+        return [*optimizers, torch.optim.AdamW(groups, lr=adamw_rate, betas=betas)]
 
     def step(self, rate_factor: float) -> None:
         """Change the weights at ``rate_factor`` times the learning rates, and drop the gradients."""
@@ -107,3 +123,13 @@ class OptimizerSet:
 
 def _linear_matrices(model: Network) -> set[str]:
     return {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+
+
+def _norms_and_biases(model: Network) -> set[str]:
+    norms = {
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm | nn.RMSNorm)
+        for own, _ in module.named_parameters(recurse=False)
+    }
+    return norms | {name for name, _ in model.named_parameters() if name.rpartition(".")[2] == "bias"}

@@ -2,15 +2,15 @@
 
 What it does is a function of the row, the data, the seed and the first weights: order, timesteps, noise and dropout
 come from coordinates, so a training that was killed and goes on ends in the same bytes. Several processes (started by
-torch's launcher) split each batch and see the same samples.
+torch's launcher) split each batch and see the same samples; each may take its share in micro batches, whose gradients
+are summed up (accelerate's accumulation) and exchanged once a step.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.diffusion.process import Process, process_of
 from pipeline.errors import Refusal
+from pipeline.models.compiled import compile_network, compiling
 from pipeline.models.networks import Network, rebuilt
 from pipeline.params.schema import Execution, FinetuneRow, TrainRow
 from pipeline.training import checkpoint, curves
@@ -27,14 +28,18 @@ from pipeline.training.checkpoint import Progress, TrainingState
 from pipeline.training.conditioning import Conditioning
 from pipeline.training.draws import TrainingDraws, TrainingRows
 from pipeline.training.ema import Ema
-from pipeline.training.loader import Batch, BatchReader, Loader
+from pipeline.training.loader import Batch, BatchReader, DeviceBatch, Loader
 from pipeline.training.optimizer import OptimizerSet
+from pipeline.training.pending import PendingValues
 from pipeline.training.schedule import rate_factor
 from pipeline.training.sets import TrainingData
 from pipeline.training.validation import Validator
 
 CHECKPOINTS_FOLDER = "checkpoints"
 MODEL_FOLDER = "model"
+
+# Under torch.compile texts are filled up to a multiple of this: few lengths, and such as matrix units like.
+COMPILED_TEXT_MULTIPLE = 32
 
 Say = Callable[[str], None]
 
@@ -53,6 +58,7 @@ class _Run:
     validator: Validator | None
     state: TrainingState
     network: nn.Module  # state.model, wrapped where several processes share the work
+    pending: PendingValues
     checkpoints: Path
     say: Say
 
@@ -77,20 +83,22 @@ def train(
         make_model: builds the network with its first weights, the same in every process.
         conditioning: what the network is told beside its text.
         seed: the run's seed of training; the row's own seed joins it.
-        execution: device, threads, workers, attention, gradient checkpointing, cadence of checkpoints.
+        execution: device, threads, workers, attention, gradient checkpointing, micro batches, compiling, cadence of
+            checkpoints.
         work: folder of ``checkpoints/``, kept between attempts at the same recipe.
         out: gets ``model/`` (diffusers, safetensors) and ``curves/*.tsv``.
         say: told about progress, by the main process alone.
 
     Raises:
         Refusal: data that do not fit, a device that is not there, a batch that processes cannot share, a damaged
-            checkpoint, a loss that is not finite.
+            checkpoint, a loss that is not finite, a network that cannot be compiled here.
     """
     run = _prepare(row, data, make_model, conditioning, seed, execution, work, say)
     _resume(run)
     batches = run.loader.batches(run.state.progress.step, row.num_steps, execution.num_workers)
     for batch in batches:
-        _train_step(run, batch)
+        with compiling(execution.compile):
+            _train_step(run, batch)
         _after_step(run)
     if run.accelerator.is_main_process:
         _export(run, out)
@@ -108,10 +116,8 @@ def _prepare(
     say: Say,
 ) -> _Run:
     torch.set_num_threads(execution.num_threads)
-    accelerator = _accelerator(execution)
+    accelerator = _accelerator(execution, row.batch_size)
     num_processes = accelerator.num_processes
-    if row.batch_size % num_processes:
-        raise Refusal(f"batch_size {row.batch_size} cannot be split among {num_processes} processes; change one")
     if num_processes > 1 and accelerator.is_main_process:
         say(f"{num_processes} processes share each batch of {row.batch_size}")
     rows = TrainingRows(data)
@@ -132,6 +138,8 @@ def _prepare(
         model.enable_gradient_checkpointing()
     model.to(accelerator.device)
     state = TrainingState(model, Ema(model, row.ema_decay), OptimizerSet(model, row.optimizer), Progress())
+    if execution.compile:
+        compile_network(model)
     return _Run(
         row=row,
         execution=execution,
@@ -140,15 +148,18 @@ def _prepare(
         conditioning=conditioning,
         draws=draws,
         loader=loader,
-        validator=Validator(data.validation, row, conditioning) if data.validation is not None else None,
+        validator=None
+        if data.validation is None
+        else Validator(data.validation, row, conditioning, execution.micro_batch_size or row.batch_size),
         state=state,
         network=accelerator.prepare_model(model) if num_processes > 1 else model,
+        pending=PendingValues(),
         checkpoints=work / CHECKPOINTS_FOLDER,
         say=say if accelerator.is_main_process else _say_nothing,
     )
 
 
-def _accelerator(execution: Execution) -> Accelerator:
+def _accelerator(execution: Execution, batch_size: int) -> Accelerator:
     if execution.device == "cuda" and not torch.cuda.is_available():
         raise Refusal("execution.device is cuda, but no CUDA device is visible; set it to auto or cpu")
     use_cpu = execution.device == "cpu" or not torch.cuda.is_available()
@@ -157,8 +168,12 @@ def _accelerator(execution: Execution) -> Accelerator:
         raise Refusal(
             f"execution.num_processes asks for {world} processes, but {torch.cuda.device_count()} GPUs are visible"
         )
+    if batch_size % world:
+        raise Refusal(f"batch_size {batch_size} cannot be split among {world} processes; change one")
+    share = batch_size // world
+    num_micro_batches = -(-share // (execution.micro_batch_size or share))
     # Autocast is this module's own: accelerate would keep one precision for the whole process.
-    return Accelerator(cpu=use_cpu, mixed_precision="no")
+    return Accelerator(cpu=use_cpu, mixed_precision="no", gradient_accumulation_steps=num_micro_batches)
 
 
 def _check_model(model: Network, rows: TrainingRows) -> None:
@@ -184,50 +199,72 @@ def _resume(run: _Run) -> None:
 def _train_step(run: _Run, batch: Batch) -> None:
     row, state = run.row, run.state
     step = state.progress.step
-    on_device = batch.to(run.accelerator.device)
-    x_t = run.process.interpolate(on_device.latents, on_device.noise, on_device.t)
-    with autocast(run.accelerator.device, row.precision):
-        output = state.model.training_output(
+    losses = []
+    for part in _micro_batches(run, batch):
+        with run.accelerator.accumulate(run.network):
+            loss = _mean_loss(run, part.to(run.accelerator.device))
+            # Accelerate divides by the number of micro batches; the last one may be smaller than the others.
+            share = len(part) / len(batch)
+            run.accelerator.backward(loss * (share * run.accelerator.gradient_accumulation_steps))
+        losses.append(loss.detach() * share)
+    norm = run.accelerator.clip_grad_norm_(state.model.parameters(), row.clip_norm)
+    assert norm is not None  # None under DeepSpeed alone, which is not used
+    mean_loss = torch.stack(losses).sum()
+    if run.accelerator.num_processes > 1:
+        mean_loss = run.accelerator.reduce(mean_loss, reduction="mean")
+    factor = rate_factor(row.schedule, step, row.num_steps)
+    rate = {curves.LEARNING_RATE: row.optimizer.learning_rate * factor}
+    run.pending.add(step + 1, {curves.LOSS: mean_loss, curves.GRADIENT_NORM: norm}, rate)
+    if is_asked_each_step(run.accelerator.device):
+        run.pending.take_over(state.progress)
+    state.optimizer.step(factor)
+    state.ema.update(state.model)
+    state.progress.step = step + 1
+
+
+def _micro_batches(run: _Run, batch: Batch) -> Iterator[Batch]:
+    """A process's share of a batch in parts of ``execution.micro_batch_size``."""
+    size = run.execution.micro_batch_size or len(batch)
+    text_multiple = COMPILED_TEXT_MULTIPLE if run.execution.compile else 1
+    if size >= len(batch) and text_multiple == 1:
+        yield batch
+        return
+    for first in range(0, len(batch), size):
+        yield batch.part(first, first + size, text_multiple)
+
+
+def _mean_loss(run: _Run, batch: DeviceBatch) -> Tensor:
+    x_t = run.process.interpolate(batch.latents, batch.noise, batch.t)
+    with autocast(run.accelerator.device, run.row.precision):
+        output = run.state.model.training_output(
             run.network,
             run.process,
             x_t,
-            on_device.t,
-            on_device.text,
-            on_device.text_mask,
-            on_device.self_conditioned,
-            run.conditioning.scores_of(on_device.caption_dropped),
+            batch.t,
+            batch.text,
+            batch.text_mask,
+            batch.self_conditioned,
+            run.conditioning.scores_of(batch.caption_dropped),
         )
-    loss = run.process.loss(output, on_device.latents, on_device.noise, on_device.t).mean()
-    run.accelerator.backward(loss)
-    norm = run.accelerator.clip_grad_norm_(state.model.parameters(), row.clip_norm)
-    values = _finite_values(run, loss.detach(), norm)
-    factor = rate_factor(row.schedule, step, row.num_steps)
-    state.optimizer.step(factor)
-    state.ema.update(state.model)
-    values[curves.LEARNING_RATE] = row.optimizer.learning_rate * factor
-    state.progress.step = step + 1
-    curves.add_step(state.progress, values)
+    return run.process.loss(output, batch.latents, batch.noise, batch.t).mean()
 
 
-def _finite_values(run: _Run, loss: Tensor, norm: Tensor | None) -> dict[str, float]:
-    assert norm is not None  # None under DeepSpeed alone, which is not used
-    mean_loss = run.accelerator.reduce(loss, reduction="mean") if run.accelerator.num_processes > 1 else loss
-    values = {curves.LOSS: float(mean_loss), curves.GRADIENT_NORM: float(norm)}
-    for name, value in values.items():
-        if not math.isfinite(value):
-            step = run.state.progress.step + 1
-            raise Refusal(f"training step {step}: {name} is {value}; lower the learning rate or look at the data")
-    return values
+def is_asked_each_step(device: torch.device) -> bool:
+    """Is a step's loss looked at before the next? A CPU has it at once; a GPU would stand still meanwhile."""
+    return device.type == "cpu"
 
 
 def _after_step(run: _Run) -> None:
     row, progress = run.row, run.state.progress
+    is_due = checkpoint.is_due(row, progress.step, run.execution.checkpoint_every)
+    if is_due or progress.step % row.log_every_steps == 0:
+        run.pending.take_over(progress)
     if progress.step % row.log_every_steps == 0:
         means = curves.close_interval(progress)
         run.say(f"step {progress.step} of {row.num_steps}: loss {means[curves.LOSS]:.4f}")
     if run.validator is not None and progress.step % row.validate_every_steps == 0:
         _validate(run, progress)
-    if checkpoint.is_due(row, progress.step, run.execution.checkpoint_every):
+    if is_due:
         if run.accelerator.is_main_process:
             checkpoint.save(run.checkpoints, row, run.state, run.draws.position(progress.step))
         run.accelerator.wait_for_everyone()

@@ -24,16 +24,17 @@ class Validator:
 
     Args:
         data: the validation set.
-        row: objective, batch size and how latents are drawn.
+        row: objective and how latents are drawn.
         conditioning: what the network is told beside its text.
+        batch_size: samples of a forward pass.
     """
 
-    def __init__(self, data: ValidationData, row: TrainingRow, conditioning: Conditioning) -> None:
+    def __init__(self, data: ValidationData, row: TrainingRow, conditioning: Conditioning, batch_size: int) -> None:
         rows = TrainingRows(data)
         self._reader = BatchReader(rows, row.latent_draw)
         self._draws = validation_draws(rows, MAX_VALIDATION_ROWS, conditioning.self_conditioning)
         self._conditioning = conditioning
-        self._batch_size = row.batch_size
+        self._batch_size = batch_size
         self._process = process_of(row.objective)
 
     @torch.inference_mode()

@@ -65,6 +65,8 @@ def execution(batch_size: int) -> Execution:
         inference_batch_size=batch_size,
         attention="matmul",
         gradient_checkpointing=False,
+        micro_batch_size=0,
+        compile=False,
         keep_freed_memory=False,
         num_processes={},
         checkpoint_every=1,

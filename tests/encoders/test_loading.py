@@ -26,6 +26,8 @@ def execution(device: Any) -> Execution:
         inference_batch_size=1,
         attention="matmul",
         gradient_checkpointing=False,
+        micro_batch_size=0,
+        compile=False,
         keep_freed_memory=False,
         num_processes={},
         checkpoint_every=1,

@@ -39,6 +39,8 @@ def load(folder: Path, *, batch_size: int = 3, max_text_tokens: int = 64, attent
         inference_batch_size=batch_size,
         attention=attention,
         gradient_checkpointing=False,
+        micro_batch_size=0,
+        compile=False,
         keep_freed_memory=False,
         num_processes={},
         checkpoint_every=1,

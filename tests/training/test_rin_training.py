@@ -9,58 +9,21 @@ from typing import Any
 import pytest
 import tiny_training as tiny
 import torch
+from tiny_rin_training import SIZE, run
 
-from pipeline.data.randomness import torch_generator
 from pipeline.diffusion.process import RECTIFIED_FLOW
 from pipeline.errors import Refusal
-from pipeline.models.networks import check_trainable, new_network, rebuilt
+from pipeline.models.networks import check_trainable, rebuilt
 from pipeline.models.rin import RIN, new_rin
 from pipeline.models.sizes import MIRO_KIND
-from pipeline.params import networks, schema
+from pipeline.params import schema
 from pipeline.training.conditioning import Conditioning
 from pipeline.training.sets import TrainingData
 from pipeline.training.trainer import train
 
 pytestmark = pytest.mark.models
 
-SIZE = networks.RINSize(
-    like="cad_i",
-    latent_side=tiny.SIDE,
-    patch_size=2,
-    data_width=16,
-    num_latents=3,
-    width=16,
-    num_blocks=1,
-    num_layers=1,
-    read_write_heads=2,
-    compute_heads=2,
-    text_heads=2,
-    mlp_ratio=2.0,
-    data_mlp_ratio=2.0,
-    num_registers=2,
-)
 ARGUMENTS = {name: getattr(SIZE, name) for name in SIZE.__struct_fields__ if name != "like"}
-
-
-def make_model() -> Any:
-    params = schema.RIN(size=SIZE, self_conditioning=0.9)
-    generator = torch_generator(0, "weights")
-    return new_network(params, in_channels=tiny.CHANNELS, text_dim=tiny.TEXT_DIM, generator=generator)
-
-
-def run(data: TrainingData, attempt: Path, num_steps: int, share: float, **execution: Any) -> dict[str, bytes]:
-    train(
-        tiny.make_row(num_steps=num_steps),
-        data,
-        make_model=make_model,
-        conditioning=Conditioning(self_conditioning=share),
-        seed=0,
-        execution=tiny.make_execution(**execution),
-        work=attempt / "work",
-        out=attempt / "out",
-        say=lambda text: None,
-    )
-    return tiny.files(attempt / "out")
 
 
 def test_a_training_that_goes_on_ends_in_the_same_bytes(tmp_path: Path, data: TrainingData) -> None:

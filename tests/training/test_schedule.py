@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from pipeline.params.schema import ConstantSchedule, CosineSchedule, WarmupStableDecay
+from pipeline.params.schema import ConstantSchedule, CosinePartSchedule, CosineSchedule, WarmupStableDecay
 from pipeline.training.schedule import continues, rate_factor
 
 CONSTANT = ConstantSchedule(num_warmup_steps=4)
 COSINE = CosineSchedule(num_warmup_steps=2, final_fraction=0.1)
+PART = CosinePartSchedule(num_warmup_steps=5000, part=0.7)
 DECAYING = WarmupStableDecay(num_warmup_steps=2, num_decay_steps=4)
 
 
@@ -25,6 +28,18 @@ def test_cosine() -> None:
     assert rate_factor(COSINE, 10, 10) == pytest.approx(0.1)
 
 
+def test_part_of_a_cosine_as_the_paper_has_it() -> None:
+    """0.5 (1 + cos(0.7 pi progress)): at its ends and in the middle, by hand."""
+    assert [rate_factor(PART, step, 500_000) for step in (0, 2499, 4999)] == pytest.approx([1 / 5000, 0.5, 1])
+    assert rate_factor(PART, 5000, 500_000) == 1
+    assert rate_factor(PART, 252_500, 500_000) == pytest.approx(0.7269952498697734)  # (1 + cos 63 degrees) / 2
+    assert rate_factor(PART, 499_999, 500_000) == pytest.approx(0.2061073738537634, abs=3e-6)  # 126 degrees
+    whole = CosinePartSchedule(num_warmup_steps=2, part=1.0)
+    same = CosineSchedule(num_warmup_steps=2, final_fraction=0.0)
+    assert [rate_factor(whole, step, 9) for step in range(9)] == [rate_factor(same, step, 9) for step in range(9)]
+    assert math.cos(math.radians(126)) == pytest.approx(2 * 0.2061073738537634 - 1)
+
+
 def test_warmup_stable_decay() -> None:
     assert [rate_factor(DECAYING, step, 10) for step in range(10)] == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
     # Shorter than its decay: all decay, never 0.
@@ -39,6 +54,8 @@ def test_warmup_stable_decay() -> None:
         (CONSTANT, 11, 20, 10, False),  # further than asked
         (COSINE, 5, 10, 10, True),
         (COSINE, 5, 10, 20, False),
+        (PART, 5, 10, 10, True),
+        (PART, 5, 10, 20, False),
         (DECAYING, 6, 10, 20, True),  # the decay of 10 starts after 6 steps
         (DECAYING, 7, 10, 20, False),
         (DECAYING, 7, 10, 10, True),
@@ -48,7 +65,7 @@ def test_warmup_stable_decay() -> None:
     ],
 )
 def test_which_states_can_go_on(
-    schedule: ConstantSchedule | CosineSchedule | WarmupStableDecay,
+    schedule: ConstantSchedule | CosineSchedule | CosinePartSchedule | WarmupStableDecay,
     step: int,
     made_under: int,
     num_steps: int,

@@ -173,6 +173,8 @@ def make_execution(**changes: Any) -> schema.Execution:
         "inference_batch_size": 4,
         "attention": "matmul",
         "gradient_checkpointing": False,
+        "micro_batch_size": 0,
+        "compile": False,
         "keep_freed_memory": False,
         "num_processes": {},
         "checkpoint_every": 2,
