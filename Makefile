@@ -22,7 +22,7 @@ PEERS := .work/perf-venv
 VLM_TORCH ?= torch==2.14.1 torchvision==0.29.1
 VLM := .work/vlm-venv
 
-.PHONY: demo ablation controls overfit compare-models options perf test contract-vlm lint hooks format status gc fetch-models use bundle demo-models ceiling judge lock setup clean help
+.PHONY: demo ablation controls overfit compare-models options perf test contract-vlm lint hooks format status gc plan fetch-models use bundle demo-models ceiling judge lock setup clean help
 
 help:           ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /	/' | expand -t 16
@@ -102,6 +102,9 @@ status: $(READY) ## per stage and row: done, missing, stale, failed; P=<preset> 
 
 gc: $(READY)    ## list what no parameter file wants; DELETE=1 removes it
 	@$(BIN)/python -m pipeline.runner.gc $(if $(DELETE),--delete) $(if $(MODELS),--models $(MODELS))
+
+plan: $(READY)  ## what a run will cost, without data or models; P=<preset>; MORE="--devices 8 --device H100"
+	@$(BIN)/python -m pipeline.planning $(if $(P),--params params/$(P).yaml) $(MORE)
 
 fetch-models: $(READY) ## bring all models of the parameters into the Hub's cache; P=<preset>; PIN=1 writes missing commits
 	@$(BIN)/python -m pipeline.interop.fetch_models $(if $(P),--params params/$(P).yaml) $(if $(PIN),--pin)

@@ -37,7 +37,7 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         model: what computes: a model's Hub id or folder, a network as ``names.network_name`` writes it, a kind of
             source; "" where nothing does.
         size: at which size, as ``names`` writes it: ``256 px``, ``4x32x32``.
-        device: as its driver names it (``NVIDIA H200``), or the processor's name.
+        device: as its driver names it (``NVIDIA H200``); of a processor ``CPU`` and its name.
         precision: what it computes in: float32 | bfloat16 | float16.
         kind: measured: by ``source`` on such a device; published: by others, read in ``source``.
         date: of the measurement, or when ``source`` was read: YYYY-MM-DD.
