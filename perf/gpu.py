@@ -103,7 +103,8 @@ def ask(name: str, asked: argparse.Namespace, *, compiled: bool, micro: int, sec
 
 def measure(name: str, asked: argparse.Namespace, deadline: float) -> Answer:
     """A part as well as it goes: smaller micro batches where memory is short, not compiled where that fails."""
-    compiled, notes = asked.compile and name.startswith(("train", "draw")), []
+    notes: list[str] = []
+    compiled = asked.compile and name.startswith(("train", "draw"))
     micros = list(MICRO_BATCHES) if name.startswith("train") and not asked.tiny else []
     micro = asked.micro
     while True:

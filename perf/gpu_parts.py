@@ -18,6 +18,7 @@ from pipeline.data.randomness import torch_generator
 from pipeline.diffusion.guidance import Condition
 from pipeline.diffusion.process import process_of
 from pipeline.diffusion.sampler import sample
+from pipeline.models.compiled import compile_network, compiling
 from pipeline.models.cost import OFF
 from pipeline.models.networks import Network, new_network
 from pipeline.params.networks import RIN, DiTI, RINSize
@@ -39,8 +40,9 @@ class Sizes:
         side_px, vae_widths, pictures: of the autoencoder's pictures, its channels, pictures a batch.
         t5: arguments of ``T5Config``; texts, tokens: a batch of it.
         text_dim: width of a network's text.
-        batch_size: samples of a training step; rows: of the made-up sets; steps, warm_steps: that are timed, and
-            before them, in which a network is compiled.
+        batch_size: samples of a training step; rows: of the made-up sets; log_every: steps between two looks at the
+            clock, at which the trainer waits for the device; looks, warm_looks: that count, and before them, in which a
+            network is compiled.
         dit, rin: the networks.
         drawn, sampler_steps: pictures that are drawn together, and the solver's steps.
         repeats: of what is no training step.
@@ -56,8 +58,9 @@ class Sizes:
     text_dim: int
     batch_size: int
     rows: int
-    steps: int
-    warm_steps: int
+    log_every: int
+    looks: int
+    warm_looks: int
     dit: DiTI
     rin: RIN
     drawn: int
@@ -77,8 +80,9 @@ FULL = Sizes(
     text_dim=2048,
     batch_size=256,
     rows=1024,
-    steps=20,
-    warm_steps=6,
+    log_every=5,
+    looks=5,
+    warm_looks=2,
     dit=DiTI(size="l", patch_size=2, **OFF),
     rin=RIN(size="cad_i_l", self_conditioning=SELF_CONDITIONING),
     drawn=64,
@@ -96,8 +100,9 @@ TINY = Sizes(
     text_dim=16,
     batch_size=4,
     rows=16,
-    steps=3,
-    warm_steps=1,
+    log_every=1,
+    looks=3,
+    warm_looks=1,
     dit=DiTI(width=32, depth=2, num_heads=2, mlp_ratio=2.0, patch_size=2, **OFF),
     rin=RIN(
         size=RINSize(
@@ -294,7 +299,7 @@ def drawing(network: DiTI | RIN, sizes: Sizes, device: torch.device, *, compiled
     model.set_attention("sdpa" if device.type == "cuda" else "matmul")
     process = process_of(objective_of(network))
     if compiled:
-        model.compile()
+        compile_network(model)
     noise = torch.randn(sizes.drawn, IN_CHANNELS, LATENT_SIDE, LATENT_SIDE, device=device)
     text = torch.randn(sizes.drawn, sizes.tokens, sizes.text_dim, device=device)
     mask = torch.ones(text.shape[:2], dtype=torch.bool, device=device)
@@ -307,7 +312,7 @@ def drawing(network: DiTI | RIN, sizes: Sizes, device: torch.device, *, compiled
     sampler = Ddim(**guided, clamp=CLAMP) if isinstance(network, RIN) else Euler(**guided)
 
     def work() -> None:
-        with torch.autocast(device.type, torch.bfloat16):
+        with compiling(compiled), torch.autocast(device.type, torch.bfloat16):
             sample(
                 model.denoiser(process),
                 process,

@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,7 @@ from perf.gpu_parts import (
 )
 from perf.made_rows import RowShape, training_data, write_flat, write_sets
 from pipeline.diffusion.process import process_of
+from pipeline.models.compiled import compile_network, compiling
 from pipeline.params.load import load
 from pipeline.params.networks import RIN, DiTI
 from pipeline.params.schema import AdamW, ConstantSchedule, Execution, TrainRow
@@ -50,12 +52,8 @@ class _Enough(Exception):
 
 
 def settings(device: torch.device, *, compiled: bool, micro_batch_size: int, sizes: Sizes) -> Execution:
-    """``execution`` of ``params/demo.yaml`` for this device; a value that is not neutral must be known there."""
+    """``execution`` of ``params/demo.yaml``, for this device."""
     execution = load(PROJECT / "params" / "demo.yaml", PROJECT).execution
-    known = {name.name for name in msgspec.structs.fields(Execution)}
-    wanted = {"compile": compiled, "micro_batch_size": micro_batch_size}
-    if missing := [name for name, value in wanted.items() if value and name not in known]:
-        raise RuntimeError(f"execution knows no {', '.join(missing)}")
     return msgspec.structs.replace(
         execution,
         device=device.type,
@@ -63,7 +61,8 @@ def settings(device: torch.device, *, compiled: bool, micro_batch_size: int, siz
         num_threads=1,
         num_workers=NUM_WORKERS if sizes.batch_size > 64 else 1,
         checkpoint_every=NEVER,
-        **{name: value for name, value in wanted.items() if name in known},
+        compile=compiled,
+        micro_batch_size=micro_batch_size,
     )
 
 
@@ -86,7 +85,7 @@ def row_of(network: DiTI | RIN, sizes: Sizes, batch_size: int) -> TrainRow:
         latent_draw="sample",
         precision="bfloat16",
         seed=0,
-        log_every_steps=1,
+        log_every_steps=sizes.log_every,
         validate_every_steps=NEVER,
     )
 
@@ -105,7 +104,7 @@ def trainer_seconds(
     def say(text: str) -> None:
         if text.startswith("step "):
             ends.append(time.perf_counter())
-            if len(ends) > sizes.warm_steps + sizes.steps:
+            if len(ends) > sizes.warm_looks + sizes.looks:
                 raise _Enough
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -125,9 +124,8 @@ def trainer_seconds(
                 out=folder / "out",
                 say=say,
             )
-    return [
-        later - earlier for earlier, later in zip(ends[sizes.warm_steps :], ends[sizes.warm_steps + 1 :], strict=False)
-    ]
+    counted = pairwise(ends[sizes.warm_looks :])
+    return [(later - earlier) / sizes.log_every for earlier, later in counted]
 
 
 def bare_seconds(
@@ -141,7 +139,7 @@ def bare_seconds(
     process = process_of(row.objective)
     optimizer, ema = OptimizerSet(model, row.optimizer), Ema(model, EMA_DECAY)
     if compiled:
-        model.compile()
+        compile_network(model)
     size, micro = sizes.batch_size, micro_batch_size or sizes.batch_size
     generator = torch.Generator(device).manual_seed(0)
 
@@ -164,34 +162,34 @@ def bare_seconds(
                 )
             loss = process.loss(output, latents[part], noise[part], t[part]).mean()
             torch.autograd.backward(loss * (len(x_t) / size))
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        float(loss.detach()), float(norm)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step(1.0)
         ema.update(model)
 
-    return _timed_steps(step, device, sizes)
+    with compiling(compiled):
+        return _timed_steps(step, device, sizes)
 
 
 def _timed_steps(step: Callable[[], None], device: torch.device, sizes: Sizes) -> list[float]:
     seconds = []
-    for number in range(sizes.warm_steps + sizes.steps):
+    for number in range(sizes.warm_looks + sizes.looks):
         synchronize(device)
         start = time.perf_counter()
-        step()
+        for _ in range(sizes.log_every):
+            step()
         synchronize(device)
-        if number >= sizes.warm_steps:
-            seconds.append(time.perf_counter() - start)
+        if number >= sizes.warm_looks:
+            seconds.append((time.perf_counter() - start) / sizes.log_every)
     return seconds
 
 
 def training(network: DiTI | RIN, sizes: Sizes, device: torch.device, *, compiled: bool, micro_batch_size: int) -> Part:
     """Samples per second of the trainer, and of the bare step beside it."""
-    options = {"compiled": compiled, "micro_batch_size": micro_batch_size}
-    seconds = trainer_seconds(network, sizes, device, **options)
+    seconds = trainer_seconds(network, sizes, device, compiled=compiled, micro_batch_size=micro_batch_size)
     peak = peak_bytes(device)
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    bare = bare_seconds(network, sizes, device, **options)
+    bare = bare_seconds(network, sizes, device, compiled=compiled, micro_batch_size=micro_batch_size)
     share = conditioning_of(network).self_conditioning
     return Part(
         f"{names.network_name(network)}: training step",

@@ -91,7 +91,8 @@ class Training:
         self._recipe = recipe
         self._crops = crops_of(photographs, recipe)
         self.model = build(recipe).train()
-        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
+        average = get_ema_multi_avg_fn(recipe.average_decay)  # type: ignore[no-untyped-call]
+        self.averaged = AveragedModel(self.model, multi_avg_fn=average)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=recipe.rate, betas=recipe.adam_betas, weight_decay=recipe.weight_decay
         )

@@ -254,4 +254,5 @@ def _recolored(pixels: np.ndarray, draws: np.random.Generator) -> np.ndarray:
         pixels = pixels[:, :, draws.permutation(3)]
     gain, shift = draws.uniform(0.7, 1.4), draws.uniform(-25.0, 25.0)
     mean = pixels.mean()
-    return np.clip((pixels - mean) * gain + mean + shift, 0, 255).astype(np.uint8)
+    changed: np.ndarray = np.clip((pixels - mean) * gain + mean + shift, 0, 255).astype(np.uint8)
+    return changed
