@@ -73,7 +73,7 @@ def loss_of(
 def rate_at(step: int, recipe: PhotoAutoencoderRecipe) -> float:
     """The rate at a step: warm-up, then level, then a straight line to 0."""
     left = (recipe.num_steps - step) / max(1, recipe.num_decay_steps)
-    return recipe.rate * min(1.0, (step + 1) / recipe.warmup_steps, left)
+    return recipe.peak_rate * min(1.0, (step + 1) / recipe.warmup_steps, left)
 
 
 class Training:
@@ -94,7 +94,7 @@ class Training:
         average = get_ema_multi_avg_fn(recipe.average_decay)  # type: ignore[no-untyped-call]
         self.averaged = AveragedModel(self.model, multi_avg_fn=average)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=recipe.rate, betas=recipe.adam_betas, weight_decay=recipe.weight_decay
+            self.model.parameters(), lr=recipe.peak_rate, betas=recipe.adam_betas, weight_decay=recipe.weight_decay
         )
 
     def step(self, number: int, rate: float, *, is_whole: bool) -> tuple[float, float]:
@@ -152,6 +152,23 @@ def latents_of(model: AutoencoderKL, crops: Crops, side_px: int) -> torch.Tensor
     return torch.cat([model.encode(part).latent_dist.mean for part in parts])
 
 
+@torch.no_grad()
+def normalise(model: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor) -> None:
+    """Change the convolutions at the latents so that each channel gets mean 0 and spread 1; pictures stay the same.
+
+    Args:
+        model: changed in place.
+        mean, std: of its latents now, [channels] each.
+    """
+    last, first = model.quant_conv, model.post_quant_conv
+    channels = len(mean)
+    last.weight[:channels] /= std.view(-1, 1, 1, 1)
+    last.bias[:channels] = (last.bias[:channels] - mean) / std
+    last.bias[channels:] -= 2 * std.log()  # log variances
+    first.bias += first.weight[:, :, 0, 0] @ mean
+    first.weight *= std.view(1, -1, 1, 1)
+
+
 def train(folder: Path, recipe: PhotoAutoencoderRecipe) -> None:
     """Fetch the photographs, train, measure and write the model's folder."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -176,9 +193,11 @@ def write(
     minutes: float,
 ) -> None:
     """The model's folder: weights in half precision, scale and shift, card, list of the photographs."""
-    latents = latents_of(model, crops_of(training, recipe), recipe.whole_px)
-    shift, scale = float(latents.mean()), 1.0 / float(latents.std())
-    model.register_to_config(scaling_factor=round(scale, 5), shift_factor=round(shift, 5))
+    crops = crops_of(training, recipe)
+    latents = latents_of(model, crops, recipe.whole_px)
+    std = latents.std(dim=(0, 2, 3))
+    normalise(model, latents.mean(dim=(0, 2, 3)), std)
+    model.register_to_config(scaling_factor=1.0)
     model.save_pretrained(folder)
     halve_weights(folder / WEIGHTS_FILE)
     halved = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
@@ -195,10 +214,10 @@ def write(
     (folder / LIST_FILE).write_text("\n".join(("use\tpackage\tpath\tlicence\tsha256 of pixels", *lines, "")))
     packages = {part.package: part.licence for _, part in listed}
     facts = dataclasses.asdict(recipe) | {
-        "scaling_factor, shift_factor": f"{scale:.5f} = 1 / standard deviation, {shift:.5f} = mean of the latents of "
-        f"{NUM_FOR_SCALE} training crops; by channel means "
-        f"{[round(v, 2) for v in latents.mean(dim=(0, 2, 3)).tolist()]}, standard deviations "
-        f"{[round(v, 2) for v in latents.std(dim=(0, 2, 3)).tolist()]}",
+        "scaling_factor": f"1 = 1 / standard deviation of the latents of {NUM_FOR_SCALE} training crops: each channel "
+        "is brought to mean 0 and spread 1 within the weights (spreads before: "
+        f"{', '.join(f'{value:.2f}' for value in std.tolist())})",
+        "seeds of the crops": f"training {TRAIN_SEED}",
         "photographs": f"{sum(part.kind == PHOTOGRAPH for part in training)} for training, {len(heldout)} held out; "
         f"{sum(part.kind != PHOTOGRAPH for part in training)} cut-out objects; each in `{LIST_FILE}`",
         **{f"licence of {name}": licence for name, licence in packages.items()},
@@ -208,8 +227,7 @@ def write(
         folder,
         title="Autoencoder of photographs",
         purpose="diffusers `AutoencoderKL`: photographs of 128 px to 16 x 16 x 16 latents and back; the preset "
-        "`folder` takes it for a user's own pictures. Latents are stored raw; config.json holds `scaling_factor` and "
-        "`shift_factor`.",
+        "`folder` takes it for a user's own pictures. Its latents have spread 1 in every channel.",
         made_from=f"photographs in packages of Debian 12, listed in `{LIST_FILE}` with their licences",
         recipe=facts,
         quality=quality,

@@ -79,7 +79,7 @@ class PhotoAutoencoderRecipe:
         whole_px, num_whole: the same while it falls: what the group normalisations see at the side of use.
         heldout_every: every so-manieth photograph is kept from training and measured at the end.
         stamp_share: chance that cut-out objects are pasted onto a crop; recolored_share: that its colours are changed.
-        rate: of AdamW, after warmup_steps; it falls to 0 in a straight line (arXiv 2405.18392).
+        peak_rate: of AdamW, after warmup_steps; it falls to 0 in a straight line (arXiv 2405.18392).
         kl_weight: of the mean divergence per latent element, beside mean L1 and root mean squared distance in [-1, 1].
         average_decay: of the exponential average of the weights, which is what is written.
     """
@@ -87,8 +87,8 @@ class PhotoAutoencoderRecipe:
     widths: tuple[int, ...] = (16, 32, 64, 88)
     latent_channels: int = 16
     num_groups: int = 4
-    num_steps: int = 6000
-    num_decay_steps: int = 1500
+    num_steps: int = 3227  # 12 minutes
+    num_decay_steps: int = 600
     crop_px: int = 64
     num_crops: int = 16
     whole_px: int = 128
@@ -96,7 +96,7 @@ class PhotoAutoencoderRecipe:
     heldout_every: int = 8
     stamp_share: float = 0.3
     recolored_share: float = 0.3
-    rate: float = 2e-3
+    peak_rate: float = 2e-3
     adam_betas: tuple[float, float] = (0.9, 0.95)
     warmup_steps: int = 50
     weight_decay: float = 0.01
