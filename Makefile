@@ -115,7 +115,7 @@ use: $(READY)   ## write a preset, resolved, into params.yaml: make use P=folder
 bundle: $(READY) ## write a model as a folder to hand on: make bundle MODEL=train/ta_ia OUT=ta_ia; P=<preset>
 	@$(BIN)/python -m pipeline.inference.bundle_command --model $(MODEL) --out $(OUT) $(if $(P),--params params/$(P).yaml)
 
-demo-models: $(READY) ## train the demo's autoencoder, text encoder and captioner anew
+demo-models: $(READY) ## train the demo's autoencoders, text encoder and captioner anew
 	$(BIN)/python -m pipeline.demo.models --out data/demo_models
 
 ceiling: $(READY) ## truth pictures through the demo's autoencoder and judge: what a model of the demo can reach

@@ -16,7 +16,7 @@ import torch
 from pipeline.demo.models import recipes
 from pipeline.errors import Refusal
 
-MODELS = ("autoencoder", "text_encoder", "vlm")
+MODELS = ("autoencoder", "text_encoder", "vlm", "photo_autoencoder")  # the last one needs packages of Debian
 
 
 def shortened(recipe: object, fraction: float) -> object:

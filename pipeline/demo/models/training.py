@@ -1,4 +1,4 @@
-"""What the three trainings share: the rate's course, the training log, the half-precision file, the card."""
+"""What the trainings share: the rate's course, the training log, the half-precision file, the card."""
 
 from __future__ import annotations
 
@@ -66,10 +66,17 @@ def halve_weights(path: Path) -> None:
 
 
 def write_card(
-    folder: Path, *, title: str, purpose: str, recipe: Mapping[str, object], quality: Mapping[str, float], weights: Path
+    folder: Path,
+    *,
+    title: str,
+    purpose: str,
+    recipe: Mapping[str, object],
+    quality: Mapping[str, float],
+    weights: Path,
+    made_from: str = "shape world alone; no outside data",
 ) -> None:
-    """Write card.md: what the model is for, how it was made, how good it is, and the weights' digest."""
-    lines = [f"# {title}", "", purpose, "", "Made by `make demo-models` from shape world alone; no outside data.", ""]
+    """Write card.md: what the model is for, what it was made from, how, how good it is, and the weights' digest."""
+    lines = [f"# {title}", "", purpose, "", f"Made by `make demo-models` from {made_from}.", ""]
     lines += ["| recipe | |", "|---|---|", *(f"| {name} | {value} |" for name, value in recipe.items()), ""]
     lines += ["| held-out quality | |", "|---|---|", *(f"| {name} | {value:.4g} |" for name, value in quality.items())]
     lines += ["", f"Weights: `{weights.name}`, {weights.stat().st_size} bytes, sha256 `{sha256_of_file(weights)}`.", ""]
