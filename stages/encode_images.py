@@ -1,6 +1,7 @@
 """Encode images: the autoencoder's raw mean and std of each picture's square view, unscaled.
 
-Reads image shards. Writes one latent shard per part and the manifest.
+Reads image shards; ``execution.num_workers`` threads decode pictures ahead of the model. Writes one latent shard per
+part and the manifest.
 
     python -m stages.encode_images --params params.yaml --row imagenet [--part manifest|<shard>]
 """
@@ -37,7 +38,7 @@ def make(job: Job) -> None:
 def make_shard(job: Job) -> None:
     """Encode one image shard."""
     from pipeline.data.batches import runs_of
-    from pipeline.data.image_rows import image_rows
+    from pipeline.data.image_rows import ImageRowReader
     from pipeline.data.schema import IMAGES, LATENTS, Meta
     from pipeline.encoders.precision import num_bytes
     from pipeline.errors import Refusal
@@ -45,26 +46,28 @@ def make_shard(job: Job) -> None:
     from pipeline.runner.shards import open_input, require_disk, write_shard
 
     shard = open_input(job, units.unit_id(job.row_params.images, job.unit_id.part), IMAGES)
-    execution = job.plan.params.execution
-    set_num_threads(execution.num_threads)
-    entry = job.table_entry("autoencoders", job.row_params.autoencoder)
-    autoencoder: AnyAutoencoder = AUTOENCODERS.class_of(entry).open(entry, execution)
-    factor, channels = autoencoder.downsampling_factor, autoencoder.num_channels
-    if job.row_params.side_px % factor:
-        raise Refusal(
-            f"encode_images.rows.{job.unit_id.row}.side_px = {job.row_params.side_px}: must be a multiple of {factor}"
-        )
-    values = 2 * channels * (job.row_params.side_px // factor) ** 2
-    require_disk(job, num_bytes(shard.num_rows * values, job.row_params.dtype), "latents")
-    extra = {Meta.CHANNELS: str(channels), Meta.DTYPE: job.row_params.dtype, **scaling_told(entry, autoencoder)}
-    tell_of_autoencoder(job, autoencoder, shard)
+    execution, side_px = job.plan.params.execution, job.row_params.side_px
+    batch_size = execution.inference_batch_size
+    # Ahead: a batch, and the row that is waited for.
+    reader = ImageRowReader(shard, side_px, num_threads=execution.num_workers, num_ahead=batch_size + 1)
+    with reader:
+        reader.begin()  # so that the first batch is there when the model is
+        set_num_threads(execution.num_threads)
+        entry = job.table_entry("autoencoders", job.row_params.autoencoder)
+        autoencoder: AnyAutoencoder = AUTOENCODERS.class_of(entry).open(entry, execution)
+        factor, channels = autoencoder.downsampling_factor, autoencoder.num_channels
+        if side_px % factor:
+            raise Refusal(f"encode_images.rows.{job.unit_id.row}.side_px = {side_px}: must be a multiple of {factor}")
+        values = 2 * channels * (side_px // factor) ** 2
+        require_disk(job, num_bytes(shard.num_rows * values, job.row_params.dtype), "latents")
+        extra = {Meta.CHANNELS: str(channels), Meta.DTYPE: job.row_params.dtype, **scaling_told(entry, autoencoder)}
+        tell_of_autoencoder(job, autoencoder, shard)
 
-    def make(start: int, stop: int) -> RowBatch:
-        rows = list(image_rows(shard, job.row_params.side_px, start, stop))
-        return encode(autoencoder, rows, job.row_params.dtype, extra)
+        def make(start: int, stop: int) -> RowBatch:
+            return encode(autoencoder, list(reader.read(start, stop)), job.row_params.dtype, extra)
 
-    runs = runs_of(shard.num_rows, execution.inference_batch_size)
-    write_shard(job, LATENTS, runs, make, limit=job.row_params.max_reject_fraction)
+        runs = runs_of(shard.num_rows, batch_size)
+        write_shard(job, LATENTS, runs, make, limit=job.row_params.max_reject_fraction)
 
 
 def encode(autoencoder: AnyAutoencoder, rows: list[ImageRow], dtype: Any, extra: dict[Meta, str]) -> RowBatch:
@@ -78,10 +81,12 @@ def encode(autoencoder: AnyAutoencoder, rows: list[ImageRow], dtype: Any, extra:
     views = [row.view for row in rows if row.view is not None]
     latents = iter(autoencoder.encode(views) if views else [])
     for row in rows:
-        if row.view is None:
+        if row.view is None and row.reject is None:
             batch.add_null_upstream(key=row.key)
             continue
         try:
+            if row.reject is not None:
+                raise row.reject
             latent = next(latents)
             if isinstance(latent, Reject):
                 raise latent
@@ -114,7 +119,7 @@ def tell_of_autoencoder(job: Job, autoencoder: AnyAutoencoder, shard: Shard) -> 
     """Say what encodes a set and what its precision does to latents, in log and job record of the set's first shard."""
     from dataclasses import asdict
 
-    from pipeline.data.image_rows import image_rows
+    from pipeline.data.image_rows import ImageRowReader
     from pipeline.encoders.base import HasPrecision, StatesScaling
 
     if job.unit_id.part != FIRST_PART:
@@ -125,7 +130,8 @@ def tell_of_autoencoder(job: Job, autoencoder: AnyAutoencoder, shard: Shard) -> 
     if isinstance(autoencoder, HasPrecision):
         told.update(class_name=autoencoder.class_name, dtype=autoencoder.dtype)
         if autoencoder.dtype != "float32":
-            rows = image_rows(shard, job.row_params.side_px, 0, min(NUM_COMPARED, shard.num_rows))
+            first = ImageRowReader(shard, job.row_params.side_px, num_threads=0, num_ahead=1)
+            rows = first.read(0, min(NUM_COMPARED, shard.num_rows))
             difference = autoencoder.difference([row.view for row in rows if row.view is not None])
             if difference is not None:
                 told["difference"] = asdict(difference)

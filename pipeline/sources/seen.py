@@ -23,7 +23,7 @@ class SeenPictures:
     """
 
     def __init__(self, source: Any, max_pixels: int, num_threads: int) -> None:
-        self._source, self._num_threads = source, num_threads
+        self._source, self._num_threads = source, num_threads if num_threads > 1 else 0
         self._see = partial(seen, max_pixels=max_pixels)
 
     def read_many(self, locations: Sequence[str]) -> Iterator[dict[str, Any] | Reject]:

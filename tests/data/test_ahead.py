@@ -28,31 +28,40 @@ class Counted:
             self.closed = True
 
 
-@pytest.mark.parametrize("num_threads", [1, 2, 3])
+@pytest.mark.parametrize("num_threads", [0, 1, 2, 3])
 def test_results_are_those_of_map(num_threads: int) -> None:
     assert list(in_order(lambda item: item * item, iter(range(50)), num_threads)) == [n * n for n in range(50)]
     assert list(in_order(str, iter(()), num_threads)) == []
 
 
-def test_threads_work_at_the_same_time_and_one_works_alone() -> None:
+def test_threads_work_at_the_same_time_and_none_are_needed() -> None:
     both = threading.Barrier(2, timeout=30)
     assert sorted(in_order(lambda _: both.wait(), iter(range(2)), 2)) == [0, 1]
-    (name,) = in_order(lambda _: threading.current_thread().name, iter(range(1)), 1)
+    (name,) = in_order(lambda _: threading.current_thread().name, iter(range(1)), 0)
     assert name == threading.current_thread().name
 
 
-@pytest.mark.parametrize("num_threads", [1, 2, 3])
+@pytest.mark.parametrize("num_threads", [0, 1, 2, 3])
 def test_no_more_items_are_read_than_are_allowed_ahead(num_threads: int) -> None:
     counted = Counted(100)
     results = in_order(lambda item: item, counted.items, num_threads)
-    ahead = num_threads * AHEAD_PER_THREAD if num_threads > 1 else 1
+    ahead = num_threads * AHEAD_PER_THREAD if num_threads else 1
     for taken in range(1, 101):
         assert next(results) == taken - 1
         assert counted.num_read <= taken - 1 + ahead
     assert counted.num_read == 100
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
+def test_as_many_are_ahead_as_are_told() -> None:
+    counted, begun = Counted(100), threading.Semaphore(0)
+    results = in_order(lambda item: (begun.release(), item)[1], counted.items, 2, 40)
+    assert next(results) == 0
+    assert all(begun.acquire(timeout=30) for _ in range(40))  # nobody asked for more than one
+    assert counted.num_read == 40
+    results.close()
+
+
+@pytest.mark.parametrize("num_threads", [0, 1, 2])
 def test_an_error_comes_in_its_turn(num_threads: int) -> None:
     results = in_order(lambda item: item, Counted(9, error_at=5).items, num_threads)
     assert [next(results) for _ in range(5)] == list(range(5))
@@ -64,7 +73,7 @@ def test_an_error_comes_in_its_turn(num_threads: int) -> None:
         next(results)
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("num_threads", [0, 1, 2])
 def test_a_closed_one_closes_its_items_and_leaves_no_thread(num_threads: int) -> None:
     counted, num_before = Counted(100), threading.active_count()
     results = in_order(lambda item: item, counted.items, num_threads)

@@ -68,7 +68,7 @@ CASES = (
 
 def parameters() -> dict[str, Any]:
     raw = tiny_project.parameters()
-    raw["execution"]["inference_batch_size"] = BATCH_SIZE
+    raw["execution"].update(inference_batch_size=BATCH_SIZE, num_workers=2)  # a kill meets threads that read ahead
     raw["download"]["rows"]["pictures"].update(num_rows=NUM_ROWS, num_shards=1)
     raw["augment"].update(side_px=tiny_project.SIDE_PX, rows={"crop": {**CROP, "images": "download/pictures"}})
     raw["generate"]["benchmarks"][BENCHMARK].update(num_prompts_per_task=2, num_images=2)
