@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
+from msgspec import UnsetType
 
 from pipeline.params.types import NAME_PATTERN, REFERENCE_PATTERN
 
@@ -140,9 +141,10 @@ def _in_container(value: Any, *kinds: Any) -> Fault | None:
 
 
 def _members(kind: Any) -> list[Any]:
-    """The members of a union, None left out; else the type itself."""
+    """The members of a union, those of keys that are left out not among them; else the type itself."""
     if get_origin(kind) in (Union, UnionType):
-        return [member for part in get_args(kind) if part is not NoneType for member in _members(part)]
+        absent = (NoneType, UnsetType)
+        return [member for part in get_args(kind) if part not in absent for member in _members(part)]
     return [kind]
 
 
