@@ -85,10 +85,12 @@ class TextEmbedding:
     Attributes:
         embedding: float32 (num_text_tokens, dim), the end token's row included.
         truncated: the text was longer than ``max_text_tokens`` and its end was not read.
+        pooled: float32 (pooled_dim,), one vector for the whole text, of encoders that give one.
     """
 
     embedding: np.ndarray
     truncated: bool
+    pooled: np.ndarray | None = None
 
 
 class AnyAutoencoder(Protocol):

@@ -16,15 +16,12 @@ import numpy as np
 
 from pipeline.encoders.loading import loaded_or_refused
 from pipeline.encoders.packages import missing
+from pipeline.encoders.wanted import OTHER_VOCABULARIES, TOKENIZER_FILE, VOCABULARIES
 from pipeline.errors import Refusal
 
 # Plain English that any tokenizer of captions has read, as words or as pieces of them.
 PROBE_WORDS = ("dog", "red", "house", "seven", "water")
 
-TOKENIZER_FILE = "tokenizer.json"
-# Whatever the class: sentencepiece, Mistral's and OpenAI's forms, which several classes read under other names.
-_OTHER_VOCABULARIES = ("*.model", "tekken.json", "*.tiktoken")
-_VOCABULARIES = (TOKENIZER_FILE, "vocab.json", "vocab.txt", *_OTHER_VOCABULARIES)
 _OPTIONAL = {"tokenizer_file", "normalizer_file"}  # of ``vocab_files_names``
 
 _IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -50,13 +47,13 @@ def check_tokenizer_files(folder: Path, tokenizer: Any = None) -> None:
     if names == {}:  # a tokenizer of bytes has no vocabulary
         return
     needed = [] if names is None else [name for kind, name in names.items() if kind not in _OPTIONAL]
-    served = any(_holds(folder, name) for name in (TOKENIZER_FILE, *_OTHER_VOCABULARIES))
+    served = any(_holds(folder, name) for name in (TOKENIZER_FILE, *OTHER_VOCABULARIES))
     if needed:
         served = served or all((folder / name).is_file() for name in needed)
         usual = " or ".join((TOKENIZER_FILE, " with ".join(needed)))
     else:
-        served = served or any(_holds(folder, name) for name in _VOCABULARIES)
-        usual = ", ".join(_VOCABULARIES)
+        served = served or any(_holds(folder, name) for name in VOCABULARIES)
+        usual = ", ".join(VOCABULARIES)
     if not served:
         raise Refusal(
             f"{folder}: no file that its tokenizer could come from ({usual}); {_where_a_tokenizer_is(folder)}"
@@ -180,7 +177,7 @@ def _tokenizer_class(folder: Path) -> Any:
 def _where_a_tokenizer_is(folder: Path) -> str:
     """What to do: the folders of a pipeline keep tokenizer and text encoder apart."""
     beside = folder.parent / folder.name.replace("text_encoder", "tokenizer")
-    if beside != folder and any(_holds(beside, name) for name in _VOCABULARIES):
+    if beside != folder and any(_holds(beside, name) for name in VOCABULARIES):
         return f"copy the files of {beside} there"
     return "save or download the tokenizer too"
 

@@ -1,52 +1,102 @@
-"""Captions to text embeddings through the encoder of a T5.
+"""Captions to text embeddings: what all kinds of encoders share, and the encoder of a T5.
 
 Shapes: an embedding is (num_text_tokens, dim), float32, as long as its text: padding is never stored, and no row
-depends on which others it was encoded with.
+depends on which others it was encoded with. Padding is put behind the text, whatever a tokenizer's file says: where
+positions are counted from the left (CLIP, BERT, decoders), padding in front would move every word.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from pipeline.encoders.base import TextEmbedding
 from pipeline.encoders.loading import ATTENTION, choose_device, load_strictly, loaded_or_refused, quiet, resolve_model
 from pipeline.encoders.parts import PROBE_WORDS, check_tokenizer_files, prove_embeddings, prove_tokenizer
-from pipeline.encoders.wanted import TEXT_ENCODER
+from pipeline.encoders.wanted import TEXT_ENCODER, beside, holds_vocabulary
 from pipeline.errors import Refusal, Reject
-from pipeline.params.encoders import TextEncoder as TextEncoderParams
+from pipeline.params.encoders import LocalTextEncoderParams
 from pipeline.params.schema import Execution
 
-# A T5 is published whole; its encoder is all that is wanted here.
-_DECODER_WEIGHTS = ("decoder.", "lm_head.")
+if TYPE_CHECKING:
+    import torch
+
+AttentionName = Literal["matmul", "sdpa"]
+PROBE_TOKENS = 16  # the longest that a probe word is in tokens
 
 
-class LoadedTextEncoder:
-    """The encoder of a T5 with its tokenizer, both in memory.
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text as its model reads it.
+
+    Attributes:
+        ids: of all tokens.
+        first: the first one that is stored; those before it are the same for every text.
+        truncated: the text was longer than the limit, and its end is not among them.
+    """
+
+    ids: list[int]
+    first: int
+    truncated: bool
+
+
+class LoadedTextEncoder(ABC):
+    """A text encoder of transformers with its tokenizer, both in memory.
 
     Args:
-        model: a ``T5EncoderModel``, on the device that it shall compute on, in float32.
+        model: what ``load_model`` gave, on the device that it shall compute on.
         tokenizer: its tokenizer.
-        max_text_tokens: the longest text; longer ones are cut there.
+        params: the entry that they were loaded by.
         batch_size: texts that are encoded together.
         where: what they were loaded from, for messages.
 
     Attributes:
         dim: width of the embeddings.
+        pooled_dim: width of the pooled vectors; None: there are none.
+
+    Raises:
+        Refusal: the limit of tokens does not fit the model.
     """
 
     dim: int
+    pooled_dim: int | None = None
 
-    def __init__(self, model: Any, tokenizer: Any, *, max_text_tokens: int, batch_size: int, where: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, params: Any, *, batch_size: int, where: str) -> None:
         self._model: Any = model
         self._tokenizer: Any = tokenizer
-        self.dim = model.config.d_model
-        self._max_text_tokens = max_text_tokens
+        self._params: Any = params
+        self._max_text_tokens: int = params.max_text_tokens
         self._batch_size = batch_size
         self._where = where
+        self.dim = int(self._width())
+        self._check_limit()
+
+    @classmethod
+    @abstractmethod
+    def load_model(cls, folder: Path, tokenizer: Any, params: Any, attention: AttentionName) -> Any:
+        """The model of a folder, loaded strictly, on the CPU.
+
+        Raises:
+            Refusal: another kind of model, weights that do not match, a tokenizer of another model, or words that are
+                embedded alike.
+        """
+
+    @classmethod
+    def open(cls, params: LocalTextEncoderParams, execution: Execution) -> Self:
+        """As ``TextEncoderKind.open``.
+
+        Raises:
+            Refusal: no such model, or as ``load_model``.
+        """
+        folder = resolve_model(params.model, params.revision, params.subfolder or None, TEXT_ENCODER)
+        tokenizer = load_tokenizer(tokenizer_folder(folder, params.subfolder or None))
+        model = cls.load_model(folder, tokenizer, params, execution.attention).to(choose_device(execution))
+        return cls(model, tokenizer, params, batch_size=execution.inference_batch_size, where=str(folder))
 
     def encode(self, texts: Sequence[str]) -> list[TextEmbedding | Reject]:
         """One embedding per text, in order.
@@ -54,84 +104,175 @@ class LoadedTextEncoder:
         ``Reject("no_tokens")`` for a text that the tokenizer turns into nothing, ``Reject("not_finite")`` for one
         whose embedding holds a value that is no number.
         """
-        rows: dict[int, TextEmbedding | Reject] = {}
-        token_ids, truncated = self._tokenize(texts)
-        # Texts of like length share a batch, so that little padding is computed.
-        order = sorted(range(len(texts)), key=lambda row: len(token_ids[row]))
-        for row in order:
-            if not token_ids[row]:
-                rows[row] = Reject("no_tokens", f"the tokenizer turns {texts[row]!r} into no tokens")
-        order = [row for row in order if row not in rows]
-        for start in range(0, len(order), self._batch_size):
-            batch = order[start : start + self._batch_size]
-            for row, embedding in zip(batch, self._embed([token_ids[row] for row in batch]), strict=True):
-                rows[row] = _checked(embedding, truncated[row])
-        return [rows[row] for row in range(len(texts))]
+        return self._encoded(texts, self._tokenize(texts, self._max_text_tokens) if texts else [])
 
     def unconditional(self) -> np.ndarray:
-        """The embedding that stands for no caption: the empty text's, reduced to its first token; float32 (1, dim).
-
-        As in the paper, whose dropped captions keep one token of the empty caption (arXiv 2502.21318).
+        """The embedding that stands for no caption, the empty text's, float32 (num_text_tokens, dim).
 
         Raises:
             Refusal: the empty text has no token, or its embedding is not finite.
         """
+        return self.empty().embedding
+
+    def empty(self) -> TextEmbedding:
+        """The empty text. Raises as ``unconditional``."""
         encoded = self.encode([""])[0]
         if isinstance(encoded, Reject):
-            raise Refusal(f"{self._where}: the empty text has no embedding ({encoded}); another encoder is needed")
-        return encoded.embedding[:1]
+            raise Refusal(f"{self._where}: the empty text has no embedding ({encoded}); {self._remedy}")
+        return encoded
 
-    def _tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
-        if not texts:
-            return [], []
-        cut = self._tokenizer(list(texts), truncation=True, max_length=self._max_text_tokens)["input_ids"]
+    def prove(self) -> None:
+        """Refuse an encoder that does not tell plain words apart."""
+        tokens = self._tokenize(PROBE_WORDS, self._probe_limit())
+        vectors = [
+            np.full(self.dim, np.nan) if isinstance(row, Reject) else row.embedding.mean(axis=0)
+            for row in self._encoded(PROBE_WORDS, tokens, batch_size=1)
+        ]
+        prove_embeddings(vectors, Path(self._where))
+
+    _remedy: ClassVar[str] = "another encoder is needed"
+
+    def _width(self) -> int:
+        return int(self._model.config.hidden_size)
+
+    def _probe_limit(self) -> int:
+        return PROBE_TOKENS
+
+    def _num_positions(self) -> int | None:
+        """The longest text that the model has positions for; None: any."""
+        return None
+
+    def _check_limit(self) -> None:
+        known = self._num_positions()
+        if known is not None and self._max_text_tokens > known:
+            raise Refusal(
+                f"{self._where}: has positions for {known} tokens; max_text_tokens = {self._max_text_tokens} is more"
+            )
+
+    def _tokenize(self, texts: Sequence[str], limit: int) -> list[Tokens]:
+        """Tokens of some texts, cut at the limit; the tokenizer keeps its end token."""
         whole = self._tokenizer(list(texts), truncation=False)["input_ids"]
-        return cut, [len(short) < len(long) for short, long in zip(cut, whole, strict=True)]
+        long = [row for row, ids in enumerate(whole) if len(ids) > limit]
+        cut = (
+            self._tokenizer([texts[row] for row in long], truncation=True, max_length=limit)["input_ids"]
+            if long
+            else []
+        )
+        tokens = [Tokens(ids, 0, truncated=False) for ids in whole]
+        for row, ids in zip(long, cut, strict=True):
+            tokens[row] = Tokens(ids, 0, truncated=True)
+        return tokens
 
-    def _embed(self, token_ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    def _encoded(
+        self, texts: Sequence[str], tokens: Sequence[Tokens], batch_size: int | None = None
+    ) -> list[TextEmbedding | Reject]:
+        rows: dict[int, TextEmbedding | Reject] = {}
+        # Texts of like length share a batch, so that little padding is computed.
+        order = sorted(range(len(texts)), key=lambda row: len(tokens[row].ids))
+        for row in order:
+            if not tokens[row].ids:
+                rows[row] = Reject("no_tokens", f"the tokenizer turns {texts[row]!r} into no tokens")
+        order = [row for row in order if row not in rows]
+        size = batch_size or self._batch_size
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            for row, embedding in zip(batch, self._embed([tokens[row] for row in batch]), strict=True):
+                rows[row] = embedding
+        return [rows[row] for row in range(len(texts))]
+
+    def _embed(self, batch: Sequence[Tokens]) -> list[TextEmbedding | Reject]:
         """Embeddings of one batch, without the rows of padding; the mask keeps padding out of every attention."""
         import torch
 
-        lengths = [len(ids) for ids in token_ids]
-        padded = torch.full((len(token_ids), max(lengths)), self._model.config.pad_token_id, dtype=torch.long)
+        lengths = [len(one.ids) for one in batch]
+        padded = torch.full((len(batch), max(lengths)), self._pad_id(), dtype=torch.long)
         mask = torch.zeros_like(padded)
-        for row, ids in enumerate(token_ids):
-            padded[row, : len(ids)] = torch.tensor(ids)
-            mask[row, : len(ids)] = 1
+        for row, one in enumerate(batch):
+            padded[row, : lengths[row]] = torch.tensor(one.ids)
+            mask[row, : lengths[row]] = 1
         with torch.inference_mode():
             device = self._model.device
-            states = self._model(input_ids=padded.to(device), attention_mask=mask.to(device))
-        hidden = states.last_hidden_state.float().cpu().numpy()
-        return [hidden[row, :length].copy() for row, length in enumerate(lengths)]
+            states, pooled = self._states(padded.to(device), mask.to(device))
+        hidden = states.float().cpu().numpy()
+        vectors = None if pooled is None else pooled.float().cpu().numpy()
+        return [
+            _checked(
+                hidden[row, one.first : lengths[row]].copy(),
+                None if vectors is None else vectors[row].copy(),
+                one.truncated,
+            )
+            for row, one in enumerate(batch)
+        ]
+
+    def _states(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Hidden states [B, T, dim] and pooled vectors [B, pooled_dim] or None of texts padded on the right.
+
+        Args:
+            ids: [B, T].
+            mask: [B, T], 1 for a token and 0 for padding.
+        """
+        return self._model(input_ids=ids, attention_mask=mask).last_hidden_state, None
+
+    def _pad_id(self) -> int:
+        """What stands where the mask is 0. Some models count their positions by it, so that it must be their own."""
+        for known in (self._model.config.pad_token_id, self._tokenizer.pad_token_id):
+            if known is not None and known >= 0:
+                return int(known)
+        return 0
 
 
 class TextEncoder(LoadedTextEncoder):
-    """The encoder of a T5 with its tokenizer, loaded strictly, in float32: float16 overflows in T5.
+    """The encoder of a T5: T5 v1.1, flan-T5, mT5, UMT5.
 
-    Args:
-        params: the model and the longest text in tokens.
-        execution: device, batch size and attention.
-
-    Raises:
-        Refusal: no such model, no T5, weights that do not match, or a tokenizer of another model.
+    In float32 or bfloat16: float16 overflows in their perceptrons.
     """
 
     @classmethod
-    def open(cls, params: TextEncoderParams, execution: Execution) -> Self:
-        """As ``TextEncoderKind.open``."""
-        return cls(params, execution)
+    def load_model(cls, folder: Path, tokenizer: Any, params: LocalTextEncoderParams, attention: AttentionName) -> Any:
+        """As ``LoadedTextEncoder.load_model``."""
+        import transformers
 
-    def __init__(self, params: TextEncoderParams, execution: Execution) -> None:
-        folder = resolve_model(params.model, params.revision, parts=TEXT_ENCODER)
-        tokenizer = load_tokenizer(folder)
-        model = load_t5_encoder(folder, tokenizer, execution.attention)
-        super().__init__(
-            model.to(choose_device(execution)),
-            tokenizer,
-            max_text_tokens=params.max_text_tokens,
-            batch_size=execution.inference_batch_size,
-            where=str(folder),
-        )
+        classes = {
+            "t5": transformers.T5EncoderModel,
+            "mt5": transformers.MT5EncoderModel,
+            "umt5": transformers.UMT5EncoderModel,
+        }
+        config = read_model_config(folder)
+        if config.model_type not in classes:
+            raise Refusal(f"{folder}: holds a model of type {config.model_type}; kind t5 takes {', '.join(classes)}")
+        check_vocabulary(folder, tokenizer, config.vocab_size)
+        # It is published whole; its encoder is all that is wanted here.
+        model = load_part(classes[config.model_type], folder, params, attention, not_wanted=("decoder.", "lm_head."))
+        cls(model, tokenizer, params, batch_size=1, where=str(folder)).prove()
+        return model
+
+    def unconditional(self) -> np.ndarray:
+        """The empty text's embedding, reduced to its first token; float32 (1, dim).
+
+        As in the paper, whose dropped captions keep one token of the empty caption (arXiv 2502.21318).
+
+        Raises:
+            Refusal: as ``LoadedTextEncoder.unconditional``.
+        """
+        return super().unconditional()[:1]
+
+    def _width(self) -> int:
+        return int(self._model.config.d_model)
+
+
+def tokenizer_folder(folder: Path, subfolder: str | None) -> Path:
+    """Where an encoder's tokenizer lies: beside its weights, or in the folder that its pipeline has for it.
+
+    Only where the entry names a subfolder: then both are parts of the model that it names, whose identity counts.
+
+    Args:
+        folder: of the encoder.
+        subfolder: its end, as the entry names it.
+    """
+    other = beside(subfolder) if subfolder else None
+    if other is None or holds_vocabulary([path.name for path in folder.iterdir()]):
+        return folder
+    return Path(str(folder).removesuffix(str(subfolder))) / other
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -150,45 +291,61 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def load_t5_encoder(folder: Path, tokenizer: Any, attention: Literal["matmul", "sdpa"]) -> Any:
-    """The encoder of a T5, loaded strictly, in float32, on the CPU.
-
-    Raises:
-        Refusal: no T5, weights that do not match, a tokenizer of another model, or words that are embedded alike.
-    """
-    import torch
+def read_model_config(folder: Path) -> Any:
+    """The configuration of a folder's model, by transformers; code of its repository is not run."""
     import transformers
 
     quiet(transformers)
-    config = loaded_or_refused(lambda: transformers.AutoConfig.from_pretrained(folder, local_files_only=True), folder)
-    if not isinstance(config, transformers.T5Config):
-        raise Refusal(f"{folder}: holds a model of type {config.model_type}; a T5 is needed")
-    if len(tokenizer) > config.vocab_size:
+    return loaded_or_refused(
+        lambda: transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False), folder
+    )
+
+
+def check_vocabulary(folder: Path, tokenizer: Any, vocab_size: int) -> None:
+    """Refuse a tokenizer of more tokens than its model has."""
+    if len(tokenizer) > vocab_size:
         raise Refusal(
-            f"{folder}: tokenizer of {len(tokenizer)} tokens for a model of {config.vocab_size}; they do not belong "
-            "together"
+            f"{folder}: tokenizer of {len(tokenizer)} tokens for a model of {vocab_size}; they do not belong together"
         )
-    model = load_strictly(
-        transformers.T5EncoderModel.from_pretrained,
+
+
+def load_part(
+    model_class: Any,
+    folder: Path,
+    params: LocalTextEncoderParams,
+    attention: AttentionName,
+    *,
+    not_wanted: Sequence[str],
+    **options: Any,
+) -> Any:
+    """A model of a class of transformers, loaded strictly in the entry's dtype, on the CPU.
+
+    Args:
+        model_class: that has ``from_pretrained``.
+        folder: of the model.
+        params: its entry.
+        attention: how attention is computed.
+        not_wanted: prefixes of weights of the parts that are left out.
+        options: handed on.
+
+    Raises:
+        Refusal: as ``load_strictly``.
+    """
+    import torch
+
+    dtype = getattr(torch, params.dtype or "float32")
+    return load_strictly(
+        model_class.from_pretrained,
         folder,
-        not_wanted=_DECODER_WEIGHTS,
-        dtype=torch.float32,
+        not_wanted=not_wanted,
+        dtype=dtype,
         attn_implementation=ATTENTION[attention],
+        **options,
     ).eval()
-    prove_embeddings(_word_vectors(model, tokenizer, folder), folder)
-    return model
 
 
-def _word_vectors(model: Any, tokenizer: Any, folder: Path) -> list[np.ndarray]:
-    """The mean of the embeddings of each probe word's tokens, float32 [dim]; a reject's is not finite."""
-    encoder = LoadedTextEncoder(model, tokenizer, max_text_tokens=16, batch_size=1, where=str(folder))
-    return [
-        np.full(encoder.dim, np.nan) if isinstance(row, Reject) else row.embedding.mean(axis=0)
-        for row in encoder.encode(PROBE_WORDS)
-    ]
-
-
-def _checked(embedding: np.ndarray, truncated: bool) -> TextEmbedding | Reject:
-    if not np.isfinite(embedding).all():
-        return Reject("not_finite", f"{int((~np.isfinite(embedding)).sum())} of {embedding.size} embedding values")
-    return TextEmbedding(embedding, truncated)
+def _checked(embedding: np.ndarray, pooled: np.ndarray | None, truncated: bool) -> TextEmbedding | Reject:
+    for what, values in (("embedding", embedding), ("pooled", pooled)):
+        if values is not None and not np.isfinite(values).all():
+            return Reject("not_finite", f"{int((~np.isfinite(values)).sum())} of {values.size} {what} values")
+    return TextEmbedding(embedding, truncated, pooled)

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+TOKENIZER_FILE = "tokenizer.json"
+# Whatever the class: sentencepiece, Mistral's and OpenAI's forms, which several classes read under other names.
+OTHER_VOCABULARIES = ("*.model", "tekken.json", "*.tiktoken")
+VOCABULARIES = (TOKENIZER_FILE, "vocab.json", "vocab.txt", *OTHER_VOCABULARIES)
 _SHARDED_INDEX = ".safetensors.index.json"
 
 
@@ -42,10 +46,12 @@ class Parts:
     Attributes:
         texts: patterns of configurations, vocabularies, templates.
         weights: by their names.
+        with_tokenizer: it has a tokenizer, which pipelines keep in a folder of its own.
     """
 
     texts: tuple[str, ...]
     weights: tuple[Weights, ...]
+    with_tokenizer: bool = False
 
 
 _TRANSFORMERS, _DIFFUSERS = Weights("model", whole_first=True), Weights("diffusion_pytorch_model", whole_first=False)
@@ -60,6 +66,7 @@ TEXT_ENCODER = Parts(
         *("*.model", "vocab.json", "vocab.txt", "merges.txt"),
     ),
     (_TRANSFORMERS,),
+    with_tokenizer=True,
 )
 AUTOENCODER = Parts(("config.json",), (_DIFFUSERS,))
 
@@ -73,8 +80,7 @@ def wanted_files(listed: Sequence[str], parts: Parts, subfolder: str | None) -> 
         subfolder: where in it the model lies; None: at the top.
     """
     prefix = f"{subfolder}/" if subfolder else ""
-    names = [name.removeprefix(prefix) for name in listed if name.startswith(prefix)]
-    names = [name for name in names if "/" not in name]
+    names = _names_in(listed, prefix)
     weights = [name for kind in parts.weights for name in kind.files(names)]
     if not weights:
         return []
@@ -83,4 +89,28 @@ def wanted_files(listed: Sequence[str], parts: Parts, subfolder: str | None) -> 
         for name in names
         if any(fnmatchcase(name, pattern) for pattern in parts.texts) and not name.endswith(".index.json")
     ]
-    return sorted(prefix + name for name in {*texts, *weights})
+    wanted = [prefix + name for name in {*texts, *weights}]
+    other = beside(subfolder) if subfolder and parts.with_tokenizer else None
+    if other is not None and not holds_vocabulary(names):
+        of_tokenizer = (name for name in _names_in(listed, f"{other}/") if name != "config.json")
+        wanted += [
+            f"{other}/{name}" for name in of_tokenizer if any(fnmatchcase(name, pattern) for pattern in parts.texts)
+        ]
+    return sorted(wanted)
+
+
+def beside(subfolder: str) -> str | None:
+    """The folder that a pipeline keeps the tokenizer of this text encoder in; None where it is no such folder."""
+    other = subfolder.replace("text_encoder", "tokenizer")
+    return None if other == subfolder else other
+
+
+def holds_vocabulary(names: Sequence[str]) -> bool:
+    """Is there a file of a tokenizer's vocabulary among the files of a folder?"""
+    return any(fnmatchcase(name, pattern) for name in names for pattern in VOCABULARIES)
+
+
+def _names_in(listed: Sequence[str], prefix: str) -> list[str]:
+    """Files of a folder, without those of its subfolders."""
+    names = [name.removeprefix(prefix) for name in listed if name.startswith(prefix)]
+    return [name for name in names if "/" not in name]

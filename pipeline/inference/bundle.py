@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -33,7 +33,7 @@ from pipeline.digest import sha256_of_file
 from pipeline.encoders import wanted
 from pipeline.encoders.autoencoder import LoadedAutoencoder, load_autoencoder
 from pipeline.encoders.loading import resolve_model
-from pipeline.encoders.text import LoadedTextEncoder, load_t5_encoder, load_tokenizer
+from pipeline.encoders.text import LoadedTextEncoder, load_tokenizer, tokenizer_folder
 from pipeline.errors import Refusal, Reject
 from pipeline.inference.card import PROVENANCE_VERSION, USAGE_VERSION, Provenance, Usage, card
 from pipeline.inference.text_to_image import LoadedTextToImage, check_encoders, own_unconditional
@@ -44,6 +44,7 @@ from pipeline.interop.references import References
 from pipeline.models.inputs import checked_count
 from pipeline.models.networks import load_network, rebuilt
 from pipeline.params.fits import changed
+from pipeline.params.kinds import TEXT_ENCODERS
 from pipeline.store.modes import follow_umask
 
 NETWORK, AUTOENCODER, TEXT_ENCODER, TOKENIZER = "network", "autoencoder", "text_encoder", "tokenizer"
@@ -76,7 +77,7 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
     Args:
         network: predicts.
         autoencoder: of diffusers.
-        text_encoder: a ``T5EncoderModel``.
+        text_encoder: of transformers, of the class that its kind is loaded as.
         tokenizer: its tokenizer.
         about: see there; ``from_pretrained`` reads it.
     """
@@ -138,11 +139,12 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
         refers = references.read(model)
         check_encoders(refers, identify, where)
         image, text = refers.autoencoder, refers.text_encoder
-        text_folder = resolve_model(text.model, text.revision, parts=wanted.TEXT_ENCODER)
+        _kind_of_text_encoder(refers, where)
+        text_folder = resolve_model(text.model, text.revision, text.subfolder or None, wanted.TEXT_ENCODER)
         folders = {
             AUTOENCODER: resolve_model(image.model, image.revision, image.subfolder, wanted.AUTOENCODER),
             TEXT_ENCODER: text_folder,
-            TOKENIZER: text_folder,
+            TOKENIZER: tokenizer_folder(text_folder, text.subfolder or None),
         }
         return cls._loaded(model, folders, usage, provenance, where)
 
@@ -157,7 +159,9 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
         return cls(
             network,
             load_autoencoder(folders[AUTOENCODER]),
-            load_t5_encoder(folders[TEXT_ENCODER], tokenizer, usage.attention),
+            _kind_of_text_encoder(refers, where).load_model(
+                folders[TEXT_ENCODER], tokenizer, refers.text_encoder, usage.attention
+            ),
             tokenizer,
             About(refers, usage, provenance, own_unconditional(model, refers, network), where),
         )
@@ -217,10 +221,10 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
         return LoadedTextToImage(
             self.network,
             LoadedAutoencoder(self.autoencoder, batch_size=batch_size, where=about.where),
-            LoadedTextEncoder(
+            _kind_of_text_encoder(about.references, about.where)(
                 self.text_encoder,
                 self.tokenizer,
-                max_text_tokens=about.references.text_encoder.max_text_tokens,
+                about.references.text_encoder,
                 batch_size=batch_size,
                 where=about.where,
             ),
@@ -276,6 +280,14 @@ class TextToImagePipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers
         if len(sides) > 1:
             raise Refusal(f"height = {height}, width = {width}: this model draws square pictures; give one side")
         return sides.pop() if sides else self.about.usage.side_px
+
+
+def _kind_of_text_encoder(refers: References, where: str) -> type[LoadedTextEncoder]:
+    """The class of a model's text encoder, which must be one of transformers' to be part of a pipeline."""
+    kind = TEXT_ENCODERS.class_of(refers.text_encoder)
+    if not issubclass(kind, LoadedTextEncoder):
+        raise Refusal(f"{where}: its text encoder ({kind.__name__}) is none of transformers'; draw with it by generate")
+    return cast(type[LoadedTextEncoder], kind)
 
 
 def _prompts(prompt: str | Sequence[str], num_images_per_prompt: int) -> list[str]:

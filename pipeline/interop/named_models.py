@@ -55,7 +55,7 @@ def encoders_of(folder: Path) -> list[NamedModel]:
     image, text = refers.autoencoder, refers.text_encoder
     return [
         NamedModel(image.model, image.revision, image.subfolder, AUTOENCODER),
-        NamedModel(text.model, text.revision, None, TEXT_ENCODER),
+        NamedModel(text.model, text.revision, text.subfolder or None, TEXT_ENCODER),
     ]
 
 
@@ -75,4 +75,4 @@ def _named(stage: Stage, parts: Parts | None, holder: Any) -> NamedModel | None:
     else:
         names = (getattr(holder, _FIELDS.get(field, field), None) for field in stage.models)
         model, revision = next(filter(None, names), None), getattr(holder, "revision", None)
-    return None if model is None else NamedModel(model, revision, getattr(holder, "subfolder", None), parts)
+    return None if model is None else NamedModel(model, revision, getattr(holder, "subfolder", None) or None, parts)

@@ -189,6 +189,8 @@ def _encode_text(where: _Where, row: schema.EncodeTextRow) -> None:
     where.reference("captions", row.captions, ("recaption",))
     encoder = where.table("encoder", row.encoder, "encoders")
     _known_model(where, "encoder", encoder.model, encoder.revision)
+    if fault := encoder.fault():
+        raise where.refuse(f"encoder.{fault.key}", fault.value, fault.why)
 
 
 def _pairs(where: _Where, prefix: str, latents: str, texts: dict[str, float]) -> tuple[str, Any]:

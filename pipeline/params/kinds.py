@@ -127,7 +127,15 @@ CAPTIONERS = Kinds(
     },
 )
 AUTOENCODERS = Kinds("autoencoder", {encoders.Autoencoder: "pipeline.encoders.autoencoder:ImageAutoencoder"})
-TEXT_ENCODERS = Kinds("text encoder", {encoders.TextEncoder: "pipeline.encoders.text:TextEncoder"})
+TEXT_ENCODERS = Kinds(
+    "text encoder",
+    {
+        encoders.TextEncoder: "pipeline.encoders.text:TextEncoder",
+        encoders.DecoderTextEncoder: "pipeline.encoders.text_decoder:DecoderTextEncoder",
+        encoders.ClipTextEncoder: "pipeline.encoders.text_families:ClipTextEncoder",
+        encoders.BertTextEncoder: "pipeline.encoders.text_families:BertTextEncoder",
+    },
+)
 NETWORKS = Kinds(
     "network",
     {

@@ -45,7 +45,7 @@ def load(folder: Path, *, batch_size: int = 3, max_text_tokens: int = 64, attent
         num_processes={},
         checkpoint_every=1,
     )
-    return TextEncoder(TextEncoderParams(model=str(folder), max_text_tokens=max_text_tokens), execution)
+    return TextEncoder.open(TextEncoderParams(model=str(folder), max_text_tokens=max_text_tokens), execution)
 
 
 def whole(rows: list[TextEmbedding | Reject]) -> list[TextEmbedding]:

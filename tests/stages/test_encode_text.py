@@ -24,7 +24,7 @@ def test_embeddings_are_the_encoders_own_and_as_long_as_the_caption(
 
     monkeypatch.chdir(whole.snakemake.folder)
     params = whole.plan().params
-    encoder = TextEncoder(params.sections["encode_text"].tables["encoders"]["demo"], params.execution)
+    encoder = TextEncoder.open(params.sections["encode_text"].tables["encoders"]["demo"], params.execution)
     captions = Shard(whole.result("recaption/imagenet-label", "0"), CAPTIONS).rows([Column.KEY, Column.CAPTION])
     shard = Shard(whole.result("encode_text/imagenet-label", "0"), TEXT)
     rows = shard.rows([Column.KEY, Column.EMBEDDING, Column.NUM_TEXT_TOKENS])
@@ -55,4 +55,4 @@ def test_a_folder_that_is_no_text_encoder_is_refused(whole: WholeRuns, tmp_path:
     from pipeline.params.encoders import TextEncoder as Entry
 
     with pytest.raises(Refusal, match=str(tmp_path)):
-        TextEncoder(Entry(model=str(tmp_path), max_text_tokens=4), whole.plan().params.execution)
+        TextEncoder.open(Entry(model=str(tmp_path), max_text_tokens=4), whole.plan().params.execution)
