@@ -25,6 +25,7 @@ from pipeline.reporting.charts import Chart
 from pipeline.reporting.costs import StageCost, total_cost
 from pipeline.reporting.datasets import Dataset
 from pipeline.reporting.differences import PairsOfBenchmark
+from pipeline.reporting.encoders import ImageEncoder
 from pipeline.reporting.finetuning import Finetuning
 from pipeline.reporting.provenance import Machine, TrainedModel
 from pipeline.reporting.rows import RowCount, meaning
@@ -74,6 +75,7 @@ class Content:
     datasets: list[Dataset]
     captioned: list[CaptionedDataset]
     augmented: list[AugmentedDataset]
+    image_encoders: list[ImageEncoder]
     rows: list[RowCount]
     costs: list[StageCost]
     models: list[TrainedModel]
@@ -174,6 +176,7 @@ def _sections(
         ("datasets", "Sources", bool(content.datasets)),
         ("captions", "Captions", bool(content.captioned)),
         ("augmented", "Augmentation", bool(content.augmented)),
+        ("encoders", "Encoders", bool(content.image_encoders)),
         ("rows", "Rows", bool(content.rows)),
         ("time", "Cost", bool(content.costs)),
         ("published", "Published figures", bool(shapes or questions)),

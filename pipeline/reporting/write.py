@@ -10,6 +10,7 @@ from pipeline.reporting.costs import stage_costs
 from pipeline.reporting.curves import curves_csv, read_curves
 from pipeline.reporting.datasets import datasets
 from pipeline.reporting.differences import pairs_by_benchmark
+from pipeline.reporting.encoders import image_encoders
 from pipeline.reporting.finetuning import finetunings
 from pipeline.reporting.page import Content, report_html
 from pipeline.reporting.pictures import BUDGET_BYTES, PictureBook
@@ -56,6 +57,7 @@ def write_report(job: Job) -> None:
             datasets=datasets(job),
             captioned=captioned,
             augmented=augmented,
+            image_encoders=image_encoders(job),
             rows=rows,
             costs=stage_costs(job),
             models=trained_models(job),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -117,3 +119,25 @@ def test_what_is_stated_in_another_form_is_refused(config: dict[str, object], me
     with pytest.raises(Refusal, match=f"vae.json: .*{message}") as refused:
         scaling.resolved(autoencoder(0.5), config, "vae.json")
     assert "\n" not in str(refused.value)
+
+
+def test_a_scale_that_is_left_out_is_what_the_file_states() -> None:
+    silent = Autoencoder(model="m")
+    found = scaling.resolved(silent, {"scaling_factor": 0.3611, "shift_factor": 0.1159}, "f")
+    assert found == scaling.LatentScaling(0.3611, 0.1159, "config.json")
+    assert scaling.LatentScaling.from_json(found.to_json()) == found
+    assert scaling.given(scaling.with_scaling(silent, found)) == found
+    per_channel = scaling.resolved(silent, {"latents_std": [2.0, 4.0], "latents_mean": [1.0, -1.0]}, "f")
+    assert per_channel == scaling.LatentScaling([0.5, 0.25], [1.0, -1.0], "config.json")
+    with pytest.raises(Refusal, match="f: states no scaling_factor and no latents_std, and the parameters leave"):
+        scaling.resolved(silent, {"shift_factor": 1.0}, "f")
+
+
+@pytest.mark.parametrize(
+    ("values", "key"), [({"shift": 1.0}, "shift"), ({"source": "its card"}, "source"), ({"scale": 0.5}, "source")]
+)
+def test_scale_shift_and_source_are_given_together(values: dict[str, Any], key: str) -> None:
+    fault = Autoencoder(model="m", **values).fault()
+    assert fault is not None
+    assert fault.key == key
+    assert Autoencoder(model="m").fault() is None

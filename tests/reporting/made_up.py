@@ -254,7 +254,8 @@ def _encode(table: Table, field: str) -> Callable[[Job], None]:
         keys = (
             [""] if job.unit_id.part == UNCONDITIONAL else _keys(job, getattr(job.row_params, field), job.unit_id.part)
         )
-        builder = RowBatch(table, extra={Meta.DTYPE: "float16"})
+        size = Meta.CHANNELS if table is LATENTS else Meta.DIM
+        builder = RowBatch(table, extra={Meta.DTYPE: "float16", size: "4"})
         for key in keys:
             builder.add(key=key, **dict.fromkeys(table.payload[:1], b"\x00"))
         _write(job, builder)
