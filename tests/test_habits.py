@@ -298,7 +298,7 @@ def test_the_demo_models_stay_small_and_are_all_the_data_there_is() -> None:
     if not paths:
         pytest.skip("needs a git checkout")
     assert {path.relative_to(PROJECT).parts[:2] for path in paths} == {("data", "demo_models")}
-    assert sum(path.stat().st_size for path in paths) <= 12_000_000
+    assert sum(path.stat().st_size for path in paths) <= 12_100_000  # weights 11.9 MB
 
 
 def test_no_two_files_of_tests_have_one_name() -> None:

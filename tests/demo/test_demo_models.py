@@ -24,7 +24,7 @@ from pipeline.demo.world.world import COLORS, SHAPES
 from pipeline.digest import sha256_of_file
 
 FOLDER = Path(__file__).parents[2] / "data" / "demo_models"
-MAX_BYTES = 12_000_000
+MAX_BYTES = 12_100_000
 NUM_EACH = 100
 
 

@@ -210,8 +210,10 @@ def write(
         )
     }
     listed = [("training", part) for part in training] + [("held-out", part) for part in heldout]
-    lines = ["\t".join((use, part.package, part.path, part.licence, part.pixel_hash())) for use, part in listed]
-    (folder / LIST_FILE).write_text("\n".join(("use\tpackage\tpath\tlicence\tsha256 of pixels", *lines, "")))
+    lines = [
+        "\t".join((use, part.package.split(" ", maxsplit=1)[0], part.path, part.pixel_hash())) for use, part in listed
+    ]
+    (folder / LIST_FILE).write_text("\n".join(("use\tpackage\tpath\tsha256 of pixels", *lines, "")))
     packages = {part.package: part.licence for _, part in listed}
     facts = dataclasses.asdict(recipe) | {
         "scaling_factor": f"1 = 1 / standard deviation of the latents of {NUM_FOR_SCALE} training crops: each channel "
@@ -228,7 +230,7 @@ def write(
         title="Autoencoder of photographs",
         purpose="diffusers `AutoencoderKL`: photographs of 128 px to 16 x 16 x 16 latents and back; the preset "
         "`folder` takes it for a user's own pictures. Its latents have spread 1 in every channel.",
-        made_from=f"photographs in packages of Debian 12, listed in `{LIST_FILE}` with their licences",
+        made_from=f"photographs in packages of Debian 12, listed in `{LIST_FILE}`; licences by package below",
         recipe=facts,
         quality=quality,
         weights=folder / WEIGHTS_FILE,
