@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Refusal
-from pipeline.params import benchmarks, datasets, kinds, schema, scoring
-from pipeline.params.caption_sets import why_no_set
+from pipeline.params import datasets, kinds, schema
+from pipeline.params.check_scores import check_score
+from pipeline.params.check_where import Where, known_model, named_by_kind, once, tag
 from pipeline.params.fits import kind_of, misfit
 from pipeline.params.load import Params, load
 from pipeline.params.network_sizes import downsampling_factor
@@ -19,7 +20,6 @@ from pipeline.params.networks import NetworkParams
 from pipeline.params.places import refuse_places_of_results
 from pipeline.params.references import (
     AUTOENCODERS,
-    STYLE,
     TEXT_ENCODERS,
     base_of,
     data_of_model,
@@ -34,34 +34,6 @@ from pipeline.params.unpinned import pin_fault, refuse_unpinned
 IMAGE_STAGES = ("download", "augment")
 MODEL_STAGES = ("train", "finetune")
 PUBLISHED_BENCHMARKS = ("geneval", "dpg")
-
-
-class _Where:
-    """Names a value for a refusal."""
-
-    def __init__(self, params: Params, stage: str, row: str) -> None:
-        self.params, self.stage, self.row = params, stage, row
-
-    def refuse(self, key: str, value: Any, why: str) -> Refusal:
-        return Refusal(f"{self.params.source}: {self.stage}.rows.{self.row}.{key} = {value!r}: {why}")
-
-    def reference(self, key: str, reference: str, allowed: Iterable[str]) -> Any:
-        """The row that a reference leads to."""
-        stage, row = split_reference(reference)
-        if stage not in allowed:
-            raise self.refuse(key, reference, f"must refer to a row of {' or '.join(allowed)}")
-        rows = self.params.sections[stage].rows
-        if row not in rows:
-            none = f"no such row; {stage} has {', '.join(sorted(rows)) or 'none'}"
-            raise self.refuse(key, reference, why_no_set(stage, row, rows) or none)
-        return rows[row]
-
-    def table(self, key: str, name: str, table: str) -> Any:
-        entries = side_table(self.params, self.stage, table)
-        if name not in entries:
-            full = table.replace("/", ".") if "/" in table else f"{self.stage}.{table}"
-            raise self.refuse(key, name, f"no such entry; {full} has {', '.join(sorted(entries))}")
-        return entries[name]
 
 
 def project_params(path: Path, project: Path) -> Params:
@@ -82,7 +54,7 @@ def check(params: Params) -> None:
     """Check a whole set of parameters. Raises Refusal with the first fault found, in the order of the stages."""
     for stage in STAGE_NAMES:
         for row in params.rows(stage):
-            _CHECKS[stage](_Where(params, stage, row), params.row(stage, row))
+            _CHECKS[stage](Where(params, stage, row), params.row(stage, row))
     _execution(params)
 
 
@@ -101,12 +73,12 @@ def _execution(params: Params) -> None:
             raise refuse(reference, f"its batch_size {values.batch_size} cannot be split among {number}")
 
 
-def _refuse_fault(where: _Where, fault: tuple[str, Any, str] | None) -> None:
+def _refuse_fault(where: Where, fault: tuple[str, Any, str] | None) -> None:
     if fault is not None:
         raise where.refuse(*fault)
 
 
-def _download(where: _Where, row: datasets.DownloadRow) -> None:
+def _download(where: Where, row: datasets.DownloadRow) -> None:
     _refuse_fault(where, row.fault())
     if row.heldout is None:
         if row.near_duplicates == "reject":
@@ -118,24 +90,20 @@ def _download(where: _Where, row: datasets.DownloadRow) -> None:
     held = where.reference("heldout", row.heldout, ("download",))
     if held.heldout is not None:
         raise where.refuse("heldout", row.heldout, "must name a row that has no held-out rows itself")
-    if _tag(row) != _tag(held):
-        raise where.refuse("heldout", row.heldout, f"must come from the same source: its source is {_tag(held)!r}")
+    if tag(row) != tag(held):
+        raise where.refuse("heldout", row.heldout, f"must come from the same source: its source is {tag(held)!r}")
     for key in row.same_as_heldout:
         if getattr(row, key) != getattr(held, key):
             why = f"must come from the same source: its {key} is {getattr(held, key)!r}"
             raise where.refuse("heldout", row.heldout, why)
 
 
-def _tag(row: Any) -> str:
-    return str(row.__struct_config__.tag)
-
-
-def _augment(where: _Where, row: datasets.AugmentRow) -> None:
+def _augment(where: Where, row: datasets.AugmentRow) -> None:
     where.reference("images", row.images, ("download",))
     _refuse_fault(where, row.fault())
 
 
-def _recaption(where: _Where, row: schema.RecaptionRow) -> None:
+def _recaption(where: Where, row: schema.RecaptionRow) -> None:
     images = where.reference("images", row.images, IMAGE_STAGES)
     captioner = where.table("captioner", row.captioner, "captioners")
     if captioner.reads_captions:
@@ -156,10 +124,10 @@ def _recaption(where: _Where, row: schema.RecaptionRow) -> None:
         )
         raise where.refuse("captioner", row.captioner, why)
     if captioner.pretrained is not None:
-        _known_model(where, "captioner", *captioner.pretrained)
+        known_model(where, "captioner", *captioner.pretrained)
 
 
-def _shuffled(where: _Where, row: schema.RecaptionRow) -> None:
+def _shuffled(where: Where, row: schema.RecaptionRow) -> None:
     if row.captions is None:
         raise where.refuse("captions", None, f"{row.captioner} shuffles another row's captions: name it")
     other = where.reference("captions", row.captions, ("recaption",))
@@ -169,31 +137,25 @@ def _shuffled(where: _Where, row: schema.RecaptionRow) -> None:
         raise where.refuse("captions", row.captions, "is shuffled itself; name the row that it was made from")
 
 
-def _known_model(where: _Where, key: str, model: str, revision: str | None) -> None:
-    """A folder here, or a Hub id with a pinned revision."""
-    if (fault := pin_fault(model, revision)) is not None:
-        raise where.refuse(f"{key}.{fault.key or 'model'}", fault.value, fault.why)
-
-
-def _encode_images(where: _Where, row: schema.EncodeImagesRow) -> None:
+def _encode_images(where: Where, row: schema.EncodeImagesRow) -> None:
     images = where.reference("images", row.images, IMAGE_STAGES)
     autoencoder = where.table("autoencoder", row.autoencoder, "autoencoders")
-    _known_model(where, "autoencoder", autoencoder.model, autoencoder.revision)
+    known_model(where, "autoencoder", autoencoder.model, autoencoder.revision)
     if fault := autoencoder.fault():
         raise where.refuse(f"autoencoder.{fault.key}", fault.value, fault.why)
     if isinstance(images, datasets.AugmentRow) and images.side_px < row.side_px:
         raise where.refuse("side_px", row.side_px, f"{row.images} has pictures of {images.side_px} px only")
 
 
-def _encode_text(where: _Where, row: schema.EncodeTextRow) -> None:
+def _encode_text(where: Where, row: schema.EncodeTextRow) -> None:
     where.reference("captions", row.captions, ("recaption",))
     encoder = where.table("encoder", row.encoder, "encoders")
-    _known_model(where, "encoder", encoder.model, encoder.revision)
+    known_model(where, "encoder", encoder.model, encoder.revision)
     if fault := encoder.fault():
         raise where.refuse(f"encoder.{fault.key}", fault.value, fault.why)
 
 
-def _pairs(where: _Where, prefix: str, latents: str, texts: dict[str, float]) -> tuple[str, Any]:
+def _pairs(where: Where, prefix: str, latents: str, texts: dict[str, float]) -> tuple[str, Any]:
     """Latents and texts of the same pictures. Returns where the pictures come from, and the latent set's row."""
     latent_row = where.reference(f"{prefix}latents", latents, ("encode_images",))
     home = origin(where.params, latents)
@@ -205,12 +167,12 @@ def _pairs(where: _Where, prefix: str, latents: str, texts: dict[str, float]) ->
     return home, latent_row
 
 
-def _pictures(where: _Where, home: str) -> str:
+def _pictures(where: Where, home: str) -> str:
     """The row of download that pictures were made from."""
     return base_of(where.params, home)
 
 
-def _training(where: _Where, row: Any, latents: str, texts: dict[str, float], before: Iterable[str] = ()) -> None:
+def _training(where: Where, row: Any, latents: str, texts: dict[str, float], before: Iterable[str] = ()) -> None:
     """Data of a training; ``before``: rows of pictures that the model was trained on before."""
     home, latent_row = _pairs(where, "", latents, texts)
     trained_on = {_pictures(where, one) for one in (home, *before)}
@@ -240,13 +202,13 @@ def _training(where: _Where, row: Any, latents: str, texts: dict[str, float], be
         raise where.refuse(f"objective.{fault.key}", fault.value, fault.why)
 
 
-def _same_latents(where: _Where, key: str, reference: str, other: Any, own: Any) -> None:
+def _same_latents(where: Where, key: str, reference: str, other: Any, own: Any) -> None:
     for name in ("autoencoder", "side_px", "view"):
         if getattr(other, name) != getattr(own, name):
             raise where.refuse(key, reference, f"its {name} is {getattr(other, name)!r}, not {getattr(own, name)!r}")
 
 
-def _schedule(where: _Where, row: Any) -> None:
+def _schedule(where: Where, row: Any) -> None:
     busy = row.schedule.num_warmup_steps + getattr(row.schedule, "num_decay_steps", 0)
     if busy > row.num_steps:
         raise where.refuse("num_steps", row.num_steps, f"warm-up and decay alone take {busy} steps")
@@ -254,7 +216,7 @@ def _schedule(where: _Where, row: Any) -> None:
         raise where.refuse("validate_every_steps", row.validate_every_steps, "must be a multiple of log_every_steps")
 
 
-def _train(where: _Where, row: Any) -> None:
+def _train(where: Where, row: Any) -> None:
     if isinstance(row, schema.ImportedPipelineRow):
         _known_import(where, row)
         return
@@ -268,12 +230,12 @@ def _train(where: _Where, row: Any) -> None:
     _refuse_network(where, _latents_fault(where, network, row.latents))
 
 
-def _refuse_network(where: _Where, fault: Fault | None) -> None:
+def _refuse_network(where: Where, fault: Fault | None) -> None:
     if fault is not None:
         raise where.refuse(f"network.{fault.key}", fault.value, fault.why)
 
 
-def _latents_fault(where: _Where, network: NetworkParams, latents: str, side_px: int | None = None) -> Fault | None:
+def _latents_fault(where: Where, network: NetworkParams, latents: str, side_px: int | None = None) -> Fault | None:
     """Why a network cannot take a latent set, or one like it of another side."""
     row = where.params.row(*split_reference(latents))
     entry = side_table(where.params, "encode_images", "autoencoders").get(row.autoencoder)
@@ -281,7 +243,7 @@ def _latents_fault(where: _Where, network: NetworkParams, latents: str, side_px:
     return network.latents_fault(row.side_px if side_px is None else side_px, factor)
 
 
-def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
+def _imported_model(where: Where, row: schema.ImportedModelRow) -> None:
     """Both encoders are named or none; whether the folder's form asks for them is seen when it is read."""
     _known_import(where, row)
     encoders = {
@@ -291,19 +253,19 @@ def _imported_model(where: _Where, row: schema.ImportedModelRow) -> None:
     for key, (name, table) in encoders.items():
         if name is not None:
             entry = where.table(key, name, table)
-            _known_model(where, key, entry.model, entry.revision)
+            known_model(where, key, entry.model, entry.revision)
             if table == AUTOENCODERS and (fault := entry.fault()):
                 raise where.refuse(f"{key}.{fault.key}", fault.value, fault.why)
         elif any(other is not None for other, _ in encoders.values()):
             raise where.refuse(key, None, "autoencoder and text_encoder are named together, or neither is")
 
 
-def _known_import(where: _Where, row: Any) -> None:
+def _known_import(where: Where, row: Any) -> None:
     if (fault := pin_fault(row.import_, getattr(row, "revision", None))) is not None:
         raise where.refuse(fault.key or "import", fault.value, fault.why)
 
 
-def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
+def _finetune(where: Where, row: schema.FinetuneRow) -> None:
     chain = [f"finetune/{where.row}"]
     reference = row.model
     while True:
@@ -333,7 +295,7 @@ def _finetune(where: _Where, row: schema.FinetuneRow) -> None:
             raise where.refuse("objective.kind", kind_of(row.objective), why)
 
 
-def _same_spaces(where: _Where, model: str, latents: str, texts: dict[str, float]) -> None:
+def _same_spaces(where: Where, model: str, latents: str, texts: dict[str, float]) -> None:
     """A model goes on in the latents and text embeddings that it knows; their resolution may be another."""
 
     def named(field: str, references: Iterable[str]) -> list[str]:
@@ -349,7 +311,7 @@ def _same_spaces(where: _Where, model: str, latents: str, texts: dict[str, float
             raise where.refuse(key, latents if key == "latents" else sorted(texts), why)
 
 
-def _generate(where: _Where, row: Any) -> None:
+def _generate(where: Where, row: Any) -> None:
     if isinstance(row, schema.ImportedPicturesRow):
         _known_import(where, row)
     else:
@@ -357,32 +319,18 @@ def _generate(where: _Where, row: Any) -> None:
         _sampler(where, row.sampler, model)
         _drawn_side(where, row)
     types: list[Any] = list(kinds.BENCHMARKS.paths)
-    methods = {*PUBLISHED_BENCHMARKS, *(_tag(kind) for kind in types if not kind.name_is_free)}
-    for name in _once(where, "benchmarks", row.benchmarks, "benchmark"):
+    methods = {*PUBLISHED_BENCHMARKS, *(tag(kind) for kind in types if not kind.name_is_free)}
+    for name in once(where, "benchmarks", row.benchmarks, "benchmark"):
         entry = where.table("benchmarks", name, "benchmarks")
         if entry.caption_set is not None:
             where.reference(f"benchmarks.{name}.captions", entry.caption_set, ("recaption",))
         if not entry.name_is_free:
-            _named_by_kind(where, "benchmarks", name, entry)
+            named_by_kind(where, "benchmarks", name, entry)
         elif name.split("-")[0] in methods:
             raise where.refuse("benchmarks", name, "is the name of another method: names carry the method")
 
 
-def _once(where: _Where, key: str, names: list[str], what: str) -> list[str]:
-    """The names, none of them given twice."""
-    if len(set(names)) < len(names):
-        raise where.refuse(key, names, f"names a {what} twice")
-    return names
-
-
-def _named_by_kind(where: _Where, key: str, name: str, entry: Any) -> None:
-    """Scores carry the names of entries: one must not pass for another method's."""
-    kind = _tag(entry)
-    if name != kind and not name.startswith(f"{kind}-"):
-        raise where.refuse(key, name, f"is of kind {kind}: name it {kind} or {kind}-<suffix>")
-
-
-def _drawn_side(where: _Where, row: schema.GenerateRow) -> None:
+def _drawn_side(where: Where, row: schema.GenerateRow) -> None:
     """Patches must divide what is drawn; a network that learned its places draws pictures of one side alone."""
     reference = row.model
     while (stage_and_row := split_reference(reference))[0] == "finetune":
@@ -400,7 +348,7 @@ def _drawn_side(where: _Where, row: schema.GenerateRow) -> None:
             raise where.refuse("side_px", row.side_px, f"{reference} cannot draw it: {fault.why}")
 
 
-def _sampler(where: _Where, sampler: Any, model: Any) -> None:
+def _sampler(where: Where, sampler: Any, model: Any) -> None:
     is_folder = isinstance(model, schema.ImportedPipelineRow)
     if is_folder != isinstance(sampler, schema.FolderScheduler):
         reason = (
@@ -421,67 +369,7 @@ def _sampler(where: _Where, sampler: Any, model: Any) -> None:
         raise where.refuse("sampler.kind", kind_of(sampler), why)
 
 
-def _score(where: _Where, row: schema.ScoreRow) -> None:
-    names = where.reference("images", row.images, ("generate",)).benchmarks
-    drawn = {name: where.table("images", name, "generate/benchmarks") for name in names}
-    if row.real is not None:
-        where.reference("real", row.real, ("download",))
-        if not any(benchmark.compares_with_real for benchmark in drawn.values()):
-            why = f"{row.images} has no pictures for captions to compare them with"
-            raise where.refuse("real", row.real, why)
-    if (row.real is None) != (row.metrics is None):
-        raise where.refuse("metrics", row.metrics, "real pictures and metrics go together: name both, or neither")
-    for name in _once(where, "metrics", row.metrics or [], "metric"):
-        _named_by_kind(where, "metrics", name, where.table("metrics", name, "metrics"))
-    for role in benchmarks.ROLES:
-        _judge(where, role, getattr(row, role), drawn)
-    _pretrained(where, "features", where.table("features", row.features, "feature_extractors"))
-    if row.style is not None:
-        _style(where, row, where.table("style", row.style, "style_probes"))
-
-
-def _judge(where: _Where, role: benchmarks.Role, name: str | None, drawn: dict[str, benchmarks.Benchmark]) -> None:
-    """A judge can be what it is named as, and one is named where a benchmark asks for it."""
-    asking = [benchmark for benchmark, entry in drawn.items() if entry.needs_judge == role]
-    if name is not None:
-        judge = where.table(role, name, "judges")
-        if role not in judge.roles:
-            raise where.refuse(role, name, f"is of kind {_tag(judge)}, which can be no {role}; name another judge")
-        _pretrained(where, role, judge)
-    elif asking:
-        raise where.refuse(role, None, f"{asking[0]} is judged by one: name an entry of score.judges")
-
-
-def _pretrained(where: _Where, key: str, entry: scoring.Judge | scoring.Features) -> None:
-    if entry.pretrained is not None:
-        _known_model(where, key, *entry.pretrained)
-
-
-def _style(where: _Where, row: schema.ScoreRow, probe: scoring.StyleProbe) -> None:
-    """The probe is asked about pictures that there are, and checked on pictures that it was not fitted on."""
-    drawn = where.reference("images", row.images, ("generate",)).benchmarks
-    if STYLE in drawn:
-        raise where.refuse("images", row.images, f"has a benchmark called {STYLE}, as this score is")
-    if probe.benchmark not in drawn:
-        why = f"{row.images} has no pictures of {probe.benchmark}; it has {', '.join(drawn)}"
-        raise where.refuse("style", row.style, why)
-    asked = where.table("style.benchmark", probe.benchmark, "generate/benchmarks")
-    if not asked.has_geneval_tasks:
-        raise where.refuse("style", row.style, f"{probe.benchmark} has not GenEval's tasks; name one of geneval_shapes")
-    for key in ("plain", "aesthetic"):
-        fitted, held = getattr(probe, key), getattr(probe, f"heldout_{key}")
-        fitted_row = where.reference(f"style.{key}", fitted, ("download",))
-        held_row = where.reference(f"style.heldout_{key}", held, ("download",))
-        for number, asked_row in (("num_fitted", fitted_row), ("num_heldout", held_row)):
-            wanted = getattr(probe, number)
-            if isinstance(asked_row.num_rows, int) and wanted > asked_row.num_rows:
-                raise where.refuse(f"style.{number}", wanted, f"a set of {asked_row.num_rows} rows has not so many")
-        if fitted_row.heldout != held and held_row.heldout != fitted:
-            why = f"{held} may hold pictures of {fitted}: one of the two must name the other as heldout"
-            raise where.refuse(f"style.heldout_{key}", held, why)
-
-
-def _report(where: _Where, row: schema.ReportRow) -> None:
+def _report(where: Where, row: schema.ReportRow) -> None:
     rows = where.params.rows("report")
     if rows != ["main"]:
         raise where.refuse("scores", row.scores, f"a run has one page, the row main; there are {', '.join(rows)}")
@@ -489,7 +377,7 @@ def _report(where: _Where, row: schema.ReportRow) -> None:
         where.reference("scores", reference, ("score",))
 
 
-_CHECKS: dict[str, Callable[[_Where, Any], None]] = {
+_CHECKS: dict[str, Callable[[Where, Any], None]] = {
     "download": _download,
     "augment": _augment,
     "recaption": _recaption,
@@ -498,6 +386,6 @@ _CHECKS: dict[str, Callable[[_Where, Any], None]] = {
     "train": _train,
     "finetune": _finetune,
     "generate": _generate,
-    "score": _score,
+    "score": check_score,
     "report": _report,
 }
