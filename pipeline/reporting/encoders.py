@@ -71,7 +71,7 @@ def _image_encoder(job: Job, name: str, rows: list[str]) -> ImageEncoder:
         scale=_in_words(read),
         source=str(told.get("scale_source", read.source)),
         differences=tuple(
-            f"{row}: {PrecisionDifference(**record['difference']).in_words()}"
+            f"set {row}: {PrecisionDifference(**record['difference']).in_words()}"
             for row, record in records.items()
             if "difference" in record
         ),
