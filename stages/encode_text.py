@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EMPTY_CAPTION_KEY = ""
 # Of embeddings in memory, while they are float32. Texts of like length are encoded together: the more of them are at
 # hand, the less padding is computed.
-MAX_EMBEDDING_BYTES = 1 << 26
+MAX_EMBEDDING_BYTES = 1 << 29
 BYTES_PER_VALUE = 4
 
 
@@ -58,9 +58,10 @@ def make_unconditional(job: Job) -> None:
 
     encoder = load_encoder(job)
     embedding = encoder.unconditional()
-    batch = RowBatch(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row_params.dtype})
+    batch = RowBatch(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: job.row_params.dtype, **pooled_dim(encoder)})
+    pooled = pooled_of(encoder.encode([""])[0] if pooled_dim(encoder) else None, job.row_params.dtype)
     stored = text_to_storage(embedding, job.row_params.dtype)
-    batch.add(key=EMPTY_CAPTION_KEY, num_text_tokens=len(embedding), **stored._asdict())
+    batch.add(key=EMPTY_CAPTION_KEY, num_text_tokens=len(embedding), **stored._asdict(), **pooled)
     path = job.out / job.plan.unit(job.unit_id).files[0]
     batch.write(path, fingerprint=job.fingerprint, row_group_rows=1)
 
@@ -100,7 +101,9 @@ def encode(encoder: AnyTextEncoder, keys: list[str], captions: list[str | None],
     from pipeline.encoders.text_storage import text_to_storage
     from pipeline.errors import Reject
 
-    batch = RowBatch(TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: dtype}, num_truncated=0)
+    batch = RowBatch(
+        TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: dtype, **pooled_dim(encoder)}, num_truncated=0
+    )
     # From the end, so that each is let go as soon as it is stored: float32 is twice as large.
     embeddings = encoder.encode([caption for caption in captions if caption is not None])[::-1]
     num_truncated = 0
@@ -114,11 +117,31 @@ def encode(encoder: AnyTextEncoder, keys: list[str], captions: list[str | None],
                 raise text
             num_truncated += text.truncated
             stored = text_to_storage(text.embedding, dtype)
-            batch.add(key=key, num_text_tokens=len(text.embedding), **stored._asdict())
+            pooled = pooled_of(text, dtype)
+            batch.add(key=key, num_text_tokens=len(text.embedding), **stored._asdict(), **pooled)
         except Reject as reject:
             batch.add_rejected(reject, key=key)
     batch.num_truncated = num_truncated
     return batch
+
+
+def pooled_dim(encoder: AnyTextEncoder) -> dict[Any, str]:
+    """The metadata that tells the width of pooled vectors; none where the encoder gives none."""
+    from pipeline.data.schema import Meta
+
+    width = getattr(encoder, "pooled_dim", None)  # kinds from outside need not know of it
+    return {} if width is None else {Meta.POOLED_DIM: str(width)}
+
+
+def pooled_of(text: Any, dtype: Any) -> dict[str, bytes]:
+    """A text's pooled vector as its column."""
+    from pipeline.data.schema import Column
+    from pipeline.encoders.precision import to_storage
+    from pipeline.encoders.text_storage import pooled_dtype
+
+    if getattr(text, "pooled", None) is None:
+        return {}
+    return {Column.POOLED: to_storage(text.pooled, pooled_dtype(dtype))}
 
 
 if __name__ == "__main__":

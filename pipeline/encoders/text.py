@@ -334,6 +334,8 @@ def load_part(
     import torch
 
     dtype = getattr(torch, params.dtype or "float32")
+    if not getattr(model_class, "_supports_sdpa", True):  # Gemma 2, MPNet: their own way is the only one
+        attention = "matmul"
     return load_strictly(
         model_class.from_pretrained,
         folder,

@@ -55,9 +55,7 @@ class DecoderTextEncoder(LoadedTextEncoder):
         num_states = config.num_hidden_layers + 1
         if -params.layer > num_states:
             raise Refusal(f"{folder}: has {num_states} hidden states, embeddings included; layer = {params.layer}")
-        model = load_part(
-            transformers.AutoModel, folder, params, attention, not_wanted=("lm_head.",), trust_remote_code=False
-        )
+        model = load_part(transformers.MODEL_MAPPING[type(config)], folder, params, attention, not_wanted=("lm_head.",))
         cls(model, tokenizer, params, batch_size=1, where=str(folder)).prove()
         return model
 

@@ -26,7 +26,7 @@ from pipeline.store.embedded import FILES, FINGERPRINT, write_told
 from pipeline.store.made_by import this_code
 
 Judge = Callable[[pa.Table, list[RejectedRow]], None]
-COMMON_METADATA = (Meta.CHANNELS, Meta.DIM, Meta.DTYPE, Meta.SCALING)
+COMMON_METADATA = (Meta.CHANNELS, Meta.DIM, Meta.POOLED_DIM, Meta.DTYPE, Meta.SCALING)
 
 
 def make_shard_or_manifest(job: Job, table: Table, make_shard: Callable[[Job], None]) -> None:
