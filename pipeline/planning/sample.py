@@ -79,9 +79,7 @@ def sample_parameters(
         raw[stage]["rows"] = {name: row for name, row in raw[stage]["rows"].items() if name in kept}
     scores = sorted(f"score/{row}" for stage, row in chosen if stage == "score")
     if page and scores:
-        raw["report"]["rows"] = {
-            "measured": {**next(iter(params.resolved["report"]["rows"].values())), "scores": scores}
-        }
+        raw["report"]["rows"] = {"main": {**next(iter(params.resolved["report"]["rows"].values())), "scores": scores}}
     held = {row.heldout for row in _rows(params, "download") if row.heldout}
     held |= {row.validation.latents for row in _rows(params, "train") if getattr(row, "validation", None)}
     for name, row in raw["download"]["rows"].items():

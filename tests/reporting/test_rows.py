@@ -6,7 +6,7 @@ from made_up import HOSTILE, NUM_ROWS, SECONDS, job_of
 from report_runs import REPORT_PLACE, Reported
 
 from pipeline.dag.units import MANIFEST, UnitId
-from pipeline.reporting.costs import stage_costs
+from pipeline.reporting.costs import StageCost, stage_costs, total_cost
 from pipeline.reporting.rows import RowCount, count_rows, meaning
 from pipeline.store.store import JOB_JSON
 
@@ -74,3 +74,17 @@ def test_a_result_that_came_another_way_has_no_time(report: Reported) -> None:
         assert not record.exists()
     finally:
         record.write_bytes(kept)
+
+
+def test_costs_are_summed_from_records_and_old_ones_count_their_time_alone(report: Reported) -> None:
+    stages = stage_costs(job_of(report.run.plan, REPORT_PLACE))
+    total = total_cost(stages)
+    assert total.seconds == sum(cost.seconds for cost in stages)
+    assert total.num_old == total.num_jobs  # made-up records have seconds alone
+    assert (total.cpu_seconds, total.device_seconds, total.bytes_read) == (None, None, None)
+    one, other = (
+        StageCost(stage, 1, 0, 2.0, 2.0, "x", cpu_seconds=3.0, peak_memory_bytes=peak, bytes_written=5)
+        for stage, peak in (("download", 7), ("augment", 9))
+    )
+    both = total_cost([one, other])
+    assert (both.seconds, both.cpu_seconds, both.peak_memory_bytes, both.bytes_written) == (4.0, 6.0, 9, 10)
