@@ -78,6 +78,7 @@ def test_the_closed_form_is_reached() -> None:
         values = np.array([midway[dtype]], np.float32)
         read = restored(text_to_storage(values, dtype), dtype, values.shape)
         assert np.abs(read - values)[0].tolist() == worst[dtype]
+        assert (np.abs(read - values) <= worst_error(read, dtype)).all()
 
 
 def test_every_code_of_float8_is_what_torch_says_it_is() -> None:
