@@ -22,7 +22,7 @@ from pipeline.params.load import convert, read_yaml
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO = PROJECT / "params" / "demo.yaml"
 put_index = big_run.put_index
-MODELS = ("vlm", "autoencoder", "text_encoder")
+MODELS = ("vlm", "autoencoder", "photo_autoencoder", "text_encoder")
 # All of ``small`` but its page.
 MADE = (("download", "heldout"), ("download", "imagenet"), ("augment", "cutmix"), ("recaption", "imagenet-label"))
 

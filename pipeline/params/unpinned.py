@@ -51,14 +51,17 @@ def refuse_unpinned(params: Params) -> None:
 
 
 def pin_fault(model: str, revision: str | None) -> Fault | None:
-    """Why a model is neither a folder here nor an id with a commit; the key "" is that of its name."""
+    """Why a model is neither a folder here nor an id with a commit; the key "" is that of its name.
+
+    An id whose commit is not written yet is none: ``refuse_unpinned`` is asked first by all who load models.
+    """
     is_folder = Path(model).is_dir()
     if revision is None:
         why = f"no such folder; a Hub id needs a pinned `revision` (write {UNPINNED}, then run {PIN})"
         return None if is_folder else Fault("", model, why)
     if is_folder:
         return Fault("revision", revision, f"{model} is a folder here; leave out the revision, or rename the folder")
-    if COMMIT.fullmatch(revision):
+    if COMMIT.fullmatch(revision) or revision == UNPINNED:
         return None
     why = f"can move; pin a commit of {model} (40 hexadecimal digits; or write {UNPINNED}, then run {PIN})"
     return Fault("revision", revision, why)

@@ -11,7 +11,7 @@ from pipeline.planning.counts import Counts, Told
 from pipeline.planning.ranges import Range, exactly, total
 from pipeline.planning.rates import Rate
 from pipeline.planning.volumes import Volumes
-from pipeline.planning.work import Key, Work, Works
+from pipeline.planning.work import Key, Work, Works, counts_rows
 
 CPU = "CPU"  # how the name of a processor begins in a file of rates
 # A rate of another network, size or length is carried over by operations, tokens or pixels; how well, nobody has
@@ -115,7 +115,7 @@ class Estimator:
             cpu.append(_cpu_of(work.rows, found, seconds))
             told[found.told_by] = None
             used[found.rate.device] = None
-        shards = [work for work in works if work.unit_id.is_shard or stage in ("train", "finetune", "score")]
+        shards = [work for work in works if counts_rows(work)]
         rows = None if any(work.rows is None for work in shards) else total([w.rows for w in shards if w.rows])
         return RowCost(
             stage=stage,

@@ -20,6 +20,9 @@ FLOAT32 = "float32"
 NO_MODEL = ""
 
 
+SUM = "score.sum"  # of verdicts that are made before
+
+
 @dataclass(frozen=True)
 class Key:
     """What a rate is known by (see ``rates.Rate``)."""
@@ -51,6 +54,11 @@ class Work:
     tokens_per_row: Range | None = None
     num_devices: int = 0
     why_unknown: str = ""
+
+
+def counts_rows(work: Work) -> bool:
+    """Are its rows those of its row of parameters? Not those that a whole counts once more."""
+    return work.unit_id.is_shard or (work.unit_id.stage in ("train", "finetune", "score") and work.key.work != SUM)
 
 
 class Works:
@@ -211,13 +219,20 @@ class Works:
             drawn = self.counts.drawn(probe.benchmark)
             rows = None if drawn is None else drawn.plus(exactly(2 * (probe.num_fitted + probe.num_heldout)))
             return Work(unit_id, Key(f"{stage}.{STYLE}", row.features, ""), rows, num_devices=devices)
-        entry = side_table(self.params, "generate", "benchmarks")[part]
-        judge = getattr(row, entry.needs_judge) if entry.needs_judge else row.features
-        rows = self.counts.drawn(part)
+        benchmark, shard = split_benchmark(part)
+        entry = side_table(self.params, "generate", "benchmarks")[benchmark or shard]
+        rows = self.counts.drawn(benchmark or shard)
+        kind = source_kind(entry)
+        if benchmark:
+            rows = None if rows is None else rows.times(1.0 / entry.num_shards)
+            judge = getattr(row, str(entry.needs_judge))
+            return Work(unit_id, Key(stage, f"{kind} by {judge}", ""), rows, num_devices=devices)
+        if entry.needs_judge is not None:  # its shards are judged: this adds up
+            return Work(unit_id, Key(SUM, kind, ""), rows, num_devices=devices)
         if entry.compares_with_real and row.real is not None:
             real = self.counts.pictures(row.real)
             rows = None if rows is None or real is None else rows.plus(real)
-        return Work(unit_id, Key(stage, f"{source_kind(entry)} by {judge}", ""), rows, num_devices=devices)
+        return Work(unit_id, Key(stage, f"{kind} by {row.features}", ""), rows, num_devices=devices)
 
 
 def num_passes(sampler: Any) -> float:

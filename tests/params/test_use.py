@@ -17,7 +17,7 @@ from pipeline.params.use import main, presets, use
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHIPPED = presets(PROJECT)
-DEMO_MODELS = ("autoencoder", "text_encoder", "vlm")
+DEMO_MODELS = ("autoencoder", "photo_autoencoder", "text_encoder", "vlm")
 
 
 @pytest.fixture
