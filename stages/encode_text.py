@@ -16,13 +16,17 @@ from pipeline.runner.command import main
 from pipeline.runner.job import Job
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.data.writer import RowBatch
     from pipeline.encoders.base import AnyTextEncoder
+    from pipeline.errors import Reject
 
 EMPTY_CAPTION_KEY = ""
-# Of embeddings in memory, while they are float32. Texts of like length are encoded together: the more of them are at
-# hand, the less padding is computed.
-MAX_EMBEDDING_BYTES = 1 << 29
+# Texts of like length are encoded together: the more of them are at hand, the less padding is computed. In memory are
+# what is stored of them, or, of an encoder that gives all at once, float32.
+MAX_STORED_BYTES = 1 << 28
+MAX_EMBEDDING_BYTES = 1 << 26
 BYTES_PER_VALUE = 4
 
 
@@ -83,46 +87,75 @@ def make_shard(job: Job) -> None:
         rows = shard.read_run(start, stop, [Column.KEY, Column.CAPTION]).to_pydict()
         return encode(encoder, rows[Column.KEY], rows[Column.CAPTION], dtype)
 
-    runs = runs_of(shard.num_rows, captions_at_once(job, limit * encoder.dim * BYTES_PER_VALUE))
+    runs = runs_of(shard.num_rows, captions_at_once(job, encoder, limit))
     facts = write_shard(job, TEXT, runs, make, limit=job.row_params.max_reject_fraction)
     job.log.info(f"{facts.num_truncated or 0} cut at {limit} tokens")
 
 
-def captions_at_once(job: Job, longest_bytes: int) -> int:
+def captions_at_once(job: Job, encoder: AnyTextEncoder, limit: int) -> int:
     """Captions that are handed to the encoder together, which sorts them by length: whole batches of its own."""
+    from pipeline.encoders.base import EncodesEach
+    from pipeline.encoders.text_storage import num_bytes
+
     batch_size: int = job.plan.params.execution.inference_batch_size
-    return max(1, MAX_EMBEDDING_BYTES // (longest_bytes * batch_size)) * batch_size
+    if isinstance(encoder, EncodesEach):
+        held, most = num_bytes(limit, encoder.dim, job.row_params.dtype), MAX_STORED_BYTES
+    else:
+        held, most = limit * encoder.dim * BYTES_PER_VALUE, MAX_EMBEDDING_BYTES
+    return max(1, most // (held * batch_size)) * batch_size
 
 
 def encode(encoder: AnyTextEncoder, keys: list[str], captions: list[str | None], dtype: Any) -> RowBatch:
     """The embeddings of a run of captions, in order."""
     from pipeline.data.schema import TEXT, Meta
     from pipeline.data.writer import RowBatch
-    from pipeline.encoders.text_storage import text_to_storage
     from pipeline.errors import Reject
 
     batch = RowBatch(
         TEXT, extra={Meta.DIM: str(encoder.dim), Meta.DTYPE: dtype, **pooled_dim(encoder)}, num_truncated=0
     )
-    # From the end, so that each is let go as soon as it is stored: float32 is twice as large.
-    embeddings = encoder.encode([caption for caption in captions if caption is not None])[::-1]
+    places = [place for place, caption in enumerate(captions) if caption is not None]
+    columns: dict[int, dict[str, Any] | Reject] = {}
     num_truncated = 0
-    for key, caption in zip(keys, captions, strict=True):
-        if caption is None:
+    for number, text in embedded(encoder, [caption for caption in captions if caption is not None]):
+        columns[places[number]] = columns_of(text, dtype)
+        num_truncated += not isinstance(text, Reject) and text.truncated
+    for place, key in enumerate(keys):
+        found = columns.pop(place, None)
+        if found is None:
             batch.add_null_upstream(key=key)
-            continue
-        try:
-            text = embeddings.pop()
-            if isinstance(text, Reject):
-                raise text
-            num_truncated += text.truncated
-            stored = text_to_storage(text.embedding, dtype)
-            pooled = pooled_of(text, dtype)
-            batch.add(key=key, num_text_tokens=len(text.embedding), **stored._asdict(), **pooled)
-        except Reject as reject:
-            batch.add_rejected(reject, key=key)
+        elif isinstance(found, Reject):
+            batch.add_rejected(found, key=key)
+        else:
+            batch.add(key=key, **found)
     batch.num_truncated = num_truncated
     return batch
+
+
+def embedded(encoder: AnyTextEncoder, texts: list[str]) -> Iterator[tuple[int, Any]]:
+    """(number of the text, embedding or reject) of each, held here no longer than it is asked for."""
+    from pipeline.encoders.base import EncodesEach
+
+    if isinstance(encoder, EncodesEach):
+        yield from encoder.encode_each(texts)
+        return
+    rows = encoder.encode(texts)[::-1]
+    for number in range(len(texts)):
+        yield number, rows.pop()
+
+
+def columns_of(text: Any, dtype: Any) -> dict[str, Any] | Reject:
+    """What is stored of an embedding, or why nothing is."""
+    from pipeline.encoders.text_storage import text_to_storage
+    from pipeline.errors import Reject
+
+    if isinstance(text, Reject):
+        return text
+    try:
+        stored = text_to_storage(text.embedding, dtype)
+        return {"num_text_tokens": len(text.embedding), **stored._asdict(), **pooled_of(text, dtype)}
+    except Reject as reject:
+        return reject
 
 
 def pooled_dim(encoder: AnyTextEncoder) -> dict[Any, str]:

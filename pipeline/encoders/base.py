@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -167,6 +167,14 @@ class AnyTextEncoder(Protocol):
 
     def unconditional(self) -> np.ndarray:
         """The embedding of the empty text, float32 [num_text_tokens, dim]."""
+
+
+@runtime_checkable
+class EncodesEach(Protocol):
+    """A text encoder that gives embeddings as they are computed, so that not all need be held at once."""
+
+    def encode_each(self, texts: Sequence[str]) -> Iterator[tuple[int, TextEmbedding | Reject]]:
+        """(number of the text, its embedding), each text once, in any order; the embeddings are ``encode``'s."""
 
 
 class TextEncoderKind(AnyTextEncoder, Protocol):

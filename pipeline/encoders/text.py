@@ -8,7 +8,7 @@ positions are counted from the left (CLIP, BERT, decoders), padding in front wou
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -104,7 +104,12 @@ class LoadedTextEncoder(ABC):
         ``Reject("no_tokens")`` for a text that the tokenizer turns into nothing, ``Reject("not_finite")`` for one
         whose embedding holds a value that is no number.
         """
-        return self._encoded(texts, self._tokenize(texts, self._max_text_tokens) if texts else [])
+        rows = dict(self.encode_each(texts))
+        return [rows[row] for row in range(len(texts))]
+
+    def encode_each(self, texts: Sequence[str]) -> Iterator[tuple[int, TextEmbedding | Reject]]:
+        """As ``EncodesEach.encode_each``: shortest first, a batch at a time."""
+        return self._each(texts, self._tokenize(texts, self._max_text_tokens) if texts else [], self._batch_size)
 
     def unconditional(self) -> np.ndarray:
         """The embedding that stands for no caption, the empty text's, float32 (num_text_tokens, dim).
@@ -126,7 +131,7 @@ class LoadedTextEncoder(ABC):
         tokens = self._tokenize(PROBE_WORDS, self._probe_limit())
         vectors = [
             np.full(self.dim, np.nan) if isinstance(row, Reject) else row.embedding.mean(axis=0)
-            for row in self._encoded(PROBE_WORDS, tokens, batch_size=1)
+            for _, row in sorted(self._each(PROBE_WORDS, tokens, 1), key=lambda one: one[0])
         ]
         prove_embeddings(vectors, Path(self._where))
 
@@ -163,22 +168,18 @@ class LoadedTextEncoder(ABC):
             tokens[row] = Tokens(ids, 0, truncated=True)
         return tokens
 
-    def _encoded(
-        self, texts: Sequence[str], tokens: Sequence[Tokens], batch_size: int | None = None
-    ) -> list[TextEmbedding | Reject]:
-        rows: dict[int, TextEmbedding | Reject] = {}
+    def _each(
+        self, texts: Sequence[str], tokens: Sequence[Tokens], batch_size: int
+    ) -> Iterator[tuple[int, TextEmbedding | Reject]]:
         # Texts of like length share a batch, so that little padding is computed.
         order = sorted(range(len(texts)), key=lambda row: len(tokens[row].ids))
         for row in order:
             if not tokens[row].ids:
-                rows[row] = Reject("no_tokens", f"the tokenizer turns {texts[row]!r} into no tokens")
-        order = [row for row in order if row not in rows]
-        size = batch_size or self._batch_size
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            for row, embedding in zip(batch, self._embed([tokens[row] for row in batch]), strict=True):
-                rows[row] = embedding
-        return [rows[row] for row in range(len(texts))]
+                yield row, Reject("no_tokens", f"the tokenizer turns {texts[row]!r} into no tokens")
+        order = [row for row in order if tokens[row].ids]
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            yield from zip(batch, self._embed([tokens[row] for row in batch]), strict=True)
 
     def _embed(self, batch: Sequence[Tokens]) -> list[TextEmbedding | Reject]:
         """Embeddings of one batch, without the rows of padding; the mask keeps padding out of every attention."""

@@ -49,7 +49,7 @@ def _small_augmentations() -> None:
 def _small_texts() -> None:
     import stages.encode_text
 
-    stages.encode_text.MAX_EMBEDDING_BYTES = 1
+    stages.encode_text.MAX_STORED_BYTES = stages.encode_text.MAX_EMBEDDING_BYTES = 1
 
 
 def _as_they_are() -> None:
