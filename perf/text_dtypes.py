@@ -21,7 +21,7 @@ from pipeline.data.shards import Shard
 from pipeline.data.writer import RowBatch
 from pipeline.encoders.base import Latent
 from pipeline.encoders.precision import to_storage
-from pipeline.encoders.text_storage import SCALE_DTYPE, batch_dtype, is_scaled, restore, text_to_storage
+from pipeline.encoders.stored_text import SCALE_DTYPE, batch_dtype, is_scaled, restore, text_to_storage
 from pipeline.errors import Refusal, Reject
 from pipeline.params.kinds import AUTOENCODERS, CAPTIONERS, SOURCES, TEXT_ENCODERS
 from pipeline.params.load import Params

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from perf.turns import in_turns, rates, user_seconds
-from pipeline.data.randomness import generator
+from pipeline.data.randomness import generator, torch_generator
 from pipeline.encoders.base import TextEmbedding
 from pipeline.encoders.loading import quiet
 from pipeline.encoders.text import TextEncoder, load_tokenizer
@@ -55,11 +55,16 @@ def encoders(batch_size: int) -> Iterator[tuple[str, TextEncoder]]:
     folder = Path(params.sections["encode_text"].tables["encoders"]["demo"].model)
     tokenizer = load_tokenizer(folder)
     entry = TextEncoderParams(model=str(folder), max_text_tokens=MAX_TEXT_TOKENS)
-    torch.manual_seed(0)
     config = transformers.T5Config(vocab_size=len(tokenizer), feed_forward_proj="gated-gelu", **WIDTH)
+    with torch.random.fork_rng():  # its own first weights are drawn from global state, and are not used
+        wide = transformers.T5EncoderModel(config)
+    weights = torch_generator("perf", "text_speed")
+    for weight in wide.parameters():
+        if weight.ndim == 2:  # all but the norms, which begin at 1
+            weight.data.normal_(0.0, weight.shape[1] ** -0.5, generator=weights)
     models: dict[str, Any] = {
         "demo": transformers.T5EncoderModel.from_pretrained(folder, dtype=torch.float32),
-        f"width {WIDTH['d_model']}": transformers.T5EncoderModel(config),
+        f"width {WIDTH['d_model']}": wide,
     }
     for name, model in models.items():
         yield name, TextEncoder(model.eval(), tokenizer, entry, batch_size=batch_size, where=name)

@@ -58,7 +58,7 @@ def make_unconditional(job: Job) -> None:
     """Encode the empty caption, which stands in for dropped captions and in guidance."""
     from pipeline.data.schema import TEXT, Meta
     from pipeline.data.writer import RowBatch
-    from pipeline.encoders.text_storage import text_to_storage
+    from pipeline.encoders.stored_text import text_to_storage
 
     encoder = load_encoder(job)
     embedding = encoder.unconditional()
@@ -74,7 +74,7 @@ def make_shard(job: Job) -> None:
     """Encode one caption shard; captions cut at the token limit are counted and said."""
     from pipeline.data.batches import runs_of
     from pipeline.data.schema import CAPTIONS, TEXT, Column
-    from pipeline.encoders.text_storage import num_bytes
+    from pipeline.encoders.stored_text import num_bytes
     from pipeline.runner.shards import open_input, require_disk, write_shard
 
     shard = open_input(job, units.unit_id(job.row_params.captions, job.unit_id.part), CAPTIONS)
@@ -95,7 +95,7 @@ def make_shard(job: Job) -> None:
 def captions_at_once(job: Job, encoder: AnyTextEncoder, limit: int) -> int:
     """Captions that are handed to the encoder together, which sorts them by length: whole batches of its own."""
     from pipeline.encoders.base import EncodesEach
-    from pipeline.encoders.text_storage import num_bytes
+    from pipeline.encoders.stored_text import num_bytes
 
     batch_size: int = job.plan.params.execution.inference_batch_size
     if isinstance(encoder, EncodesEach):
@@ -146,7 +146,7 @@ def embedded(encoder: AnyTextEncoder, texts: list[str]) -> Iterator[tuple[int, A
 
 def columns_of(text: Any, dtype: Any) -> dict[str, Any] | Reject:
     """What is stored of an embedding, or why nothing is."""
-    from pipeline.encoders.text_storage import text_to_storage
+    from pipeline.encoders.stored_text import text_to_storage
     from pipeline.errors import Reject
 
     if isinstance(text, Reject):
@@ -170,7 +170,7 @@ def pooled_of(text: Any, dtype: Any) -> dict[str, bytes]:
     """A text's pooled vector as its column."""
     from pipeline.data.schema import Column
     from pipeline.encoders.precision import to_storage
-    from pipeline.encoders.text_storage import pooled_dtype
+    from pipeline.encoders.stored_text import pooled_dtype
 
     if getattr(text, "pooled", None) is None:
         return {}

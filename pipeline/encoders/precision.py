@@ -1,7 +1,7 @@
 """Arrays as the bytes of a payload column and back, in the dtype of the shard's metadata.
 
 float16 halves what is stored: latents and T5 embeddings lie far inside its range, and a value that does not is a
-reject, never an infinity that training would meet later. Text in 8 bit: ``pipeline.encoders.text_storage``.
+reject, never an infinity that training would meet later. Text in 8 bit: ``pipeline.encoders.stored_text``.
 """
 
 from __future__ import annotations

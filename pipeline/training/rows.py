@@ -12,7 +12,7 @@ from pipeline.data.keys import first_difference
 from pipeline.data.randomness import Restarted
 from pipeline.data.schema import LATENTS, TEXT, Column, Meta
 from pipeline.encoders.scaling import apply, check_channels
-from pipeline.encoders.text_storage import SCALE_DTYPE, is_scaled, restore, worst_error
+from pipeline.encoders.stored_text import SCALE_DTYPE, is_scaled, restore, worst_error
 from pipeline.errors import Refusal
 from pipeline.params.types import StorageDtype, TextStorageDtype
 from pipeline.training.set_rows import SetRows

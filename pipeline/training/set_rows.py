@@ -18,7 +18,7 @@ from pipeline.data import payloads
 from pipeline.data.row_index import OFFSET, XXH3, index_of, open_index
 from pipeline.data.schema import Column, Meta, Table
 from pipeline.data.shards import Shard
-from pipeline.encoders.text_storage import batch_dtype
+from pipeline.encoders.stored_text import batch_dtype
 from pipeline.errors import Refusal, system_line
 from pipeline.params.types import TextStorageDtype
 from pipeline.training.open_files import OpenFiles

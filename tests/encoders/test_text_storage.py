@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pipeline.encoders.precision import to_storage
-from pipeline.encoders.text_storage import (
+from pipeline.encoders.stored_text import (
     SCALE_DTYPE,
     StoredText,
     batch_dtype,

@@ -282,10 +282,9 @@ def test_a_judge_that_is_killed_is_asked_about_the_rest_alone(project: Path, mon
         return detect(self, pictures)
 
     monkeypatch.setattr(Eye, "detect", dying)
-    with pytest.raises(KeyboardInterrupt):
-        run_stage("score", "drawn")
+    assert run_stage("score", "drawn") != 0
+    assert len(seen) == 3
     folder = project / "data/small/score/drawn/toy_colors"
-    assert [path.name for path in folder.iterdir()] == ["00000.parquet"]
     monkeypatch.setattr(Eye, "detect", lambda self, pictures: seen.append(b"") or detect(self, pictures))
     assert run_stage("score", "drawn") == 0
     assert len(seen) == 4, "two in the first shard, one in the second, and now the last alone"

@@ -177,7 +177,7 @@ def drawn_as_published(
     released = read_released(project / "data/released" / kind)
     plan = small_project.plan_of(project)
     entry = plan.params.sections["encode_images"].tables["autoencoders"][MODELS[kind][0]["autoencoder"]]
-    encoder = TextEncoder(plan.params.sections["encode_text"].tables["encoders"]["demo"], plan.params.execution)
+    encoder = TextEncoder.open(plan.params.sections["encode_text"].tables["encoders"]["demo"], plan.params.execution)
     texts: list[Any] = encoder.encode(prompts)
     longest = max(len(text.embedding) for text in texts)
     text, mask = torch.zeros(len(texts), longest, DIM), torch.zeros(len(texts), longest, dtype=torch.bool)

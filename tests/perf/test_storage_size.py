@@ -11,7 +11,7 @@ import pytest
 from perf import storage
 from perf.storage import PUBLIC_TOKENS, Taken, main
 from perf.toy_kinds import TEXT_DIM
-from pipeline.encoders.text_storage import worst_error
+from pipeline.encoders.stored_text import worst_error
 from pipeline.errors import Refusal
 from pipeline.training.rows import TextRows
 

@@ -17,7 +17,7 @@ from pipeline.runner.reconcile import reconcile
 
 pytestmark = pytest.mark.slow
 
-NUM_RESULTS = 25_706
+NUM_RESULTS = 25_712
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import tiny_training as tiny
 from pipeline.data.schema import LATENTS, TEXT, Column, Meta
 from pipeline.data.shards import Shard
 from pipeline.data.writer import RowBatch
-from pipeline.encoders.text_storage import text_to_storage
+from pipeline.encoders.stored_text import text_to_storage
 from pipeline.errors import Refusal
 from pipeline.params import schema
 from pipeline.params.types import TextStorageDtype

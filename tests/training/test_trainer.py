@@ -122,7 +122,7 @@ def test_two_processes_split_each_batch_and_reach_the_same_weights(tmp_path: Pat
 def test_a_batch_that_processes_cannot_share_is_refused(
     tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accelerate.Accelerator.num_processes", 3)
+    monkeypatch.setenv("WORLD_SIZE", "3")  # as torch's launcher tells it
     with pytest.raises(Refusal, match="batch_size 4 cannot be split among 3 processes"):
         tiny.run(tiny.make_row(), data, tmp_path)
 

@@ -20,7 +20,7 @@ from pipeline.data.row_index import RowIndexBuilder
 from pipeline.data.schema import LATENTS, TEXT, Meta, Table
 from pipeline.data.shards import Shard
 from pipeline.data.writer import RowBatch
-from pipeline.encoders.text_storage import text_to_storage
+from pipeline.encoders.stored_text import text_to_storage
 from pipeline.models.dit import DiTI, new_dit
 from pipeline.params import schema
 from pipeline.params.types import TextStorageDtype
