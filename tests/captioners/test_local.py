@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from cpu_execution import cpu_execution
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_models import SIDE_PX, make_tiny_vlm
@@ -57,20 +58,7 @@ def params(folder: Path) -> LocalCaptioner:
 
 
 def execution(batch_size: int) -> Execution:
-    return Execution(
-        store="store",
-        device="cpu",
-        num_threads=1,
-        num_workers=0,
-        inference_batch_size=batch_size,
-        attention="matmul",
-        gradient_checkpointing=False,
-        micro_batch_size=0,
-        compile=False,
-        keep_freed_memory=False,
-        num_processes={},
-        checkpoint_every=1,
-    )
+    return cpu_execution(inference_batch_size=batch_size)
 
 
 def pictures(num_images: int) -> list[Image.Image]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cpu_execution import cpu_execution
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_models import SCALING_FACTOR, SIDE_PX, make_tiny_autoencoder
@@ -19,7 +20,6 @@ from pipeline.encoders.autoencoder import ImageAutoencoder, Latent, LoadedAutoen
 from pipeline.encoders.scaling import LatentScaling
 from pipeline.errors import Refusal, Reject
 from pipeline.params.encoders import Autoencoder
-from pipeline.params.schema import Execution
 
 TRAINED = Path(__file__).resolve().parents[2] / "data/demo_models/autoencoder"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -38,20 +38,7 @@ def own_folder(folder: Path, tmp_path: Path) -> Path:
 
 def load(folder: Path, *, batch_size: int = 2, **changes: Any) -> ImageAutoencoder:
     values = {"model": str(folder), "scale": SCALING_FACTOR, "source": "its card", **changes}
-    execution = Execution(
-        store="store",
-        device="cpu",
-        num_threads=1,
-        num_workers=0,
-        inference_batch_size=batch_size,
-        attention="matmul",
-        gradient_checkpointing=False,
-        micro_batch_size=0,
-        compile=False,
-        keep_freed_memory=False,
-        num_processes={},
-        checkpoint_every=1,
-    )
+    execution = cpu_execution(inference_batch_size=batch_size)
     return ImageAutoencoder(Autoencoder(**values), execution)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cpu_execution import cpu_execution
 from tiny_models import make_tiny_autoencoder, make_tiny_text_encoder, make_tiny_vlm
 
 from pipeline.digest import sha256_of_file
@@ -18,20 +19,7 @@ COMMIT = "0123456789" * 4
 
 
 def execution(device: Any) -> Execution:
-    return Execution(
-        store="store",
-        device=device,
-        num_threads=1,
-        num_workers=0,
-        inference_batch_size=1,
-        attention="matmul",
-        gradient_checkpointing=False,
-        micro_batch_size=0,
-        compile=False,
-        keep_freed_memory=False,
-        num_processes={},
-        checkpoint_every=1,
-    )
+    return cpu_execution(device=device)
 
 
 def test_a_folder_is_itself_and_a_subfolder_lies_in_it(tmp_path: Path) -> None:

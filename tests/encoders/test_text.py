@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cpu_execution import cpu_execution
 from safetensors.torch import load_file, save_file
 from tiny_models import DIM, make_tiny_autoencoder, make_tiny_text_encoder, tiny_t5_config
 
 from pipeline.encoders.text import TextEmbedding, TextEncoder, load_tokenizer
 from pipeline.errors import Refusal, Reject
 from pipeline.params.encoders import TextEncoder as TextEncoderParams
-from pipeline.params.schema import Execution
 
 TEXTS = ["a red dog on the grass", "", "a cat", "an image of a tench", "x"]
 
@@ -31,20 +31,7 @@ def own_folder(folder: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, *, batch_size: int = 3, max_text_tokens: int = 64, attention: Any = "matmul") -> TextEncoder:
-    execution = Execution(
-        store="store",
-        device="cpu",
-        num_threads=1,
-        num_workers=0,
-        inference_batch_size=batch_size,
-        attention=attention,
-        gradient_checkpointing=False,
-        micro_batch_size=0,
-        compile=False,
-        keep_freed_memory=False,
-        num_processes={},
-        checkpoint_every=1,
-    )
+    execution = cpu_execution(inference_batch_size=batch_size, attention=attention)
     return TextEncoder.open(TextEncoderParams(model=str(folder), max_text_tokens=max_text_tokens), execution)
 
 

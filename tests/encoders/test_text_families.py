@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cpu_execution import cpu_execution
 from safetensors.torch import load_file, save_file
 from tiny_text_families import BY_NAME, CHAT, FAMILIES, MAX_POSITIONS, NUM_BEHIND, WIDTH, TextFamily
 
@@ -14,7 +15,6 @@ from pipeline.encoders.text import LoadedTextEncoder, TextEmbedding
 from pipeline.errors import Refusal, Reject
 from pipeline.params.encoders import ClipTextEncoder, DecoderTextEncoder, TextEncoder
 from pipeline.params.kinds import TEXT_ENCODERS
-from pipeline.params.schema import Execution
 
 pytestmark = pytest.mark.contract
 
@@ -32,20 +32,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def opened(family: TextFamily, folder: Path, *, batch_size: int = 5, attention: Any = "sdpa", **values: Any) -> Any:
-    execution = Execution(
-        store="store",
-        device="cpu",
-        num_threads=1,
-        num_workers=0,
-        inference_batch_size=batch_size,
-        attention=attention,
-        gradient_checkpointing=False,
-        micro_batch_size=0,
-        compile=False,
-        keep_freed_memory=False,
-        num_processes={},
-        checkpoint_every=1,
-    )
+    execution = cpu_execution(inference_batch_size=batch_size, attention=attention)
     entry = family.entry(folder, **values)
     return TEXT_ENCODERS.class_of(entry).open(entry, execution)
 
